@@ -1,0 +1,102 @@
+//! The outermost layer: request ids, problems written down, panics caught, one log line a request.
+
+use std::time::Instant;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{MatchedPath, Request},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::error::{Problem, log_line};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_MAX: usize = 128;
+
+/// Puts `router` behind what every response needs. Once, around everything that is served.
+pub fn edge(router: Router) -> Router {
+    router
+        .layer(CatchPanicLayer::custom(|_panic| {
+            // The panic hook has told the log where; what it said may carry data.
+            Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
+        }))
+        .layer(middleware::from_fn(around))
+}
+
+async fn around(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = request_id(&request);
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    // The pattern, never the path: a path may carry what somebody should not have put there.
+    let route = route.as_ref().map_or("-", MatchedPath::as_str);
+    let span = tracing::info_span!("request", request.id = request_id, %method, route);
+
+    async {
+        let mut response = write_problem(next.run(request).await, &request_id);
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(&request_id) {
+            headers.insert(REQUEST_ID, value);
+        }
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        headers
+            .entry(header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
+        tracing::info!(
+            status = response.status().as_u16(),
+            duration_ms = started.elapsed().as_secs_f64() * 1000.0,
+            "answered"
+        );
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// The client's own id where it is a usable one, else a new one.
+fn request_id(request: &Request) -> String {
+    request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| (1..=REQUEST_ID_MAX).contains(&id.len()))
+        .filter(|id| id.bytes().all(|b| b.is_ascii_graphic()))
+        .map_or_else(|| Uuid::now_v7().as_simple().to_string(), str::to_owned)
+}
+
+/// Gives every error a problem for its body, also those that are not ours: an unknown path, a
+/// method that a path does not take.
+fn write_problem(mut response: Response, request_id: &str) -> Response {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let problem = response
+        .extensions_mut()
+        .remove::<Problem>()
+        .unwrap_or_else(|| Problem::of_status(status));
+    if status.is_server_error() {
+        let cause = problem
+            .cause
+            .as_deref()
+            .map_or_else(|| "panic".to_owned(), log_line);
+        tracing::error!(error = problem.error, cause, "failed");
+    }
+    let body = serde_json::to_vec(&problem.body(request_id)).unwrap_or_default();
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    Response::from_parts(parts, Body::from(body))
+}

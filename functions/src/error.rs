@@ -1,0 +1,224 @@
+//! Problems: what a client is told when something is wrong (RFC 9457).
+
+use std::{borrow::Cow, error::Error as StdError, sync::Arc};
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use shared::{Error, text::TextError};
+
+/// Most of a client's own ids that a problem repeats.
+const IDS_SHOWN: usize = 20;
+
+/// A problem. It travels as an extension of its response; [`crate::edge`] writes it down, since
+/// only there the request's id is known.
+#[derive(Clone)]
+pub struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) error: &'static str,
+    pub(crate) detail: Cow<'static, str>,
+    pub(crate) field: Option<String>,
+    pub(crate) member_ids: Vec<String>,
+    /// For the log alone.
+    pub(crate) cause: Option<Arc<Error>>,
+}
+
+/// The body of a problem.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProblemBody<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    error: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    member_ids: &'a [String],
+    request_id: &'a str,
+}
+
+impl Problem {
+    /// A problem by its stable code.
+    pub fn new(
+        status: StatusCode,
+        error: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let detail = detail.into();
+        Self {
+            status,
+            error,
+            detail,
+            field: None,
+            member_ids: Vec::new(),
+            cause: None,
+        }
+    }
+
+    /// Names the field of the request that is wrong.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// `400`: a request that can't be read as one.
+    pub fn bad_request(error: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error, detail)
+    }
+
+    /// `422`: a request that can be read but not done.
+    pub fn unprocessable(error: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error, detail)
+    }
+
+    /// `401`: no token, or none that holds. One answer for all of them.
+    #[must_use]
+    pub fn unauthenticated() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            "Send a valid token as 'Authorization: Bearer …'.",
+        )
+    }
+
+    /// `403`: a token that holds, of the wrong kind.
+    #[must_use]
+    pub fn forbidden(detail: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// `422`: a text that breaks a rule, in `field`.
+    #[must_use]
+    pub fn text(field: &'static str, error: TextError) -> Self {
+        let code = match error {
+            TextError::Empty | TextError::ControlCharacter => "invalid_text",
+            TextError::TooLong { .. } => "text_too_long",
+        };
+        Self::unprocessable(code, format!("{field} {error}.")).field(field)
+    }
+
+    /// What there is to say of a response that is an error but none of ours.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        let (error, detail) = match status {
+            StatusCode::NOT_FOUND => ("not_found", "There is nothing at this address."),
+            StatusCode::METHOD_NOT_ALLOWED => (
+                "method_not_allowed",
+                "This address does not take this method; see 'Allow'.",
+            ),
+            status if status.is_client_error() => ("bad_request", "The request can't be read."),
+            _ => ("internal", INTERNAL),
+        };
+        Self::new(status, error, detail)
+    }
+
+    pub(crate) fn body<'a>(&'a self, request_id: &'a str) -> ProblemBody<'a> {
+        ProblemBody {
+            r#type: format!("urn:kinline:problem:{}", self.error),
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            error: self.error,
+            field: self.field.as_deref(),
+            member_ids: &self.member_ids,
+            request_id,
+        }
+    }
+}
+
+const INTERNAL: &str = "Something went wrong on our side. The request id finds it in our log.";
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let not_found = |code, detail| Self::new(StatusCode::NOT_FOUND, code, detail);
+        match error {
+            Error::FamilyNotFound => not_found("family_not_found", "There is no such family."),
+            Error::UserNotFound => not_found("user_not_found", "There is no such user."),
+            Error::ThreadNotFound => not_found("thread_not_found", "There is no such thread."),
+            Error::MessageNotFound => not_found("message_not_found", "There is no such message."),
+            Error::UnknownMembers(ids) => Self {
+                member_ids: ids.into_iter().take(IDS_SHOWN).collect(),
+                ..Self::unprocessable(
+                    "unknown_member",
+                    "Some members are not active users of this family; see 'memberIds'.",
+                )
+                .field("memberIds")
+            },
+            Error::DmNeedsTwo => Self::unprocessable(
+                "dm_needs_two",
+                "A direct message has exactly two members, the caller being one.",
+            )
+            .field("memberIds"),
+            Error::TooManyMembers => Self::unprocessable(
+                "too_many_members",
+                "A thread has at most 256 members, the caller being one.",
+            )
+            .field("memberIds"),
+            Error::UnknownReply => Self::unprocessable(
+                "unknown_reply",
+                "The message that is replied to is not in this thread.",
+            )
+            .field("replyToId"),
+            Error::IdempotencyKeyReused => Self::unprocessable(
+                "idempotency_key_reused",
+                "This Idempotency-Key was used in this thread for another message.",
+            ),
+            Error::Unavailable(_) => Self {
+                cause: Some(Arc::new(error)),
+                ..Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "unavailable",
+                    "The database can't be reached just now. It is safe to try again.",
+                )
+            },
+            Error::Database(_) | Error::Corrupt(_) => Self {
+                cause: Some(Arc::new(error)),
+                ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL)
+            },
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        let headers = response.headers_mut();
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"kinline\""),
+            );
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// An error and what caused it, in one line without a person's data: PostgreSQL's own messages
+/// may repeat the values of a row, so of those only codes and names are told.
+pub(crate) fn log_line(error: &Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let known = cause
+            .downcast_ref::<sqlx::Error>()
+            .and_then(sqlx::Error::as_database_error);
+        if let Some(db) = known {
+            let code = db.code().unwrap_or_default();
+            let table = db.table().unwrap_or("-");
+            let constraint = db.constraint().unwrap_or("-");
+            line.push_str(&format!(
+                ": SQLSTATE {code}, table {table}, constraint {constraint}"
+            ));
+            break;
+        }
+        line.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    line
+}

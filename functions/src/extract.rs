@@ -1,0 +1,221 @@
+//! Extractors: a request's parts as domain types, or the problem with them.
+
+use std::str::FromStr;
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+};
+use http::{HeaderMap, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt, Limited};
+use serde::de::DeserializeOwned;
+use shared::{
+    Error,
+    ids::{FamilyId, MessageId, ThreadId, UserId},
+    messages::IdempotencyKey,
+};
+
+use crate::error::Problem;
+
+/// Longest body, in bytes.
+pub const BODY_MAX: usize = 64 * 1024;
+
+/// What a request body is made into before a handler sees it.
+pub trait Validate: DeserializeOwned {
+    /// What a handler works with.
+    type Valid;
+
+    /// Checks what the types of the JSON can't say.
+    ///
+    /// # Errors
+    /// The [`Problem`] that the client is told.
+    fn validate(self) -> Result<Self::Valid, Problem>;
+}
+
+/// A JSON body that is what `T` asks for.
+pub struct Valid<T: Validate>(pub T::Valid);
+
+impl<T: Validate, S: Send + Sync> FromRequest<S> for Valid<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "Send JSON, as 'Content-Type: application/json'.",
+            ));
+        }
+        let body = read(request).await?;
+        parse::<T>(&body)?.validate().map(Self)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+async fn read(request: Request) -> Result<Bytes, Problem> {
+    let body = Limited::new(request.into_body(), BODY_MAX);
+    match body.collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "A body has at most 64 KiB.",
+        )),
+        Err(_) => Err(Problem::bad_request(
+            "incomplete_body",
+            "The body did not arrive whole.",
+        )),
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let invalid_json =
+        || Problem::bad_request("invalid_json", "The body is not a JSON object in UTF-8.");
+    // serde would read a struct from an array as well, by position.
+    if body.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(invalid_json());
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let mut track = serde_path_to_error::Track::new();
+    let mut unknown = None;
+    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let parsed = serde_ignored::deserialize(tracked, |path| {
+        unknown.get_or_insert_with(|| path.to_string());
+    });
+    let value = parsed.map_err(|error: serde_json::Error| {
+        if error.is_data() {
+            let field = track.path().to_string();
+            Problem::unprocessable(
+                "invalid_field",
+                format!("{field} is not of the right type."),
+            )
+            .field(field)
+        } else {
+            invalid_json()
+        }
+    })?;
+    json.end().map_err(|_| invalid_json())?;
+    match unknown {
+        None => Ok(value),
+        Some(field) => Err(
+            Problem::unprocessable("unknown_field", "There is no such field here.").field(field),
+        ),
+    }
+}
+
+/// The `Idempotency-Key` header, if there is one.
+pub struct Idempotency(pub Option<IdempotencyKey>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Idempotency {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all("idempotency-key").iter();
+        let bad = |_| {
+            Problem::bad_request(
+                "bad_idempotency_key",
+                "An Idempotency-Key is 1 to 255 visible ASCII characters, sent once.",
+            )
+        };
+        match (values.next(), values.next()) {
+            (None, _) => Ok(Self(None)),
+            (Some(value), None) => {
+                let key = IdempotencyKey::from_str(value.to_str().unwrap_or_default());
+                key.map(|key| Self(Some(key))).map_err(bad)
+            }
+            (Some(_), Some(_)) => Err(bad(shared::messages::BadIdempotencyKey)),
+        }
+    }
+}
+
+/// Ids that a path can name. A malformed one is the `404` of the resource that it names.
+macro_rules! path_ids {
+    ($($(#[$doc:meta])* $name:ident($($id:ident: $missing:ident),+);)+) => {$(
+        $(#[$doc])*
+        pub struct $name($(pub $id),+);
+
+        impl<S: Send + Sync> FromRequestParts<S> for $name {
+            type Rejection = Problem;
+
+            #[expect(non_snake_case, reason = "the macro has one name for each id")]
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+                let path = Path::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+                // Not UTF-8 once its percent signs are decoded: no id, so nothing is there.
+                let path = path.map_err(|_| Problem::of_status(StatusCode::NOT_FOUND))?;
+                let mut values = path.iter().map(|(_, value)| value.as_str());
+                $(let $id = values
+                    .next()
+                    .and_then(|value| value.parse::<$id>().ok())
+                    .ok_or(Error::$missing)?;)+
+                Ok(Self($($id),+))
+            }
+        }
+    )+};
+}
+
+path_ids! {
+    /// `/threads/{threadId}…`
+    ThreadPath(ThreadId: ThreadNotFound);
+    /// `/threads/{threadId}/messages/{messageId}…`
+    MessagePath(ThreadId: ThreadNotFound, MessageId: MessageNotFound);
+    /// `/families/{familyId}`
+    FamilyPath(FamilyId: FamilyNotFound);
+    /// `/families/{familyId}/users/{userId}`
+    UserPath(FamilyId: FamilyNotFound, UserId: UserNotFound);
+}
+
+/// How many to list: `limit`, 1 to 200, 50 when it is not given.
+///
+/// # Errors
+/// `400 bad_limit`.
+pub fn limit(text: Option<&str>) -> Result<usize, Problem> {
+    let Some(text) = text else { return Ok(50) };
+    // `parse` would take a plus sign, which a query string turns into a space besides.
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|limit| (1..=200).contains(limit))
+        .ok_or_else(|| {
+            Problem::bad_request("bad_limit", "limit is a number from 1 to 200.").field("limit")
+        })
+}
+
+/// `400 bad_cursor`, in `field`.
+pub fn bad_cursor(field: &'static str) -> Problem {
+    Problem::bad_request(
+        "bad_cursor",
+        "A cursor comes from an earlier answer, unchanged, one at a time.",
+    )
+    .field(field)
+}
+
+/// A query string; parameters that `T` does not know are ignored.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Query::<T>::from_request_parts(parts, state)
+            .await
+            .map(|Query(params)| Self(params))
+            .map_err(|_| {
+                Problem::bad_request(
+                    "bad_query",
+                    "The query string can't be read, or repeats a parameter.",
+                )
+            })
+    }
+}

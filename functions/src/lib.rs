@@ -1,0 +1,25 @@
+//! Kinline's HTTP API: a router per Lambda function, and all of them together for the local stack.
+
+pub mod auth;
+pub mod edge;
+pub mod error;
+pub mod extract;
+pub mod routes;
+pub mod state;
+pub mod views;
+
+use axum::Router;
+use shared::queue::Queue;
+
+pub use edge::edge;
+pub use state::Api;
+
+/// Every route of every function, for the local stack and the tests; not yet behind [`edge`].
+pub fn all(api: &Api, queue: &Queue) -> Router {
+    Router::new()
+        .merge(routes::families::router(api.clone()))
+        .merge(routes::health::router(api.clone()))
+        .merge(routes::history::router(api.clone()))
+        .merge(routes::messages::router(api.clone(), queue.clone()))
+        .merge(routes::threads::router(api.clone()))
+}

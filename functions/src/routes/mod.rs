@@ -1,0 +1,7 @@
+//! The routes, a file per Lambda function: request shapes, handlers, and a router.
+
+pub mod families;
+pub mod health;
+pub mod history;
+pub mod messages;
+pub mod threads;

@@ -1,0 +1,32 @@
+//! The AWS SDK's clients, pointed at loopback.
+
+use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
+
+/// The region that everything local is said to be in.
+pub const REGION: &str = "us-east-1";
+/// Both halves of the credentials: the engines here check none.
+pub const KEY: &str = "local";
+
+fn credentials() -> Credentials {
+    Credentials::new(KEY, KEY, None, None, "local")
+}
+
+/// Configuration of an SQS client of the engine at `endpoint`.
+#[must_use]
+pub fn sqs(endpoint: &str) -> aws_sdk_sqs::config::Builder {
+    aws_sdk_sqs::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static(REGION))
+        .credentials_provider(credentials())
+        .endpoint_url(endpoint)
+}
+
+/// Configuration of an SNS client of the carrier at `endpoint`.
+#[must_use]
+pub fn sns(endpoint: &str) -> aws_sdk_sns::config::Builder {
+    aws_sdk_sns::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static(REGION))
+        .credentials_provider(credentials())
+        .endpoint_url(endpoint)
+}

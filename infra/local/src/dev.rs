@@ -1,0 +1,350 @@
+//! The endpoints of the local stack alone: the phone wall, tokens, texts.
+
+use std::{convert::Infallible, fmt::Write, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    response::{
+        Html, IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+    routing::{get, post},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use functions::{
+    error::Problem,
+    extract::{Params, Valid, Validate},
+    views::Timestamp,
+};
+use futures_util::{Stream, stream};
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use shared::{
+    ids::{FamilyId, UserId},
+    phone::PhoneNumber,
+    text,
+};
+use sqlx::PgPool;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    carrier::{Carrier, Direction, Sms},
+    demo,
+    secrets::{Secrets, TokenClaims},
+};
+
+const WALL: &str = include_str!("wall.html");
+/// Longest text from a handset, in characters.
+const INBOUND_MAX: usize = 1600;
+
+/// What the local-only endpoints need.
+#[derive(Clone)]
+pub struct Dev {
+    /// What signs tokens.
+    pub secrets: Secrets,
+    /// Whose texts are shown.
+    pub carrier: Carrier,
+    /// A pool that sees every family.
+    pub db: PgPool,
+    /// Ends the streams of events.
+    pub stop: CancellationToken,
+}
+
+/// `/dev…`
+pub fn router(dev: Dev) -> Router {
+    Router::new()
+        .route("/dev", get(wall))
+        .route("/dev/wall.json", get(wall_data))
+        .route("/dev/events", get(events))
+        .route("/dev/token", post(token))
+        .route("/dev/sms", get(list_texts).delete(clear_texts))
+        .route("/dev/inbound", post(inbound))
+        .with_state(dev)
+}
+
+/// A fault of the stack itself, told to whoever runs it.
+fn fault(error: impl std::fmt::Display) -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "local_stack",
+        error.to_string(),
+    )
+}
+
+async fn wall() -> Response {
+    // The page's one style and one script, by what they are.
+    let digest = |tag: &str| {
+        let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+        let inside = WALL
+            .split_once(&open)
+            .and_then(|(_, rest)| rest.split_once(&close));
+        STANDARD.encode(Sha256::digest(inside.map_or("", |(inside, _)| inside)))
+    };
+    let policy = format!(
+        "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'",
+        digest("script"),
+        digest("style")
+    );
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(WALL)).into_response()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WallData {
+    links_open: bool,
+    families: Vec<WallFamily>,
+    texts: Vec<TextView>,
+}
+
+#[derive(Serialize)]
+struct WallFamily {
+    id: FamilyId,
+    name: String,
+    members: Vec<WallMember>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WallMember {
+    user_id: String,
+    name: String,
+    phone: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TextView {
+    direction: Direction,
+    phone: String,
+    body: String,
+    at: Timestamp,
+    segments: u32,
+    encoding: String,
+}
+
+async fn wall_data(State(dev): State<Dev>) -> Result<Json<WallData>, Problem> {
+    // The one statement outside `shared`: no part of the product may read across families.
+    let rows: Vec<(FamilyId, String, sqlx::types::Json<Vec<WallMember>>)> = sqlx::query_as(
+        "SELECT f.family_id, f.name,
+                coalesce(json_agg(json_build_object('userId', u.user_id, 'name', u.name, 'phone', u.phone)
+                                  ORDER BY u.created_at, u.user_id)
+                         FILTER (WHERE u.user_id IS NOT NULL), '[]')
+         FROM families f
+         LEFT JOIN users u ON u.family_id = f.family_id AND u.deactivated_at IS NULL
+         GROUP BY f.family_id
+         ORDER BY f.created_at, f.family_id
+         LIMIT 50",
+    )
+    .fetch_all(&dev.db)
+    .await
+    .map_err(shared::Error::from)?;
+    let families = rows
+        .into_iter()
+        .map(|(id, name, members)| WallFamily {
+            id,
+            name,
+            members: members.0,
+        })
+        .collect();
+    let texts = dev.carrier.texts();
+    // What a wall can show; `/dev/sms` has them all.
+    let from = texts.len().saturating_sub(500);
+    let texts = texts
+        .into_iter()
+        .skip(from)
+        .map(|sms| TextView {
+            direction: sms.direction,
+            phone: sms.phone,
+            body: sms.body,
+            at: sms.at.into(),
+            segments: sms.segments,
+            encoding: sms.encoding,
+        })
+        .collect();
+    Ok(Json(WallData {
+        links_open: false,
+        families,
+        texts,
+    }))
+}
+
+async fn events(State(dev): State<Dev>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    async fn next(
+        (mut changes, stop): (Receiver<()>, CancellationToken),
+    ) -> Option<(Result<Event, Infallible>, (Receiver<()>, CancellationToken))> {
+        let change = tokio::select! {
+            () = stop.cancelled() => return None,
+            change = changes.recv() => change,
+        };
+        match change {
+            // Whoever lagged has missed changes, not what they came to.
+            Ok(()) | Err(RecvError::Lagged(_)) => Some((
+                Ok(Event::default().event("changed").data("")),
+                (changes, stop),
+            )),
+            Err(RecvError::Closed) => None,
+        }
+    }
+    Sse::new(stream::unfold((dev.carrier.changes(), dev.stop), next))
+        .keep_alive(KeepAlive::default())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenRequest {
+    user_id: Option<String>,
+    family_id: Option<String>,
+    name: Option<String>,
+    role: Option<String>,
+    expires_in: Option<u64>,
+}
+
+impl Validate for TokenRequest {
+    type Valid = Self;
+
+    fn validate(self) -> Result<Self, Problem> {
+        let invalid = |field: &'static str| {
+            Problem::unprocessable("invalid_field", format!("{field} is not an id.")).field(field)
+        };
+        let service = self.role.as_deref() == Some("service");
+        match &self.user_id {
+            Some(id) => drop(id.parse::<UserId>().map_err(|_| invalid("userId"))?),
+            None if service => {}
+            None => return Err(invalid("userId")),
+        }
+        if let Some(id) = &self.family_id {
+            id.parse::<FamilyId>().map_err(|_| invalid("familyId"))?;
+        }
+        Ok(self)
+    }
+}
+
+#[derive(Serialize)]
+struct TokenView {
+    token: String,
+}
+
+async fn token(
+    State(dev): State<Dev>,
+    Valid(request): Valid<TokenRequest>,
+) -> Result<Json<TokenView>, Problem> {
+    let service = request.role.as_deref() == Some("service");
+    let claims = TokenClaims {
+        user_id: request.user_id.as_deref().unwrap_or("host"),
+        // A service token is for every family unless it names one.
+        family_id: request
+            .family_id
+            .as_deref()
+            .or((!service).then_some(demo::FAMILY)),
+        name: request.name.as_deref(),
+        role: request.role.as_deref(),
+        // A year at the most: later than that overflows nothing, and helps nobody.
+        expires_in: Duration::from_secs(request.expires_in.unwrap_or(86_400).min(31_536_000)),
+    };
+    Ok(Json(TokenView {
+        token: dev.secrets.token(&claims).map_err(fault)?,
+    }))
+}
+
+#[derive(Deserialize)]
+struct ListParams {
+    to: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SmsList {
+    messages: Vec<SmsView>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SmsView {
+    to: String,
+    body: String,
+    segments: u32,
+    encoding: String,
+    at: Timestamp,
+    message_id: String,
+}
+
+impl From<Sms> for SmsView {
+    fn from(sms: Sms) -> Self {
+        Self {
+            to: sms.phone,
+            body: sms.body,
+            segments: sms.segments,
+            encoding: sms.encoding,
+            at: sms.at.into(),
+            message_id: sms.message_id,
+        }
+    }
+}
+
+async fn list_texts(State(dev): State<Dev>, Params(params): Params<ListParams>) -> Json<SmsList> {
+    let to = params.to.map(|written| {
+        let mut number = String::new();
+        // In a query string a bare plus sign means a space.
+        let digits = written.trim().trim_start_matches('+');
+        let _infallible = write!(number, "+{digits}");
+        number
+    });
+    let texts = dev.carrier.received(to.as_deref());
+    Json(SmsList {
+        messages: texts.into_iter().map(SmsView::from).collect(),
+    })
+}
+
+async fn clear_texts(State(dev): State<Dev>) -> Result<StatusCode, Problem> {
+    dev.carrier.clear().map_err(fault)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct Inbound {
+    from: Option<String>,
+    body: Option<String>,
+}
+
+impl Validate for Inbound {
+    type Valid = (PhoneNumber, String);
+
+    fn validate(self) -> Result<(PhoneNumber, String), Problem> {
+        let from = PhoneNumber::parse(self.from.as_deref().unwrap_or_default(), None).map_err(
+            |error| {
+                Problem::unprocessable("invalid_phone", format!("This is {error}.")).field("from")
+            },
+        )?;
+        let body = self.body.unwrap_or_default();
+        if body.trim().is_empty() {
+            return Err(Problem::text("body", text::TextError::Empty));
+        }
+        text::check(&body, INBOUND_MAX).map_err(|error| Problem::text("body", error))?;
+        Ok((from, body))
+    }
+}
+
+async fn inbound(
+    State(dev): State<Dev>,
+    Valid((from, body)): Valid<Inbound>,
+) -> Result<(StatusCode, Json<InboundView>), Problem> {
+    let sms = dev
+        .carrier
+        .take(Direction::Sent, &from, &body)
+        .map_err(fault)?;
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(InboundView {
+            message_id: sms.message_id,
+        }),
+    ))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InboundView {
+    message_id: String,
+}

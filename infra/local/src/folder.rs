@@ -1,0 +1,150 @@
+//! The data folder of one running stack: where it is, and that nobody else is using it.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{Read, Seek, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+
+const LOCK: &str = "lock";
+
+/// A data folder that is ours until this is dropped.
+pub struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Where the data of the stack on `port` is kept unless somebody says otherwise: outside of the
+    /// checkout, a folder for each port, so that a second instance has its own.
+    #[must_use]
+    pub fn default_path(port: u16) -> PathBuf {
+        let data = std::env::var_os("XDG_DATA_HOME")
+            .filter(|dir| !dir.is_empty())
+            .map(PathBuf::from);
+        let home = std::env::home_dir().filter(|home| home != Path::new("/root"));
+        match (data, home) {
+            (Some(data), _) => data.join("kinline"),
+            (None, Some(home)) => home.join(".local/share/kinline"),
+            // PostgreSQL runs as another user when we are root, and that one can't see root's home.
+            (None, None) => PathBuf::from("/var/lib/kinline"),
+        }
+        .join(port.to_string())
+    }
+
+    /// Opens the folder, making it where it is missing.
+    ///
+    /// # Errors
+    /// When it can't be made, or another instance is using it.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        // 0711: PostgreSQL, under another user, must get through, and nobody can list it.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(path)
+            .with_context(|| {
+                format!("can't make the data folder {shown}; choose another with --data-dir")
+            })?;
+        let path = path.canonicalize()?;
+        let mut lock = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path.join(LOCK))
+            .with_context(|| {
+                format!("can't write to the data folder {shown}; choose another with --data-dir")
+            })?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut owner = String::new();
+                let _unnamed = lock.read_to_string(&mut owner);
+                bail!(
+                    "another Kinline (process {}) is using {shown}: stop it, or give this one a \
+                     folder and a port of its own with --data-dir and --port",
+                    owner.trim()
+                );
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).context("can't lock the data folder");
+            }
+        }
+        lock.set_len(0)?;
+        lock.rewind()?;
+        write!(lock, "{}", std::process::id())?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Removes all that an earlier run left in it.
+    ///
+    /// # Errors
+    /// When something can't be removed.
+    pub fn empty(&self) -> anyhow::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_name() == LOCK {
+                continue;
+            }
+            let path = entry.path();
+            let removed = if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.with_context(|| format!("can't remove {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Something in the folder.
+    #[must_use]
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_user_at_a_time() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let path = parent.path().join("deep/er");
+        let first = Folder::open(&path).expect("free");
+        let refused = Folder::open(&path).err().expect("taken").to_string();
+        assert!(
+            refused.contains(&std::process::id().to_string()),
+            "{refused}"
+        );
+        assert!(refused.contains("--data-dir"), "{refused}");
+        drop(first);
+        Folder::open(&path).expect("free again");
+    }
+
+    #[test]
+    fn emptying_leaves_nothing_but_the_lock() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = Folder::open(parent.path()).expect("free");
+        fs::create_dir_all(folder.join("a/b")).expect("made");
+        fs::write(folder.join("c"), "c").expect("written");
+        folder.empty().expect("emptied");
+        let left: Vec<_> = fs::read_dir(folder.path())
+            .expect("read")
+            .flatten()
+            .collect();
+        assert_eq!(left.len(), 1);
+        assert!(Folder::open(parent.path()).is_err(), "still locked");
+    }
+}

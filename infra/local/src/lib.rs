@@ -1,0 +1,12 @@
+//! The whole of Kinline on one machine: the routers and the worker that run in Lambda, talking
+//! through the AWS SDK to an SQS engine and a carrier on loopback, and to a real PostgreSQL.
+
+pub mod aws;
+pub mod carrier;
+pub mod demo;
+pub mod dev;
+pub mod folder;
+pub mod poller;
+pub mod secrets;
+pub mod sqs;
+pub mod stack;

@@ -1,0 +1,333 @@
+//! `cargo run`: everything on this machine, in one process and a PostgreSQL beside it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use local::{
+    aws,
+    carrier::Carrier,
+    demo,
+    folder::Folder,
+    secrets::Secrets,
+    stack::{self, POLLERS, Parts, SWEEP_EVERY, Stack},
+};
+use sqlx::{Connection, PgConnection};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::{
+    Layer, filter::LevelFilter, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+/// Kinline on this machine: PostgreSQL, the queue, a pretend SMS carrier, the API, the worker, the
+/// sweeper, and a demo family.
+#[derive(Parser)]
+#[command(name = "kinline", version, about)]
+struct Settings {
+    /// The port of the API and the phone wall
+    #[arg(long, env = "KINLINE_PORT", default_value_t = 3000)]
+    port: u16,
+    /// Where the data is kept between runs [default: a folder for each port under your data folder]
+    #[arg(long, env = "KINLINE_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Start over: forget all data of earlier runs
+    #[arg(long, env = "KINLINE_FRESH")]
+    fresh: bool,
+    /// Start without the demo family
+    #[arg(long, env = "KINLINE_NO_DEMO")]
+    no_demo: bool,
+    /// What the links in texts begin with [default: this machine's address]
+    #[arg(long, env = "KINLINE_PUBLIC_URL")]
+    public_url: Option<String>,
+    /// A PostgreSQL (15 or later) to use instead of starting one
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Settings::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the terminal is this program's interface"
+)]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the terminal is this program's interface"
+)]
+fn complain(error: &anyhow::Error) {
+    eprintln!("kinline: {error:#}");
+}
+
+async fn run(settings: Settings) -> anyhow::Result<()> {
+    let began = Instant::now();
+    // Before anything starts, so that a Ctrl-C during the start is as clean as one after it.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut stopped = Box::pin(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    });
+
+    // Taken before anything is started: a port in use must cost nobody a start.
+    let listener = listen(settings.port).await?;
+    let folder = settings
+        .data_dir
+        .clone()
+        .unwrap_or_else(|| Folder::default_path(settings.port));
+    let folder = Folder::open(&folder)?;
+    if settings.fresh {
+        if settings.database_url.is_some() {
+            bail!(
+                "--fresh does not empty a database that Kinline did not start: empty it yourself, or leave DATABASE_URL out"
+            );
+        }
+        folder.empty()?;
+    }
+    log_to(&folder.join("kinline.log"))?;
+
+    let started = tokio::select! {
+        started = start(&settings, &folder, listener) => started?,
+        () = &mut stopped => {
+            say("stopped before it had started");
+            return Ok(());
+        }
+    };
+    started.banner(&folder, began.elapsed());
+    stopped.await;
+    say("\nstopping…");
+    started.shut_down().await
+}
+
+async fn listen(port: u16) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(("127.0.0.1", port)).await {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
+            "port {port} is in use: stop what uses it, or choose another with --port {}",
+            port.wrapping_add(1).max(1024)
+        ),
+        bound => bound.with_context(|| format!("can't listen on port {port}")),
+    }
+}
+
+/// Everything goes to the log file as JSON, what needs a person to the terminal as well.
+fn log_to(file: &Path) -> anyhow::Result<()> {
+    let log = File::create(file).with_context(|| format!("can't write {}", file.display()))?;
+    let levels = Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("sqlx", LevelFilter::WARN)
+        .with_target("aws", LevelFilter::WARN);
+    let json = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_writer(log);
+    let terminal = tracing_subscriber::fmt::layer()
+        .compact()
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_filter(LevelFilter::ERROR);
+    tracing_subscriber::registry()
+        .with(levels)
+        .with(json)
+        .with(terminal)
+        .init();
+    Ok(())
+}
+
+/// What is running.
+struct Started {
+    url: String,
+    database: String,
+    stack: Stack,
+    postgres: Option<postgres::Server>,
+    demo_thread: Option<String>,
+}
+
+async fn start(
+    settings: &Settings,
+    folder: &Folder,
+    listener: TcpListener,
+) -> anyhow::Result<Started> {
+    let url = format!("http://{}", listener.local_addr()?);
+    let (postgres, database_url) = match &settings.database_url {
+        Some(database_url) => (None, database_url.clone()),
+        None => {
+            let server = start_postgres(folder).await?;
+            let database_url = server.url("kinline");
+            create_database(&server.url("postgres")).await?;
+            (Some(server), database_url)
+        }
+    };
+    stack::migrate(&database_url).await?;
+    let database = postgres.as_ref().map_or_else(
+        || "the one of DATABASE_URL".to_owned(),
+        |server| format!("{} on 127.0.0.1:{}", server.version(), server.port()),
+    );
+    say("  database ready, schema up to date");
+
+    let secrets = Secrets::at(&folder.join("secrets.json"))?;
+    let public_url = settings.public_url.clone().unwrap_or_else(|| url.clone());
+    let stack = Stack::new(Parts {
+        database_url: database_url.clone(),
+        secrets: secrets.clone(),
+        carrier: Carrier::with_file(&folder.join("texts.jsonl"))?,
+        public_url: public_url.clone(),
+    })
+    .await?;
+    write_environments(folder, &stack, &secrets, &database_url, &public_url)?;
+    stack.run(listener);
+    say("  queue, carrier, API, worker and sweeper running");
+
+    let demo_thread = if settings.no_demo {
+        None
+    } else {
+        let thread = demo::provision(&stack.router(), &secrets).await;
+        Some(thread.context("can't make the demo family (--no-demo leaves it out)")?)
+    };
+    Ok(Started {
+        url,
+        database,
+        stack,
+        postgres,
+        demo_thread,
+    })
+}
+
+async fn start_postgres(folder: &Folder) -> anyhow::Result<postgres::Server> {
+    let options = postgres::Options {
+        data_dir: folder.join("postgres"),
+        durable: true,
+        max_connections: 100,
+    };
+    Ok(postgres::Server::start(&options, &|step| say(&format!("  {step}"))).await?)
+}
+
+async fn create_database(url: &str) -> anyhow::Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    let exists: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'kinline')")
+            .fetch_one(&mut connection)
+            .await?;
+    if !exists {
+        sqlx::query("CREATE DATABASE kinline")
+            .execute(&mut connection)
+            .await?;
+    }
+    connection.close().await?;
+    Ok(())
+}
+
+/// Writes what the Lambda binaries need to run beside this stack, for `cargo lambda --env-file`.
+fn write_environments(
+    folder: &Folder,
+    stack: &Stack,
+    secrets: &Secrets,
+    database_url: &str,
+    public_url: &str,
+) -> anyhow::Result<()> {
+    let joint = if database_url.contains('?') { '&' } else { '?' };
+    for (file, role) in [("api.env", "kinline_app"), ("worker.env", "kinline_worker")] {
+        let lines = [
+            (
+                "DATABASE_URL",
+                format!("{database_url}{joint}options[role]={role}"),
+            ),
+            ("KINLINE_AUTH_SECRET", secrets.auth()?.reveal().to_owned()),
+            ("KINLINE_LINK_KEYS", secrets.link_pairs()),
+            ("KINLINE_PUBLIC_URL", public_url.to_owned()),
+            ("KINLINE_QUEUE_URL", stack.sqs.queue_url.clone()),
+            ("AWS_ENDPOINT_URL_SQS", stack.sqs.endpoint()),
+            ("AWS_ENDPOINT_URL_SNS", stack.carrier_endpoint.clone()),
+            ("AWS_REGION", aws::REGION.to_owned()),
+            ("AWS_ACCESS_KEY_ID", aws::KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", aws::KEY.to_owned()),
+        ];
+        let path = folder.join(file);
+        let text: String = lines
+            .iter()
+            .map(|(name, value)| format!("{name}={value}\n"))
+            .collect();
+        // Removed first: the mode counts only for a file that is new.
+        let _not_there = fs::remove_file(&path);
+        OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(|| format!("can't write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+impl Started {
+    fn banner(&self, folder: &Folder, took: Duration) {
+        let Self {
+            url,
+            database,
+            stack,
+            ..
+        } = self;
+        say(&format!(
+            "
+Kinline {version} is running, {took:.1} s after the start. Ctrl-C stops all of it.
+
+  Phone wall   {url}/dev   <- open this first
+  API          {url}       (try /health)
+  PostgreSQL   {database}
+  SQS engine   {sqs}   queue kinline-jobs, dead letters kinline-dead
+  SMS carrier  {carrier}   pretends to be Amazon SNS
+  Worker       {POLLERS} pollers; the sweeper looks every {sweep} s
+  Data         {data}   (kinline.log, and api.env for cargo lambda)",
+            version = env!("CARGO_PKG_VERSION"),
+            took = took.as_secs_f64(),
+            sqs = stack.sqs.endpoint(),
+            carrier = stack.carrier_endpoint,
+            sweep = SWEEP_EVERY.as_secs(),
+            data = folder.path().display(),
+        ));
+        if let Some(thread) = &self.demo_thread {
+            say(&format!(
+                "
+Post as Mum, and three phones get a text:
+
+  TOKEN=$(curl -s {url}/dev/token -H 'content-type: application/json' \\
+    -d '{{\"userId\":\"mum\"}}' | cut -d'\"' -f4)
+  curl {url}/threads/{thread}/messages \\
+    -H \"authorization: Bearer $TOKEN\" -H 'content-type: application/json' \\
+    -d '{{\"body\":\"Hello from the terminal\"}}'"
+            ));
+        }
+    }
+
+    async fn shut_down(self) -> anyhow::Result<()> {
+        self.stack.shut_down().await;
+        if let Some(postgres) = self.postgres {
+            postgres.stop().await?;
+        }
+        say("stopped");
+        Ok(())
+    }
+}

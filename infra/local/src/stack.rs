@@ -1,0 +1,200 @@
+//! Wiring: what the Lambda functions, the queue's event source and the schedule are on AWS.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    serve::{Listener, ListenerExt},
+};
+use functions::{Api, auth::Auth, edge};
+use shared::{
+    db::{self, Database, Role},
+    notifications,
+    queue::Queue,
+};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use worker::{Worker, sms::Limits, sns::Sns};
+
+use crate::{aws, carrier::Carrier, dev, poller::Poller, secrets::Secrets, sqs::SqsEngine};
+
+/// How many batches are handled side by side: what Lambda begins with for a queue.
+pub const POLLERS: usize = 5;
+/// How often the sweeper runs. Every minute on AWS; here somebody is watching.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// What a stack is made of.
+pub struct Parts {
+    /// A database with the schema, and a login that may take both of its roles.
+    pub database_url: String,
+    /// What signs tokens and links.
+    pub secrets: Secrets,
+    /// The carrier.
+    pub carrier: Carrier,
+    /// What links begin with.
+    pub public_url: String,
+}
+
+/// All of Kinline, wired up. Nothing runs by itself before [`Stack::run`].
+pub struct Stack {
+    /// The queue's engine.
+    pub sqs: SqsEngine,
+    /// The carrier.
+    pub carrier: Carrier,
+    /// Where the carrier listens.
+    pub carrier_endpoint: String,
+    /// What turns jobs into texts.
+    pub worker: Worker,
+    /// Ends what is running.
+    pub stop: CancellationToken,
+    api: Api,
+    secrets: Secrets,
+    tasks: TaskTracker,
+    carrier_server: JoinHandle<()>,
+}
+
+impl Stack {
+    /// Starts the engines on free ports of loopback and wires the rest to them.
+    ///
+    /// # Errors
+    /// When a port can't be had, or a setting is of no use.
+    pub async fn new(parts: Parts) -> anyhow::Result<Self> {
+        let sqs = SqsEngine::start().await?;
+        let (carrier_endpoint, carrier_server) = parts.carrier.serve().await?;
+        let pool = |role, size| anyhow::Ok(Database::new(&parts.database_url, size)?.pool_as(role));
+        Ok(Self {
+            api: Api::new(pool(Role::App, 16)?, Auth::hs256(&parts.secrets.auth()?)),
+            worker: Worker {
+                db: pool(Role::Worker, 8)?,
+                sns: Sns::new(aws::sns(&carrier_endpoint)),
+                keys: Arc::new(parts.secrets.link_keys()?),
+                public_url: parts.public_url.trim_end_matches('/').into(),
+                limits: Limits::from_env()?,
+            },
+            sqs,
+            carrier: parts.carrier,
+            carrier_endpoint,
+            carrier_server,
+            secrets: parts.secrets,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// The API and the local-only endpoints, behind the edge.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        let dev = dev::router(dev::Dev {
+            secrets: self.secrets.clone(),
+            carrier: self.carrier.clone(),
+            db: self.worker.db.clone(),
+            stop: self.stop.clone(),
+        });
+        edge(functions::all(&self.api, &self.sqs.queue()).merge(dev))
+    }
+
+    /// The queue as the API and the sweeper see it.
+    #[must_use]
+    pub fn queue(&self) -> Queue {
+        self.sqs.queue()
+    }
+
+    /// What polls the queue for the worker.
+    #[must_use]
+    pub fn poller(&self) -> Poller {
+        Poller {
+            sqs: self.sqs.client().clone(),
+            queue_url: self.sqs.queue_url.clone(),
+            worker: self.worker.clone(),
+        }
+    }
+
+    /// Serves HTTP on `listener`, polls the queue, and sweeps, until [`Self::stop`].
+    pub fn run(&self, listener: TcpListener) {
+        self.serve(listener);
+        for _ in 0..POLLERS {
+            self.tasks.spawn(self.poller().run(self.stop.clone()));
+        }
+        self.tasks.spawn(sweep_often(
+            self.worker.db.clone(),
+            self.queue(),
+            self.stop.clone(),
+        ));
+    }
+
+    /// Serves HTTP on `listener` until [`Self::stop`].
+    pub fn serve(&self, listener: TcpListener) {
+        // Answers are small and written whole: waiting to fill a packet only delays them.
+        let listener = listener.tap_io(|stream| {
+            let _best_effort = stream.set_nodelay(true);
+        });
+        let server = serve(listener, self.router(), self.stop.clone());
+        self.tasks.spawn(server);
+    }
+
+    /// Stops everything: what is at hand gets a second to end, the rest is cut.
+    pub async fn shut_down(mut self) {
+        self.stop.cancel();
+        self.tasks.close();
+        let _cut = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
+        self.sqs.stop().await;
+        self.carrier_server.abort();
+        let closed = async { tokio::join!(self.api.db.close(), self.worker.db.close()) };
+        let _cut = tokio::time::timeout(Duration::from_millis(500), closed).await;
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.carrier_server.abort();
+    }
+}
+
+async fn serve<L>(listener: L, router: Router, stop: CancellationToken)
+where
+    L: Listener<Addr: std::fmt::Debug>,
+{
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "HTTP server ended");
+    }
+}
+
+async fn sweep_often(db: PgPool, queue: Queue, stop: CancellationToken) {
+    loop {
+        match notifications::sweep(&db, &queue).await {
+            Ok(swept) if swept != notifications::Swept::default() => {
+                tracing::info!(?swept, "swept");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "can't sweep"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+    }
+}
+
+/// Brings the schema of `url` up to date and lets its login take both roles.
+///
+/// # Errors
+/// When the database can't be reached, is newer than this program, or refuses.
+pub async fn migrate(url: &str) -> anyhow::Result<()> {
+    let mut connection = PgConnection::connect(url)
+        .await
+        .context("can't reach the database")?;
+    db::MIGRATOR
+        .run(&mut connection)
+        .await
+        .context("can't bring the schema up to date")?;
+    sqlx::query("GRANT kinline_app, kinline_worker TO CURRENT_USER")
+        .execute(&mut connection)
+        .await
+        .context("can't take the roles kinline_app and kinline_worker")?;
+    connection.close().await?;
+    Ok(())
+}

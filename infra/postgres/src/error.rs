@@ -1,0 +1,139 @@
+//! What can go wrong before a server answers, said with the next step.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a server could not be found, fetched, started or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// `PG_BIN` names a folder that can't be used. Nothing else is tried: it was asked for by name.
+    #[error(
+        "PG_BIN is {}, which can't be used: {reason}. Point it at a folder that holds `postgres` and `initdb` of PostgreSQL 15 or newer, or unset it.",
+        .folder.display()
+    )]
+    PgBin {
+        /// The value of `PG_BIN`.
+        folder: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// There is no usable server on this machine, and none could be fetched.
+    #[error(
+        "No PostgreSQL 15 or newer was found, and none could be fetched:\n  - {}\n\
+         Any one of these helps:\n  \
+         Debian, Ubuntu   apt-get install postgresql\n  \
+         Fedora           dnf install postgresql-server\n  \
+         macOS            brew install postgresql@17\n  \
+         elsewhere        set PG_BIN to the folder that holds `postgres` and `initdb`\n  \
+         already running  set DATABASE_URL to a database of your own",
+        .tried.join("\n  - ")
+    )]
+    Unavailable {
+        /// A line for each place or way that failed.
+        tried: Vec<String>,
+    },
+
+    /// Another process has a server on this folder.
+    #[error(
+        "The data folder {} is in use by another Kinline ({}). Stop that one, or choose another folder with --data-dir.",
+        .folder.display(),
+        .pid.map_or_else(|| "pid unknown".to_owned(), |pid| format!("pid {pid}"))
+    )]
+    InUse {
+        /// The data folder.
+        folder: PathBuf,
+        /// The process that holds it, where it is known.
+        pid: Option<u32>,
+    },
+
+    /// The folder holds something else; taking it over could harm that.
+    #[error(
+        "{} isn't empty and isn't a data folder of Kinline. Choose an empty or new folder with --data-dir.",
+        .folder.display()
+    )]
+    NotOurs {
+        /// The folder that was asked for.
+        folder: PathBuf,
+    },
+
+    /// PostgreSQL can't read the data of another major version.
+    #[error(
+        "The data in {} was made by PostgreSQL {data}, but the server found is {server}. Set PG_BIN to the programs of PostgreSQL {data}, or start over with --fresh, which deletes the data.",
+        .folder.display()
+    )]
+    OtherVersion {
+        /// The data folder.
+        folder: PathBuf,
+        /// The major version that made the data.
+        data: String,
+        /// The version of the server found.
+        server: String,
+    },
+
+    /// The server's own user, used because PostgreSQL refuses to run as root, can't reach a path.
+    #[error(
+        "PostgreSQL doesn't run as root, so it runs as user {uid}, who can't use {}. {next_step}",
+        .path.display()
+    )]
+    Unreachable {
+        /// The user the server runs as.
+        uid: u32,
+        /// What it can't reach.
+        path: PathBuf,
+        /// What to do about it.
+        next_step: &'static str,
+    },
+
+    /// The password of the data folder is gone or isn't the one of its server.
+    #[error(
+        "The password in {} is missing or isn't the one of the data beside it. Restore that file, or start over with --fresh, which deletes the data.",
+        .file.display()
+    )]
+    Password {
+        /// The file that keeps the password.
+        file: PathBuf,
+    },
+
+    /// `initdb` or `postgres` failed.
+    #[error("{program} {what}. Its last words, from {}:\n{lines}", .log.display())]
+    Failed {
+        /// The program.
+        program: &'static str,
+        /// What became of it.
+        what: String,
+        /// The file its output went to.
+        log: PathBuf,
+        /// The last lines of that file.
+        lines: String,
+    },
+
+    /// A server left over from a crash is still there.
+    #[error(
+        "A PostgreSQL left over from a crash (pid {pid}) doesn't stop. End it with `kill -9 {pid}` and start again."
+    )]
+    Orphan {
+        /// The process.
+        pid: u32,
+    },
+
+    /// The operating system refused something.
+    #[error("Could not {doing}: {source}. Check the path and its permissions.")]
+    Io {
+        /// What was tried.
+        doing: String,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Turns an I/O error into one that says what was tried: `.map_err(Error::io(|| "read x".into()))`.
+    pub(crate) fn io(doing: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            doing: doing(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Families and their people, as the host application provisions them.
+
+mod store;
+
+use sqlx::PgPool;
+use time::{OffsetDateTime, Time};
+
+use crate::{
+    Result, db,
+    ids::{FamilyId, UserId},
+    phone::PhoneNumber,
+    text::Name,
+};
+
+/// A family.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Family {
+    /// Its id, of the host application's making.
+    pub family_id: FamilyId,
+    /// What it is called.
+    pub name: Name,
+    /// Most segments of texts a calendar month; `None` is no cap.
+    pub sms_monthly_cap_segments: Option<i32>,
+    /// When it was first provisioned.
+    pub created_at: OffsetDateTime,
+    /// When it was last provisioned.
+    pub updated_at: OffsetDateTime,
+}
+
+/// What the host application says of a family. Replaces all that it said before.
+#[derive(Debug, Clone)]
+pub struct FamilyProfile {
+    /// What it is called.
+    pub name: Name,
+    /// Most segments of texts a calendar month; `None` is no cap.
+    pub sms_monthly_cap_segments: Option<i32>,
+}
+
+/// A member of a family.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct User {
+    /// Their id, of the host application's making.
+    pub user_id: UserId,
+    /// Their family.
+    pub family_id: FamilyId,
+    /// All that the host application says of them.
+    #[sqlx(flatten)]
+    pub profile: UserProfile,
+    /// When they were first provisioned.
+    pub created_at: OffsetDateTime,
+    /// When they were last provisioned.
+    pub updated_at: OffsetDateTime,
+}
+
+/// What the host application says of a member. Replaces all that it said before.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct UserProfile {
+    /// What they are called; the sender of their texts.
+    pub name: Name,
+    /// Where their texts go; `None` sends none.
+    pub phone: Option<PhoneNumber>,
+    /// Their language, as a BCP 47 tag.
+    pub locale: Option<String>,
+    /// Their time zone, as an IANA name.
+    pub time_zone: Option<String>,
+    /// When no text is to reach them.
+    #[sqlx(flatten)]
+    pub quiet_hours: QuietHours,
+}
+
+/// A span of the day in the member's own time zone; both ends or neither. May run past midnight.
+#[derive(Debug, Clone, Copy, Default, sqlx::FromRow)]
+pub struct QuietHours {
+    /// Its first minute.
+    pub quiet_from: Option<Time>,
+    /// The first minute after it.
+    pub quiet_to: Option<Time>,
+}
+
+/// Whether provisioning made something new.
+#[derive(Debug, Clone)]
+pub struct Provisioned<T> {
+    /// What it is now.
+    pub now: T,
+    /// It was not there before.
+    pub created: bool,
+}
+
+/// Creates or replaces a family.
+///
+/// # Errors
+/// [`crate::Error`] of the database alone.
+pub async fn put_family(
+    pool: &PgPool,
+    family_id: &FamilyId,
+    profile: &FamilyProfile,
+) -> Result<Provisioned<Family>> {
+    let mut tx = db::family(pool, family_id).await?;
+    let put = store::upsert_family(&mut tx, family_id, profile).await?;
+    tx.commit().await?;
+    Ok(put)
+}
+
+/// Creates or replaces a member, and brings a deactivated one back (without their old threads).
+///
+/// # Errors
+/// [`crate::Error::FamilyNotFound`].
+pub async fn put_user(
+    pool: &PgPool,
+    family_id: &FamilyId,
+    user_id: &UserId,
+    profile: &UserProfile,
+) -> Result<Provisioned<User>> {
+    let mut tx = db::family(pool, family_id).await?;
+    let put = store::upsert_user(&mut tx, family_id, user_id, profile).await?;
+    tx.commit().await?;
+    Ok(put)
+}
+
+/// Deactivates a member: memberships end, links die, and texts not yet sent are cancelled, all
+/// at once. Doing it again changes nothing.
+///
+/// # Errors
+/// [`crate::Error::UserNotFound`].
+pub async fn deactivate_user(pool: &PgPool, family_id: &FamilyId, user_id: &UserId) -> Result<()> {
+    let mut tx = db::family(pool, family_id).await?;
+    store::deactivate_user(&mut tx, family_id, user_id).await?;
+    // A statement of its own: its snapshot has what a thread created meanwhile, whose members
+    // the first statement waited for.
+    store::end_everything_of(&mut tx, family_id, user_id).await?;
+    tx.commit().await?;
+    Ok(())
+}

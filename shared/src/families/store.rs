@@ -1,0 +1,125 @@
+//! Every SQL statement on families and their people.
+
+use sqlx::{FromRow, PgConnection, Row};
+
+use super::{Family, FamilyProfile, Provisioned, User, UserProfile};
+use crate::{
+    Error, Result,
+    error::constraint,
+    ids::{FamilyId, UserId},
+};
+
+pub(super) async fn upsert_family(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    profile: &FamilyProfile,
+) -> Result<Provisioned<Family>> {
+    let row = sqlx::query(
+        "INSERT INTO families (family_id, name, sms_monthly_cap_segments)
+         VALUES ($1, $2, $3)
+         ON CONFLICT (family_id) DO UPDATE SET
+             name = excluded.name,
+             sms_monthly_cap_segments = excluded.sms_monthly_cap_segments,
+             updated_at = now()
+         RETURNING family_id, name, sms_monthly_cap_segments, created_at, updated_at,
+                   -- A row that this statement inserted was never locked by an update.
+                   xmax = 0 AS created",
+    )
+    .bind(family_id)
+    .bind(&profile.name)
+    .bind(profile.sms_monthly_cap_segments)
+    .fetch_one(tx)
+    .await?;
+    Ok(Provisioned {
+        now: Family::from_row(&row)?,
+        created: row.try_get("created")?,
+    })
+}
+
+pub(super) async fn upsert_user(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    user_id: &UserId,
+    profile: &UserProfile,
+) -> Result<Provisioned<User>> {
+    let row = sqlx::query(
+        "INSERT INTO users (family_id, user_id, name, phone, locale, time_zone, quiet_from, quiet_to)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (family_id, user_id) DO UPDATE SET
+             name = excluded.name,
+             phone = excluded.phone,
+             locale = excluded.locale,
+             time_zone = excluded.time_zone,
+             quiet_from = excluded.quiet_from,
+             quiet_to = excluded.quiet_to,
+             -- An opt-out belongs to the number that sent it.
+             opted_out_at = CASE WHEN users.phone = excluded.phone THEN users.opted_out_at END,
+             deactivated_at = NULL,
+             updated_at = now()
+         RETURNING user_id, family_id, name, phone, locale, time_zone, quiet_from, quiet_to,
+                   created_at, updated_at, xmax = 0 AS created",
+    )
+    .bind(family_id)
+    .bind(user_id)
+    .bind(&profile.name)
+    .bind(&profile.phone)
+    .bind(&profile.locale)
+    .bind(&profile.time_zone)
+    .bind(profile.quiet_hours.quiet_from)
+    .bind(profile.quiet_hours.quiet_to)
+    .fetch_one(tx)
+    .await
+    .map_err(|error| match constraint(&error) {
+        Some("users_family_id_fkey") => Error::FamilyNotFound,
+        _ => error.into(),
+    })?;
+    Ok(Provisioned {
+        now: User::from_row(&row)?,
+        created: row.try_get("created")?,
+    })
+}
+
+pub(super) async fn deactivate_user(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    user_id: &UserId,
+) -> Result<()> {
+    let done = sqlx::query(
+        "UPDATE users SET deactivated_at = coalesce(deactivated_at, now()), updated_at = now()
+         WHERE family_id = $1 AND user_id = $2",
+    )
+    .bind(family_id)
+    .bind(user_id)
+    .execute(tx)
+    .await?;
+    if done.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(Error::UserNotFound)
+    }
+}
+
+/// Ends memberships, links and waiting texts.
+pub(super) async fn end_everything_of(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    user_id: &UserId,
+) -> Result<()> {
+    sqlx::query(
+        "WITH memberships AS (
+             UPDATE thread_members
+             SET status = 'left', ended_at = now(), access_epoch = access_epoch + 1
+             WHERE family_id = $1 AND user_id = $2 AND status = 'active'
+         ), links AS (
+             UPDATE magic_links SET revoked_at = now()
+             WHERE family_id = $1 AND user_id = $2 AND revoked_at IS NULL
+         )
+         UPDATE notifications SET state = 'cancelled', reason = 'deactivated'
+         WHERE family_id = $1 AND recipient_id = $2 AND state IN ('pending', 'held')",
+    )
+    .bind(family_id)
+    .bind(user_id)
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Typed ids: what a host application names, and what we name.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a string is not an id. Says nothing of the string itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed id")]
+pub struct MalformedId;
+
+/// Longest id that a host application may use, in characters (all of them ASCII).
+pub const HOST_ID_MAX: usize = 64;
+
+/// `^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$`: no comma, so a list of ids can be joined with one.
+fn is_host_id(value: &str) -> bool {
+    let mut bytes = value.bytes();
+    value.len() <= HOST_ID_MAX
+        && bytes
+            .next()
+            .is_some_and(|first| first.is_ascii_alphanumeric())
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'))
+}
+
+macro_rules! host_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, sqlx::Type)]
+        #[serde(transparent)]
+        #[sqlx(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The id as the host application wrote it.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = MalformedId;
+
+            fn from_str(value: &str) -> Result<Self, MalformedId> {
+                is_host_id(value).then(|| Self(value.to_owned())).ok_or(MalformedId)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+macro_rules! typed_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
+        #[sqlx(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id; ids made later sort later (UUIDv7, RFC 9562).
+            #[must_use]
+            #[expect(clippy::new_without_default, reason = "every call gives another id")]
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+
+            /// The 16 bytes of the UUID.
+            #[must_use]
+            pub const fn to_bytes(self) -> [u8; 16] {
+                self.0.into_bytes()
+            }
+
+            /// The id of these 16 bytes.
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = MalformedId;
+
+            fn from_str(value: &str) -> Result<Self, MalformedId> {
+                // `Uuid::try_parse` also takes braces, hyphens and capitals: one id would have
+                // many spellings.
+                let hex = value.strip_prefix($prefix).ok_or(MalformedId)?;
+                let canonical =
+                    hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                let uuid = canonical.then(|| Uuid::try_parse(hex).ok()).flatten();
+                uuid.map(Self).ok_or(MalformedId)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0.as_simple())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+host_id!(
+    /// A family, as the host application names it.
+    FamilyId
+);
+host_id!(
+    /// A member of a family, as the host application names them. Unique within the family.
+    UserId
+);
+host_id!(
+    /// A file, as the host application names it.
+    FileId
+);
+typed_id!(
+    /// A thread: `th_` and 32 hex digits.
+    ThreadId, "th_"
+);
+typed_id!(
+    /// A message: `msg_` and 32 hex digits.
+    MessageId, "msg_"
+);
+typed_id!(
+    /// One recipient's notification of one message: `ntf_` and 32 hex digits.
+    NotificationId, "ntf_"
+);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn host_ids_follow_the_contract() {
+        let longest = "a".repeat(64);
+        for good in ["a", "7", "user_a", "auth0:5f-1.2", &longest] {
+            assert_eq!(good.parse::<UserId>().expect(good).as_str(), good);
+        }
+        let too_long = "a".repeat(65);
+        for bad in [
+            "", "_a", "-", "a b", "a,b", "a\0", "é", "a/b", "a\n", "a'b", &too_long,
+        ] {
+            assert!(bad.parse::<UserId>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn typed_ids_have_one_spelling() {
+        let id = ThreadId::new();
+        let text = id.to_string();
+        assert_eq!(text.len(), 35);
+        assert_eq!(text.parse(), Ok(id));
+        let hex = &text[3..];
+        for bad in [
+            hex.to_owned(),
+            format!("msg_{hex}"),
+            format!("th_{}", hex.to_uppercase().replace(char::is_numeric, "A")),
+            format!("th_{}", Uuid::now_v7()),
+            format!("th_{{{hex}}}"),
+            format!("th_{hex}0"),
+            "th_".to_owned(),
+            String::new(),
+        ] {
+            assert!(bad.parse::<ThreadId>().is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_string_is_an_id_or_refused(value in ".{0,80}") {
+            if let Ok(id) = value.parse::<UserId>() {
+                prop_assert_eq!(id.as_str(), &value);
+                prop_assert!(!value.contains(','));
+            }
+            if let Ok(id) = value.parse::<MessageId>() {
+                prop_assert_eq!(id.to_string(), value);
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Kinline's domain: its types, its rules, its use cases, and every SQL statement.
+//!
+//! One folder an aggregate: `mod.rs` holds types, rules and use cases, `store.rs` the SQL.
+//! Nothing here knows of HTTP or Lambda.
+
+pub mod config;
+pub mod cursor;
+pub mod db;
+pub mod error;
+pub mod families;
+pub mod ids;
+pub mod links;
+pub mod logging;
+pub mod messages;
+pub mod notifications;
+pub mod phone;
+pub mod queue;
+pub mod text;
+pub mod threads;
+
+pub use error::{Error, Result};

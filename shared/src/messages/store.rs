@@ -1,0 +1,171 @@
+//! Every SQL statement on messages.
+
+use sqlx::{FromRow, PgConnection, Row};
+
+use super::{IdempotencyKey, Message, NewMessage, Range};
+use crate::{
+    Error, Result,
+    error::constraint,
+    ids::{FamilyId, NotificationId, ThreadId, UserId},
+};
+
+/// All that a post is made of.
+pub(super) struct Post<'a> {
+    pub(super) family_id: &'a FamilyId,
+    pub(super) author_id: &'a UserId,
+    pub(super) thread_id: ThreadId,
+    pub(super) new: &'a NewMessage,
+    pub(super) key: Option<&'a IdempotencyKey>,
+    pub(super) hash: &'a [u8; 32],
+}
+
+/// What a post came to.
+#[derive(FromRow)]
+pub(super) struct PostRow {
+    #[sqlx(flatten)]
+    pub(super) message: Message,
+    pub(super) queued_count: i32,
+    pub(super) request_hash: Option<Vec<u8>>,
+    pub(super) replayed: bool,
+    pub(super) to_enqueue: Vec<NotificationId>,
+}
+
+/// Membership, idempotency, numbering, message, notifications and the thread's last-message
+/// columns, in one statement.
+pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<PostRow> {
+    let file_ids: Vec<&str> = post
+        .new
+        .file_ids
+        .iter()
+        .map(crate::ids::FileId::as_str)
+        .collect();
+    sqlx::query_as(
+        "WITH me AS (
+             SELECT tm.user_id, u.name
+             FROM thread_members tm
+             JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
+             WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3 AND tm.status = 'active'
+         ), earlier AS (
+             SELECT m.* FROM messages m JOIN me ON m.author_id = me.user_id
+             WHERE m.family_id = $1 AND m.thread_id = $2 AND m.idempotency_key = $8
+         ), recipients AS (
+             SELECT tm.user_id,
+                    CASE WHEN u.phone IS NULL THEN 'no_number'
+                         WHEN u.opted_out_at IS NOT NULL THEN 'opted_out'
+                         WHEN tm.muted_until > now() THEN 'muted'
+                    END AS reason
+             FROM thread_members tm
+             JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
+             WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id <> $3 AND tm.status = 'active'
+         ), numbered AS (
+             -- The row's lock is what puts posts to a thread in order; times follow that order.
+             UPDATE threads t SET
+                 last_seq = t.last_seq + 1,
+                 last_message_at = greatest(clock_timestamp(), t.last_message_at),
+                 updated_at = greatest(clock_timestamp(), t.last_message_at)
+             FROM me
+             WHERE t.family_id = $1 AND t.thread_id = $2 AND NOT EXISTS (SELECT FROM earlier)
+             RETURNING t.last_seq AS seq, t.last_message_at AS created_at
+         ), posted AS (
+             INSERT INTO messages (family_id, thread_id, seq, message_id, author_id, body, file_ids,
+                                   reply_to_id, idempotency_key, request_hash, queued_count, created_at)
+             SELECT $1, $2, n.seq, $4, $3, $5, $6, $7, $8, $9,
+                    (SELECT count(*) FROM recipients WHERE reason IS NULL), n.created_at
+             FROM numbered n
+             RETURNING *
+         ), read AS (
+             UPDATE thread_members tm SET last_read_seq = n.seq
+             FROM numbered n
+             WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3
+         ), queued AS (
+             INSERT INTO notifications (family_id, thread_id, message_id, recipient_id, state, reason)
+             SELECT $1, $2, p.message_id, r.user_id,
+                    CASE WHEN r.reason IS NULL THEN 'pending' ELSE 'suppressed' END, r.reason
+             FROM posted p CROSS JOIN recipients r
+             RETURNING notification_id, state
+         )
+         SELECT m.*, me.name AS author_name,
+                ARRAY(SELECT notification_id FROM queued WHERE state = 'pending') AS to_enqueue
+         FROM me
+         CROSS JOIN (SELECT *, false AS replayed FROM posted
+                     UNION ALL SELECT *, true FROM earlier) m",
+    )
+    .bind(post.family_id)
+    .bind(post.thread_id)
+    .bind(post.author_id)
+    .bind(crate::ids::MessageId::new())
+    .bind(&post.new.body)
+    .bind(file_ids)
+    .bind(post.new.reply_to_id)
+    .bind(post.key.map(|key| key.0.as_str()))
+    .bind(post.hash.as_slice())
+    .fetch_optional(tx)
+    .await
+    .map_err(|error| match constraint(&error) {
+        Some("messages_reply_to") => Error::UnknownReply,
+        _ => error.into(),
+    })?
+    .ok_or(Error::ThreadNotFound)
+}
+
+/// The columns of a [`Message`] beside its thread's last number, for one reader; a thread without
+/// messages gives one row of nulls, a thread that is not the reader's none.
+macro_rules! history {
+    ($range:literal, $order:literal) => {
+        concat!(
+            "SELECT t.last_seq, m.*, a.name AS author_name
+             FROM thread_members me
+             JOIN threads t ON t.family_id = me.family_id AND t.thread_id = me.thread_id
+             LEFT JOIN LATERAL (
+                 SELECT message_id, thread_id, seq, author_id, body, file_ids, reply_to_id,
+                        created_at, edited_at, deleted_at
+                 FROM messages
+                 WHERE family_id = $1 AND thread_id = $2 AND ",
+            $range,
+            " ORDER BY seq ",
+            $order,
+            " LIMIT $5
+             ) m ON true
+             LEFT JOIN users a ON a.family_id = t.family_id AND a.user_id = m.author_id
+             WHERE me.family_id = $1 AND me.thread_id = $2 AND me.user_id = $3 AND me.status = 'active'
+             ORDER BY m.seq ",
+            $order
+        )
+    };
+}
+
+/// The thread's last number and the messages of `range`; `None` when the reader is no member.
+pub(super) async fn list(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    reader: &UserId,
+    thread_id: ThreadId,
+    range: Range,
+    limit: usize,
+) -> Result<Option<(i64, Vec<Message>)>> {
+    let (statement, seq) = match range {
+        Range::Newest => (history!("seq < $4", "DESC"), i64::MAX),
+        Range::Before(cursor) => (history!("seq < $4", "DESC"), cursor.seq),
+        Range::After(cursor) => (history!("seq > $4", "ASC"), cursor.seq),
+    };
+    let rows = sqlx::query(statement)
+        .bind(family_id)
+        .bind(thread_id)
+        .bind(reader)
+        .bind(seq)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(tx)
+        .await?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let last_seq = first.try_get("last_seq")?;
+    if first.try_get::<Option<i64>, _>("seq")?.is_none() {
+        return Ok(Some((last_seq, Vec::new())));
+    }
+    let messages = rows
+        .iter()
+        .map(Message::from_row)
+        .collect::<Result<_, _>>()?;
+    Ok(Some((last_seq, messages)))
+}

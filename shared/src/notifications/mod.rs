@@ -1,0 +1,199 @@
+//! Notifications: one recipient's text about one message, from the post to its outcome.
+//!
+//! The row is the outbox and the authority. At most one provider call is ever made for it: a
+//! worker sends only what it has claimed, a claim is taken from `pending` alone, and what can't
+//! be known becomes `unknown`, never `pending` again.
+
+mod store;
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::{
+    Result,
+    ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
+    links::LinkId,
+    phone::PhoneNumber,
+    queue::{Job, Queue},
+    text::Name,
+};
+
+/// How long a claim holds: longer than a worker's whole run (30 s), so that an expired one
+/// belongs to a worker that is gone.
+const LEASE: Duration = Duration::from_secs(60);
+/// How long a link opens, counted from when it is sent.
+const LINK_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// What follows a definite no, by the number of attempts so far; the last one repeats until the
+/// notification expires.
+const BACK_OFF: [Duration; 6] = [
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(2 * 60),
+    Duration::from_secs(10 * 60),
+    Duration::from_secs(60 * 60),
+    Duration::from_secs(3 * 60 * 60),
+];
+
+/// The right to send what one claim took, and to record how it went.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease(Uuid);
+
+/// A claimed notification: all that composing and sending its text needs.
+#[derive(Clone, sqlx::FromRow)]
+pub struct Claimed {
+    /// Its id.
+    pub notification_id: NotificationId,
+    /// The message it is about.
+    pub message_id: MessageId,
+    /// The thread of the message.
+    pub thread_id: ThreadId,
+    /// Where the text goes.
+    pub phone: PhoneNumber,
+    /// Who wrote the message.
+    pub sender: Name,
+    /// The message's text; `None` when it is of files only.
+    pub body: Option<String>,
+    /// How many files the message has.
+    pub file_count: i32,
+    /// Which attempt this is, from 1.
+    pub attempts: i32,
+    /// The link's row, which is there already.
+    #[sqlx(try_from = "Vec<u8>")]
+    pub link: LinkId,
+}
+
+/// How an attempt went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The carrier took it.
+    Sent {
+        /// The carrier's own id of it.
+        carrier_message_id: String,
+        /// How many segments it was.
+        segments: u32,
+    },
+    /// Nobody can know whether the carrier took it.
+    Unknown {
+        /// Why, as a stable word.
+        reason: &'static str,
+    },
+    /// A definite no for now: it is tried again later.
+    Retry {
+        /// Why, as a stable word.
+        reason: &'static str,
+    },
+    /// A permanent no.
+    Failed {
+        /// Why, as a stable word.
+        reason: &'static str,
+    },
+    /// The recipient's number refuses texts: they count as opted out from now on.
+    OptedOut,
+}
+
+/// Claims those of `jobs` that are due, for one worker. What is not among the claimed is sent by
+/// somebody else, was sent, must not be sent, or is not due: its wake-up call has done its work.
+///
+/// # Errors
+/// [`crate::Error`] of the database alone; then nothing was claimed.
+pub async fn claim(pool: &PgPool, jobs: &[Job]) -> Result<(Lease, Vec<Claimed>)> {
+    let lease = Lease(Uuid::new_v4());
+    let claimed = store::claim(pool, lease, jobs).await?;
+    Ok((lease, claimed))
+}
+
+/// Records what came of claimed notifications, in one statement, and returns those recorded: the
+/// rest had been taken out of this lease's hands.
+///
+/// # Errors
+/// [`crate::Error`] of the database alone; then nothing was recorded.
+pub async fn record(
+    pool: &PgPool,
+    lease: Lease,
+    outcomes: &[(NotificationId, Outcome)],
+) -> Result<Vec<NotificationId>> {
+    store::record(pool, lease, outcomes).await
+}
+
+/// What one run of the sweeper did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Wake-up calls sent: never enqueued, due again, or lost by the queue.
+    pub enqueued: usize,
+    /// Due, but the queue did not take them; the next run tries again.
+    pub not_taken: usize,
+    /// Claims whose worker is gone: `unknown` from now on.
+    pub leases_expired: u64,
+    /// Not sent within their 24 hours: `failed` from now on.
+    pub expired: u64,
+}
+
+/// Does what nobody else will: enqueues what waits, gives up what is too old, and marks what a
+/// vanished worker left behind. Several at once are safe; each run is bounded.
+///
+/// # Errors
+/// [`crate::Error`] of the database alone.
+pub async fn sweep(pool: &PgPool, queue: &Queue) -> Result<Swept> {
+    let mut swept = Swept {
+        leases_expired: store::expire_leases(pool).await?,
+        expired: store::expire_unsent(pool).await?,
+        ..Swept::default()
+    };
+    // One run takes a backlog of ten thousand; a minute later the next one goes on.
+    for _ in 0..20 {
+        let due = store::take_due(pool, 500).await?;
+        if due.is_empty() {
+            break;
+        }
+        let not_taken = queue.enqueue(&due).await;
+        swept.enqueued += due.len() - not_taken.len();
+        if !not_taken.is_empty() {
+            swept.not_taken += not_taken.len();
+            store::put_back(pool, &not_taken).await?;
+            // A queue that is down gets no further batches in this run.
+            break;
+        }
+    }
+    Ok(swept)
+}
+
+/// Who got a message, and why not: see `GET …/deliveries`.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Delivery {
+    /// The recipient.
+    pub recipient_id: UserId,
+    /// Where the notification is in its life.
+    pub state: String,
+    /// Why it is there, as a stable word.
+    pub reason: Option<String>,
+    /// How many provider calls were begun.
+    pub attempts: i32,
+    /// How many segments were sent.
+    pub segments: Option<i32>,
+    /// When the carrier took it.
+    pub sent_at: Option<time::OffsetDateTime>,
+    /// When its link was opened.
+    pub opened_at: Option<time::OffsetDateTime>,
+    /// When the message was read.
+    pub read_at: Option<time::OffsetDateTime>,
+}
+
+/// The deliveries of one message, one for every recipient, by their ids.
+///
+/// # Errors
+/// [`crate::Error::ThreadNotFound`] also for who is not an active member,
+/// [`crate::Error::MessageNotFound`].
+pub async fn deliveries(
+    pool: &PgPool,
+    family_id: &FamilyId,
+    reader: &UserId,
+    thread_id: ThreadId,
+    message_id: MessageId,
+) -> Result<Vec<Delivery>> {
+    let mut tx = crate::db::family(pool, family_id).await?;
+    let found = store::list_deliveries(&mut tx, family_id, reader, thread_id, message_id).await?;
+    tx.commit().await?;
+    Ok(found)
+}

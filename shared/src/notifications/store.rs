@@ -1,0 +1,270 @@
+//! Every SQL statement on notifications.
+
+use std::time::Duration;
+
+use sqlx::{FromRow, PgConnection, PgPool, Row};
+
+use super::{BACK_OFF, Claimed, Delivery, LEASE, LINK_LIFE, Lease, Outcome};
+use crate::{
+    Error, Result,
+    ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
+    links::LinkId,
+    queue::Job,
+};
+
+/// When a wake-up call that nobody answered is given once more.
+const WAKE_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// Most rows that one statement of the sweeper changes.
+const SWEEP_MAX: i64 = 500;
+
+/// Takes what is due from `pending` to `sending`, or to where it belongs instead, and makes the
+/// rows of the links.
+pub(super) async fn claim(pool: &PgPool, lease: Lease, jobs: &[Job]) -> Result<Vec<Claimed>> {
+    let ids: Vec<NotificationId> = jobs.iter().map(|job| job.notification_id).collect();
+    let families: Vec<&str> = jobs.iter().map(|job| job.family_id.as_str()).collect();
+    let links: Vec<Vec<u8>> = jobs
+        .iter()
+        .map(|_| LinkId::new().as_bytes().to_vec())
+        .collect();
+    let claimed = sqlx::query_as(
+        "WITH due AS (
+             SELECT n.notification_id, job.link, tm.access_epoch, u.phone, author.name AS sender,
+                    m.body, cardinality(m.file_ids) AS file_count,
+                    CASE WHEN n.expires_at <= now() THEN 'failed'
+                         WHEN tm.status <> 'active' OR m.deleted_at IS NOT NULL THEN 'cancelled'
+                         WHEN u.phone IS NULL OR u.opted_out_at IS NOT NULL OR tm.muted_until > now()
+                             THEN 'suppressed'
+                         ELSE 'sending'
+                    END AS state,
+                    CASE WHEN n.expires_at <= now() THEN 'expired'
+                         WHEN tm.status <> 'active' THEN tm.status
+                         WHEN m.deleted_at IS NOT NULL THEN 'message_deleted'
+                         WHEN u.phone IS NULL THEN 'no_number'
+                         WHEN u.opted_out_at IS NOT NULL THEN 'opted_out'
+                         WHEN tm.muted_until > now() THEN 'muted'
+                    END AS reason
+             FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS job (notification_id, family_id, link)
+             JOIN notifications n
+                 ON n.notification_id = job.notification_id AND n.family_id = job.family_id
+             JOIN thread_members tm ON tm.family_id = n.family_id AND tm.thread_id = n.thread_id
+                 AND tm.user_id = n.recipient_id
+             JOIN users u ON u.family_id = n.family_id AND u.user_id = n.recipient_id
+             JOIN messages m ON m.thread_id = n.thread_id AND m.message_id = n.message_id
+             JOIN users author ON author.family_id = m.family_id AND author.user_id = m.author_id
+             WHERE n.state = 'pending' AND n.next_attempt_at <= now()
+             -- A row that another worker is just claiming is that worker's.
+             FOR UPDATE OF n SKIP LOCKED
+         ), claimed AS (
+             UPDATE notifications n SET
+                 state = due.state,
+                 reason = due.reason,
+                 attempts = n.attempts + CASE WHEN due.state = 'sending' THEN 1 ELSE 0 END,
+                 lease_token = CASE WHEN due.state = 'sending' THEN $4 END,
+                 lease_until = CASE WHEN due.state = 'sending' THEN now() + make_interval(secs => $5) END
+             FROM due
+             WHERE n.notification_id = due.notification_id
+             RETURNING n.notification_id, n.family_id, n.thread_id, n.message_id, n.recipient_id,
+                       n.state, n.attempts, due.link, due.access_epoch, due.phone, due.sender,
+                       due.body, due.file_count
+         ), linked AS (
+             INSERT INTO magic_links (jti, family_id, thread_id, user_id, notification_id,
+                                      access_epoch, expires_at)
+             SELECT link, family_id, thread_id, recipient_id, notification_id, access_epoch,
+                    now() + make_interval(secs => $6)
+             FROM claimed WHERE state = 'sending'
+             ON CONFLICT (notification_id) DO UPDATE SET
+                 jti = excluded.jti, access_epoch = excluded.access_epoch,
+                 expires_at = excluded.expires_at, created_at = now()
+         )
+         SELECT * FROM claimed WHERE state = 'sending'",
+    )
+    .bind(ids)
+    .bind(families)
+    .bind(links)
+    .bind(lease.0)
+    .bind(LEASE.as_secs_f64())
+    .bind(LINK_LIFE.as_secs_f64())
+    .fetch_all(pool)
+    .await?;
+    Ok(claimed)
+}
+
+/// Writes outcomes where `lease` still holds, and late proof where it had been given up.
+pub(super) async fn record(
+    pool: &PgPool,
+    lease: Lease,
+    outcomes: &[(NotificationId, Outcome)],
+) -> Result<Vec<NotificationId>> {
+    let mut ids = Vec::with_capacity(outcomes.len());
+    let mut states = Vec::with_capacity(outcomes.len());
+    let mut reasons = Vec::with_capacity(outcomes.len());
+    let mut carrier_ids = Vec::with_capacity(outcomes.len());
+    let mut segments = Vec::with_capacity(outcomes.len());
+    for (id, outcome) in outcomes {
+        let (state, reason, carrier_id, segment_count) = match outcome {
+            Outcome::Sent {
+                carrier_message_id,
+                segments,
+            } => (
+                "sent",
+                None,
+                Some(carrier_message_id.as_str()),
+                Some(i32::try_from(*segments).unwrap_or(i32::MAX)),
+            ),
+            Outcome::Unknown { reason } => ("unknown", Some(*reason), None, None),
+            Outcome::Retry { reason } => ("pending", Some(*reason), None, None),
+            Outcome::Failed { reason } => ("failed", Some(*reason), None, None),
+            Outcome::OptedOut => ("failed", Some("opted_out"), None, None),
+        };
+        ids.push(*id);
+        states.push(state);
+        reasons.push(reason);
+        carrier_ids.push(carrier_id);
+        segments.push(segment_count);
+    }
+    let recorded = sqlx::query_scalar(
+        "WITH recorded AS (
+             UPDATE notifications n SET
+                 state = o.state,
+                 reason = o.reason,
+                 carrier_message_id = o.carrier_message_id,
+                 segments = o.segments,
+                 sent_at = CASE WHEN o.state = 'sent' THEN now() END,
+                 lease_token = CASE WHEN o.state <> 'pending' THEN n.lease_token END,
+                 lease_until = NULL,
+                 next_attempt_at = CASE WHEN o.state = 'pending'
+                     THEN now() + make_interval(secs => ($7::float8[])[least(n.attempts, cardinality($7))])
+                     ELSE n.next_attempt_at END,
+                 wake_at = CASE WHEN o.state = 'pending'
+                     THEN now() + make_interval(secs => ($7::float8[])[least(n.attempts, cardinality($7))])
+                     ELSE n.wake_at END
+             FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[])
+                      AS o (notification_id, state, reason, carrier_message_id, segments)
+             WHERE n.notification_id = o.notification_id AND n.lease_token = $1
+               AND (n.state = 'sending' OR (n.state = 'unknown' AND o.state = 'sent'))
+             RETURNING n.notification_id, n.family_id, n.recipient_id, n.reason
+         ), opted_out AS (
+             UPDATE users u SET opted_out_at = coalesce(u.opted_out_at, now()), updated_at = now()
+             FROM recorded r
+             WHERE r.reason = 'opted_out' AND u.family_id = r.family_id AND u.user_id = r.recipient_id
+         )
+         SELECT notification_id FROM recorded",
+    )
+    .bind(lease.0)
+    .bind(ids)
+    .bind(states)
+    .bind(reasons)
+    .bind(carrier_ids)
+    .bind(segments)
+    .bind(BACK_OFF.map(|pause| pause.as_secs_f64()).to_vec())
+    .fetch_all(pool)
+    .await?;
+    Ok(recorded)
+}
+
+/// `sending` whose lease has run out becomes `unknown`: the text may have gone out. The lease's
+/// token stays, so that its worker can still bring late proof.
+pub(super) async fn expire_leases(pool: &PgPool) -> Result<u64> {
+    let done = sqlx::query(
+        "UPDATE notifications SET state = 'unknown', reason = 'lease_expired', lease_until = NULL
+         WHERE notification_id IN (
+             SELECT notification_id FROM notifications
+             WHERE state = 'sending' AND lease_until < now()
+             ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED
+         )",
+    )
+    .bind(SWEEP_MAX)
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// What waited for longer than its life becomes `failed`.
+pub(super) async fn expire_unsent(pool: &PgPool) -> Result<u64> {
+    let done = sqlx::query(
+        "UPDATE notifications SET state = 'failed', reason = 'expired'
+         WHERE notification_id IN (
+             SELECT notification_id FROM notifications
+             WHERE state IN ('pending', 'held') AND wake_at <= now() AND expires_at <= now()
+             ORDER BY wake_at LIMIT $1 FOR UPDATE SKIP LOCKED
+         )",
+    )
+    .bind(SWEEP_MAX)
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Takes up to `limit` notifications whose wake-up call is due, and puts the next call off.
+pub(super) async fn take_due(pool: &PgPool, limit: i64) -> Result<Vec<Job>> {
+    let due: Vec<(FamilyId, NotificationId)> = sqlx::query_as(
+        "UPDATE notifications SET state = 'pending', wake_at = now() + make_interval(secs => $2)
+         WHERE notification_id IN (
+             SELECT notification_id FROM notifications
+             WHERE state IN ('pending', 'held') AND wake_at <= now() AND next_attempt_at <= now()
+               AND expires_at > now()
+             ORDER BY wake_at LIMIT $1 FOR UPDATE SKIP LOCKED
+         )
+         RETURNING family_id, notification_id",
+    )
+    .bind(limit)
+    .bind(WAKE_AGAIN.as_secs_f64())
+    .fetch_all(pool)
+    .await?;
+    Ok(due
+        .into_iter()
+        .map(|(family_id, id)| Job::new(family_id, id))
+        .collect())
+}
+
+/// Makes calls due again that the queue did not take.
+pub(super) async fn put_back(pool: &PgPool, jobs: &[Job]) -> Result<()> {
+    let ids: Vec<NotificationId> = jobs.iter().map(|job| job.notification_id).collect();
+    sqlx::query(
+        "UPDATE notifications SET wake_at = now() WHERE notification_id = ANY($1) AND state = 'pending'",
+    )
+    .bind(ids)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// The deliveries of a message in a thread of the reader's.
+pub(super) async fn list_deliveries(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    reader: &UserId,
+    thread_id: ThreadId,
+    message_id: MessageId,
+) -> Result<Vec<Delivery>> {
+    let rows = sqlx::query(
+        "SELECT m.message_id, n.recipient_id, n.state, n.reason, n.attempts, n.segments, n.sent_at,
+                n.opened_at, n.read_at
+         FROM thread_members me
+         LEFT JOIN messages m ON m.family_id = me.family_id AND m.thread_id = me.thread_id
+             AND m.message_id = $4
+         LEFT JOIN notifications n ON n.family_id = m.family_id AND n.message_id = m.message_id
+         WHERE me.family_id = $1 AND me.thread_id = $2 AND me.user_id = $3 AND me.status = 'active'
+         ORDER BY n.recipient_id",
+    )
+    .bind(family_id)
+    .bind(thread_id)
+    .bind(reader)
+    .bind(message_id)
+    .fetch_all(tx)
+    .await?;
+    let first = rows.first().ok_or(Error::ThreadNotFound)?;
+    first
+        .try_get::<Option<MessageId>, _>("message_id")?
+        .ok_or(Error::MessageNotFound)?;
+    if first
+        .try_get::<Option<UserId>, _>("recipient_id")?
+        .is_none()
+    {
+        return Ok(Vec::new());
+    }
+    Ok(rows
+        .iter()
+        .map(Delivery::from_row)
+        .collect::<Result<_, _>>()?)
+}

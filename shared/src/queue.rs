@@ -1,0 +1,205 @@
+//! The queue: a wake-up call for the worker. What is to be done stands in the database.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::{
+    Client,
+    config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig},
+    types::SendMessageBatchRequestEntry,
+};
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use crate::{
+    config::{self, ConfigError},
+    ids::{FamilyId, NotificationId},
+};
+
+/// Most entries of one `SendMessageBatch` (Amazon SQS quotas).
+const BATCH_MAX: usize = 10;
+/// What a post may spend on waking the worker. The sweeper does what is left.
+const BUDGET: Duration = Duration::from_secs(1);
+
+/// The wire format of a job: ids alone, so that the queue never holds a person's data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Job {
+    /// The version of this format.
+    v: u8,
+    /// Whose notification.
+    pub family_id: FamilyId,
+    /// The notification to send.
+    pub notification_id: NotificationId,
+}
+
+/// A body that is no job of a version we know. Never carries the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a job")]
+pub struct NotAJob;
+
+impl Job {
+    const VERSION: u8 = 1;
+
+    /// A job to send this notification.
+    #[must_use]
+    pub const fn new(family_id: FamilyId, notification_id: NotificationId) -> Self {
+        Self {
+            v: Self::VERSION,
+            family_id,
+            notification_id,
+        }
+    }
+
+    /// Reads a message's body.
+    ///
+    /// # Errors
+    /// [`NotAJob`].
+    pub fn parse(body: &str) -> Result<Self, NotAJob> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        struct Wire {
+            v: u8,
+            family_id: FamilyId,
+            notification_id: NotificationId,
+        }
+        let wire: Wire = serde_json::from_str(body).map_err(|_| NotAJob)?;
+        if wire.v != Self::VERSION {
+            return Err(NotAJob);
+        }
+        Ok(Self::new(wire.family_id, wire.notification_id))
+    }
+}
+
+/// The queue, to send to.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    client: Client,
+    url: String,
+}
+
+impl Queue {
+    /// The queue at `KINLINE_QUEUE_URL`, reached as the AWS SDK's own variables say.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable.
+    pub async fn from_env() -> Result<Self, ConfigError> {
+        let url = config::required("KINLINE_QUEUE_URL", "the URL of the SQS queue of jobs")?;
+        let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        Ok(Self::new(aws_sdk_sqs::config::Builder::from(&sdk), url))
+    }
+
+    /// The queue at `url`. A job sent twice does no harm, so sending is retried within the budget.
+    #[must_use]
+    pub fn new(config: aws_sdk_sqs::config::Builder, url: String) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_millis(300))
+            .operation_attempt_timeout(Duration::from_millis(500))
+            .operation_timeout(BUDGET)
+            .build();
+        let retries = RetryConfig::standard()
+            .with_max_attempts(3)
+            .with_initial_backoff(Duration::from_millis(50));
+        let config = config
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .build();
+        Self {
+            client: Client::from_conf(config),
+            url,
+        }
+    }
+
+    /// Sends `jobs` in batches of ten side by side, within one second in all, and returns those
+    /// that the queue did not take.
+    ///
+    /// Never fails: a job not taken is one that the sweeper will send.
+    pub async fn enqueue(&self, jobs: &[Job]) -> Vec<Job> {
+        let batches = jobs.chunks(BATCH_MAX).map(|batch| async move {
+            timeout(BUDGET, self.send(batch)).await.unwrap_or_else(|_| {
+                tracing::warn!(jobs = batch.len(), "queue did not answer in time");
+                batch.to_vec()
+            })
+        });
+        join_all(batches).await.concat()
+    }
+
+    /// Sends up to ten jobs and returns those not taken.
+    async fn send(&self, jobs: &[Job]) -> Vec<Job> {
+        let mut request = self.client.send_message_batch().queue_url(&self.url);
+        for (i, job) in jobs.iter().enumerate() {
+            let entry = serde_json::to_string(job).ok().and_then(|body| {
+                SendMessageBatchRequestEntry::builder()
+                    .id(i.to_string())
+                    .message_body(body)
+                    .build()
+                    .ok()
+            });
+            // Neither a job's JSON nor an entry with both its fields can fail to be made.
+            let Some(entry) = entry else {
+                return jobs.to_vec();
+            };
+            request = request.entries(entry);
+        }
+        match request.send().await {
+            Ok(done) => {
+                let refused: Vec<Job> = done
+                    .failed()
+                    .iter()
+                    .filter_map(|entry| jobs.get(entry.id().parse::<usize>().ok()?).cloned())
+                    .collect();
+                if !refused.is_empty() {
+                    tracing::warn!(jobs = refused.len(), "queue refused jobs");
+                }
+                refused
+            }
+            Err(error) => {
+                let error = aws_sdk_sqs::error::DisplayErrorContext(&error).to_string();
+                tracing::warn!(jobs = jobs.len(), error, "queue took no jobs");
+                jobs.to_vec()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_job_carries_ids_alone_and_comes_back() {
+        let job = Job::new("fam".parse().expect("an id"), NotificationId::new());
+        let body = serde_json::to_string(&job).expect("JSON");
+        let expected = format!(
+            r#"{{"v":1,"familyId":"fam","notificationId":"{}"}}"#,
+            job.notification_id
+        );
+        assert_eq!(body, expected);
+        assert_eq!(Job::parse(&body), Ok(job));
+    }
+
+    #[test]
+    fn what_is_no_job_is_refused() {
+        let id = NotificationId::new();
+        for body in [
+            String::new(),
+            "{}".to_owned(),
+            "null".to_owned(),
+            format!(r#"{{"v":2,"familyId":"fam","notificationId":"{id}"}}"#),
+            format!(r#"{{"v":1,"familyId":"a,b","notificationId":"{id}"}}"#),
+            format!(r#"{{"v":1,"familyId":"fam","notificationId":"{id}","phone":"+1"}}"#),
+            r#"{"v":1,"familyId":"fam","notificationId":"msg_00"}"#.to_owned(),
+        ] {
+            assert_eq!(Job::parse(&body), Err(NotAJob), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_a_job_or_refused(body in any::<String>()) {
+            prop_assert_eq!(Job::parse(&body), Err(NotAJob));
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Threads and who is in them.
+
+mod store;
+
+use std::{collections::BTreeSet, fmt::Write, str::FromStr};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use time::OffsetDateTime;
+
+pub use crate::cursor::InboxCursor;
+use crate::{
+    Error, Result, db,
+    ids::{FamilyId, ThreadId, UserId},
+    text::preview,
+};
+
+/// Most members of a thread, the caller included.
+pub const MEMBERS_MAX: usize = 256;
+/// Longest title, in characters.
+pub const TITLE_MAX: usize = 200;
+/// Longest preview of a last message, in characters.
+pub const PREVIEW_MAX: usize = 140;
+
+/// One to find it, one after losing the race to create it, one after losing a member besides.
+const RESOLVE_ROUNDS: usize = 3;
+
+/// What a thread is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, sqlx::Type)]
+#[serde(rename_all = "UPPERCASE")]
+#[sqlx(type_name = "text", rename_all = "UPPERCASE")]
+pub enum Kind {
+    /// The family's own.
+    #[default]
+    Family,
+    /// Two people.
+    Dm,
+    /// Some of them.
+    Group,
+}
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    fn from_str(value: &str) -> Result<Self, UnknownKind> {
+        match value {
+            "FAMILY" => Ok(Self::Family),
+            "DM" => Ok(Self::Dm),
+            "GROUP" => Ok(Self::Group),
+            _ => Err(UnknownKind),
+        }
+    }
+}
+
+impl Kind {
+    const fn default_title(self) -> &'static str {
+        match self {
+            Self::Dm => "Direct Message",
+            Self::Family | Self::Group => "Family Chat",
+        }
+    }
+}
+
+/// Not a [`Kind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be FAMILY, DM or GROUP")]
+pub struct UnknownKind;
+
+/// The members of a thread to be, in order and without repetition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberSet(Vec<UserId>);
+
+impl MemberSet {
+    /// `caller` and all of `others`.
+    ///
+    /// # Errors
+    /// [`Error::TooManyMembers`], [`Error::DmNeedsTwo`].
+    pub fn new(
+        kind: Kind,
+        caller: &UserId,
+        others: impl IntoIterator<Item = UserId>,
+    ) -> Result<Self> {
+        let mut members: BTreeSet<UserId> = others.into_iter().collect();
+        members.insert(caller.clone());
+        if members.len() > MEMBERS_MAX {
+            return Err(Error::TooManyMembers);
+        }
+        if kind == Kind::Dm && members.len() != 2 {
+            return Err(Error::DmNeedsTwo);
+        }
+        Ok(Self(members.into_iter().collect()))
+    }
+
+    /// Hex SHA-256 of the sorted ids joined with `,`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let mut hash = Sha256::new();
+        for (i, member) in self.0.iter().enumerate() {
+            if i > 0 {
+                hash.update(b",");
+            }
+            hash.update(member.as_str());
+        }
+        hash.finalize()
+            .iter()
+            .fold(String::with_capacity(64), |mut hex, byte| {
+                let _infallible = write!(hex, "{byte:02x}");
+                hex
+            })
+    }
+
+    /// The ids, sorted.
+    #[must_use]
+    pub fn ids(&self) -> &[UserId] {
+        &self.0
+    }
+}
+
+/// A thread with its active members.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Thread {
+    /// Its id.
+    pub thread_id: ThreadId,
+    /// The family it belongs to.
+    pub family_id: FamilyId,
+    /// What it is for.
+    pub kind: Kind,
+    /// What it is called. Written by people: not for logs.
+    pub title: String,
+    /// See [`MemberSet::key`].
+    pub member_key: String,
+    /// The number of its newest message; 0 when there is none.
+    pub last_seq: i64,
+    /// When its newest message was posted.
+    pub last_message_at: Option<OffsetDateTime>,
+    /// When it was created.
+    pub created_at: OffsetDateTime,
+    /// When it last changed.
+    pub updated_at: OffsetDateTime,
+    /// Who is in it, the longest there first.
+    #[sqlx(json)]
+    pub members: Vec<Member>,
+}
+
+/// An active member of a thread.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct Member {
+    /// Who.
+    pub user_id: UserId,
+    /// What they are called.
+    pub name: String,
+    /// `OWNER`, `ADMIN`, `MODERATOR`, `MEMBER` or `GUEST`.
+    pub role: String,
+    /// When they joined.
+    #[serde(with = "time::serde::rfc3339")]
+    pub joined_at: OffsetDateTime,
+}
+
+/// A thread as one of its members finds it in their inbox.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct InboxEntry {
+    /// The thread.
+    #[sqlx(flatten)]
+    pub thread: Thread,
+    /// When something last happened in it: what the inbox is sorted by.
+    pub active_at: OffsetDateTime,
+    /// How many messages the member has not read.
+    pub unread_count: i64,
+    last_author_id: Option<UserId>,
+    last_author_name: Option<String>,
+    last_body: Option<String>,
+    last_file_count: Option<i32>,
+}
+
+/// The newest message of a thread, in short.
+#[derive(Debug, Clone)]
+pub struct LastMessage {
+    /// Who wrote it.
+    pub author_id: UserId,
+    /// What they are called.
+    pub author_name: String,
+    /// One line of up to [`PREVIEW_MAX`] characters.
+    pub preview: String,
+    /// When it was posted.
+    pub created_at: OffsetDateTime,
+}
+
+impl InboxEntry {
+    /// The thread's newest message, if it has one.
+    #[must_use]
+    pub fn last_message(&self) -> Option<LastMessage> {
+        let files = match self.last_file_count? {
+            0 => String::new(),
+            1 => "[file]".to_owned(),
+            n => format!("[{n} files]"),
+        };
+        Some(LastMessage {
+            author_id: self.last_author_id.clone()?,
+            author_name: self.last_author_name.clone()?,
+            preview: self
+                .last_body
+                .as_deref()
+                .map_or(files, |body| preview(body, PREVIEW_MAX)),
+            created_at: self.thread.last_message_at?,
+        })
+    }
+}
+
+/// What a thread is to be.
+#[derive(Debug, Clone)]
+pub struct NewThread {
+    /// What for.
+    pub kind: Kind,
+    /// Who is in it.
+    pub members: MemberSet,
+    /// What it is called; `None` for the kind's default.
+    pub title: Option<String>,
+    /// Always a new one, whatever threads these members have.
+    pub distinct: bool,
+}
+
+/// Finds the thread of this family, kind and member set, or creates it.
+///
+/// However many callers race, one thread is created, and all of them get it. The flag says
+/// whether this call created it.
+///
+/// # Errors
+/// [`Error::UnknownMembers`] when a member is not an active user of the family.
+pub async fn resolve_or_create(
+    pool: &PgPool,
+    family_id: &FamilyId,
+    caller: &UserId,
+    new: &NewThread,
+) -> Result<(Thread, bool)> {
+    let member_key = new.members.key();
+    let mut tx = db::family(pool, family_id).await?;
+    for _ in 0..RESOLVE_ROUNDS {
+        let found = store::find_by_members(&mut tx, family_id, new, &member_key).await?;
+        if !found.unknown.is_empty() {
+            return Err(Error::UnknownMembers(found.unknown));
+        }
+        let (thread_id, created) = match found.thread {
+            Some(thread) if thread.members.len() == new.members.ids().len() => {
+                tx.commit().await?;
+                return Ok((thread, false));
+            }
+            // Somebody of this set was away: deactivated once, and provisioned again.
+            Some(thread) => {
+                store::rejoin(&mut tx, family_id, thread.thread_id).await?;
+                (thread.thread_id, false)
+            }
+            None => match store::insert(&mut tx, family_id, caller, new, &member_key).await? {
+                Some(thread_id) => (thread_id, true),
+                // Another caller created it, or a member has just been deactivated: look again.
+                None => continue,
+            },
+        };
+        let thread = store::get(&mut tx, family_id, thread_id).await?;
+        tx.commit().await?;
+        return Ok((thread, created));
+    }
+    Err(Error::Corrupt(
+        "a thread that can be neither found nor created",
+    ))
+}
+
+/// The caller's threads, the most recently active first, up to `limit`, and where to read on.
+///
+/// # Errors
+/// [`Error`] of the database alone.
+pub async fn list(
+    pool: &PgPool,
+    family_id: &FamilyId,
+    caller: &UserId,
+    after: Option<InboxCursor>,
+    limit: usize,
+) -> Result<(Vec<InboxEntry>, Option<InboxCursor>)> {
+    let mut tx = db::family(pool, family_id).await?;
+    let mut entries = store::list(&mut tx, family_id, caller, after, limit + 1).await?;
+    tx.commit().await?;
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let next = entries.last().filter(|_| more).map(|last| InboxCursor {
+        active_at: last.active_at,
+        thread_id: last.thread.thread_id,
+    });
+    Ok((entries, next))
+}
+
+/// One of the caller's threads.
+///
+/// # Errors
+/// [`Error::ThreadNotFound`], also when the caller is not an active member.
+pub async fn get(
+    pool: &PgPool,
+    family_id: &FamilyId,
+    caller: &UserId,
+    thread_id: ThreadId,
+) -> Result<InboxEntry> {
+    let mut tx = db::family(pool, family_id).await?;
+    let entry = store::find_entry(&mut tx, family_id, caller, thread_id).await?;
+    tx.commit().await?;
+    entry.ok_or(Error::ThreadNotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(names: &[&str]) -> Vec<UserId> {
+        names
+            .iter()
+            .map(|name| name.parse().expect("an id"))
+            .collect()
+    }
+
+    fn caller() -> UserId {
+        "user_a".parse().expect("an id")
+    }
+
+    #[test]
+    fn order_and_repetition_make_no_other_set() {
+        let one = MemberSet::new(Kind::Group, &caller(), ids(&["user_c", "user_b"]));
+        let two = MemberSet::new(
+            Kind::Group,
+            &caller(),
+            ids(&["user_b", "user_a", "user_c", "user_b"]),
+        );
+        let (one, two) = (one.expect("valid"), two.expect("valid"));
+        assert_eq!(one, two);
+        // printf 'user_a,user_b,user_c' | sha256sum
+        assert_eq!(
+            one.key(),
+            "462b488ad3e8c47967e699e4124e6bba0f3297204f1c936020f7713ca2e167a2"
+        );
+    }
+
+    #[test]
+    fn a_direct_message_is_between_two() {
+        for others in [&[][..], &["user_a"], &["user_b", "user_c"]] {
+            let set = MemberSet::new(Kind::Dm, &caller(), ids(others));
+            assert!(matches!(set, Err(Error::DmNeedsTwo)), "{others:?}");
+        }
+        assert!(MemberSet::new(Kind::Dm, &caller(), ids(&["user_b"])).is_ok());
+    }
+
+    #[test]
+    fn the_caller_counts_among_the_256() {
+        let others = |n| (0..n).map(|i| format!("u{i}").parse().expect("an id"));
+        assert!(MemberSet::new(Kind::Family, &caller(), others(255)).is_ok());
+        let many = MemberSet::new(Kind::Family, &caller(), others(256));
+        assert!(matches!(many, Err(Error::TooManyMembers)));
+    }
+}

@@ -1,0 +1,60 @@
+//! The functions' binaries, built once for a test process.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use serde_json::Value;
+
+/// The binary of the function `name`. The first call builds all of them, and blocks meanwhile.
+///
+/// They are built as for a deployment, by themselves: in one build with the tests, cargo would
+/// give them the features that the tests ask of shared dependencies. The profile is
+/// `KINLINE_TEST_PROFILE`, or `dev`.
+///
+/// # Panics
+/// With what cargo said, if they don't build; if there is no such function.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
+    let built = BUILT.get_or_init(build);
+    let path = built.get(name).unwrap_or_else(|| panic!("{name} is none of {:?}", built.keys()));
+    path.clone()
+}
+
+/// Builds them in the target folder that this test was built in; where they are, by name.
+fn build() -> BTreeMap<String, PathBuf> {
+    let profile = env::var("KINLINE_TEST_PROFILE").unwrap_or_else(|_| "dev".to_owned());
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let output = Command::new(cargo)
+        .args(["build", "--quiet", "--message-format=json-render-diagnostics"])
+        .args(["-p", "functions", "-p", "worker", "--bins", "--profile", &profile])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .env("CARGO_TARGET_DIR", target_folder())
+        .output()
+        .unwrap_or_else(|error| panic!("can't run cargo: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the functions don't build ({}):\n{said}", output.status);
+    // One JSON object a line; those about a binary say where it is.
+    output
+        .stdout
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
+        .filter_map(|artifact| {
+            let name = artifact["target"]["name"].as_str()?.to_owned();
+            Some((name, PathBuf::from(artifact["executable"].as_str()?)))
+        })
+        .collect()
+}
+
+/// The target folder that this test runs from: it is `<target>/<profile>/deps/<test>`.
+fn target_folder() -> PathBuf {
+    let test = env::current_exe().unwrap_or_else(|error| panic!("can't find this test: {error}"));
+    let target = test.ancestors().nth(3);
+    target.unwrap_or_else(|| panic!("no target folder above {}", test.display())).to_owned()
+}

@@ -1,0 +1,121 @@
+//! One batch: claim all at once, send side by side, record all at once.
+
+use std::{
+    collections::HashSet,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, StreamExt, stream};
+use shared::{
+    ids::NotificationId,
+    notifications::{self, Claimed, Lease, Outcome},
+    queue::Job,
+};
+use tracing::Instrument;
+
+use crate::{Worker, sms};
+
+/// How many texts one batch sends at once. A Lambda batch has ten.
+const SIDE_BY_SIDE: usize = 32;
+/// Pauses between tries to write outcomes down: a send that is not recorded ends as `unknown`.
+const RECORD_AGAIN: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1500),
+];
+
+/// Sends what is due among `jobs` and returns those whose records must come back.
+pub(crate) async fn deliver(
+    worker: &Worker,
+    jobs: &[Job],
+    deadline: Instant,
+) -> HashSet<NotificationId> {
+    let (lease, claimed) = match notifications::claim(&worker.db, jobs).await {
+        Ok(claim) => claim,
+        Err(error) => {
+            tracing::error!(jobs = jobs.len(), %error, "can't claim");
+            return jobs.iter().map(|job| job.notification_id).collect();
+        }
+    };
+    let outcomes: Vec<(NotificationId, Outcome)> = stream::iter(claimed)
+        .map(|claimed| async move { (claimed.notification_id, attempt(worker, &claimed).await) })
+        .buffer_unordered(SIDE_BY_SIDE)
+        .collect()
+        .await;
+    record(worker, lease, &outcomes, deadline).await
+}
+
+/// Sends one text. A panic is this record's alone, and nobody knows how far it had got.
+async fn attempt(worker: &Worker, claimed: &Claimed) -> Outcome {
+    let span = tracing::info_span!(
+        "text",
+        notification.id = %claimed.notification_id,
+        message.id = %claimed.message_id,
+        thread.id = %claimed.thread_id,
+        attempt = claimed.attempts,
+    );
+    let outcome = AssertUnwindSafe(send(worker, claimed))
+        .catch_unwind()
+        .await
+        .unwrap_or(Outcome::Unknown { reason: "panic" });
+    span.in_scope(|| match &outcome {
+        Outcome::Sent { segments, .. } => tracing::info!(segments, "sent"),
+        Outcome::Unknown { reason } => tracing::error!(reason, "unknown whether sent"),
+        Outcome::Retry { reason } => tracing::warn!(reason, "not sent, will be tried again"),
+        Outcome::Failed { reason } => tracing::warn!(reason, "not sent, for good"),
+        Outcome::OptedOut => tracing::info!("not sent, number has opted out"),
+    });
+    outcome
+}
+
+async fn send(worker: &Worker, claimed: &Claimed) -> Outcome {
+    let Ok(token) = worker.keys.sign(claimed.link) else {
+        return Outcome::Retry { reason: "signing" };
+    };
+    let text = sms::compose(&sms::Content {
+        sender: claimed.sender.as_str(),
+        body: claimed.body.as_deref(),
+        file_count: claimed.file_count,
+        link: &format!("{}/l#{token}", worker.public_url),
+        limits: worker.limits,
+    });
+    worker
+        .sns
+        .publish(&claimed.phone, &text)
+        .in_current_span()
+        .await
+}
+
+/// Writes the outcomes down, trying again while there is time, and returns those not written.
+async fn record(
+    worker: &Worker,
+    lease: Lease,
+    outcomes: &[(NotificationId, Outcome)],
+    deadline: Instant,
+) -> HashSet<NotificationId> {
+    if outcomes.is_empty() {
+        return HashSet::new();
+    }
+    let mut pauses = RECORD_AGAIN.iter();
+    loop {
+        let error = match notifications::record(&worker.db, lease, outcomes).await {
+            Ok(recorded) => {
+                if recorded.len() < outcomes.len() {
+                    // Their leases had run out: they are `unknown`, and stay so.
+                    let late = outcomes.len() - recorded.len();
+                    tracing::warn!(late, "outcomes came after their lease");
+                }
+                return HashSet::new();
+            }
+            Err(error) => error,
+        };
+        match pauses.next() {
+            Some(&pause) if Instant::now() + pause < deadline => tokio::time::sleep(pause).await,
+            _ => {
+                tracing::error!(outcomes = outcomes.len(), %error, "can't record outcomes");
+                return outcomes.iter().map(|(id, _)| *id).collect();
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Kinline's worker: a batch of wake-up calls from the queue becomes texts.
+//!
+//! The records say only which notifications are due; the database says what is to be done, and
+//! every outcome goes there before its record is acknowledged.
+
+pub mod deliver;
+pub mod sms;
+pub mod sns;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use shared::{
+    config::{self, ConfigError},
+    db::Database,
+    links::LinkKeys,
+    queue::{Job, NotAJob},
+};
+use sqlx::PgPool;
+
+use crate::{sms::Limits, sns::Sns};
+
+/// With less time left than this nothing is begun: a send may take 5 s, and recording it must fit.
+const LEAST_TIME: Duration = Duration::from_secs(8);
+
+/// All that turning jobs into texts needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Worker {
+    /// The pool, of the worker's role.
+    pub db: PgPool,
+    /// The way to the carrier.
+    pub sns: Sns,
+    /// What signs the links.
+    pub keys: Arc<LinkKeys>,
+    /// What the links begin with: scheme and host, no slash at the end.
+    pub public_url: Arc<str>,
+    /// How long a text may be.
+    pub limits: Limits,
+}
+
+impl Worker {
+    /// What the Lambda function's environment says.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable.
+    pub async fn from_env() -> Result<Self, ConfigError> {
+        let url = config::required(
+            "KINLINE_PUBLIC_URL",
+            "where the links in texts lead, as https://…",
+        )?;
+        Ok(Self {
+            db: Database::from_env()?.pool(),
+            sns: Sns::from_env().await,
+            keys: Arc::new(LinkKeys::from_env()?),
+            public_url: url.trim_end_matches('/').into(),
+            limits: Limits::from_env()?,
+        })
+    }
+
+    /// Sends what the records of `event` wake it for, and names those that must come back: a
+    /// record that is no job, that could not be begun before `deadline`, or whose outcome could
+    /// not be written down. Every other record has done its work.
+    pub async fn handle_batch(&self, event: SqsEvent, deadline: Instant) -> SqsBatchResponse {
+        let mut failed = Vec::new();
+        let mut records = Vec::new();
+        for record in event.records {
+            let Some(message_id) = record.message_id.filter(|id| !id.is_empty()) else {
+                // Naming it would fail the whole batch; the database knows what it was for.
+                tracing::error!("record without an id");
+                continue;
+            };
+            match Job::parse(record.body.as_deref().unwrap_or_default()) {
+                Ok(job) => records.push((message_id, job)),
+                Err(NotAJob) => {
+                    tracing::error!(record.id = message_id, "record is no job");
+                    failed.push(message_id);
+                }
+            }
+        }
+        if deadline.saturating_duration_since(Instant::now()) < LEAST_TIME {
+            tracing::warn!(records = records.len(), "no time left to begin");
+            failed.extend(records.into_iter().map(|(message_id, _)| message_id));
+        } else if !records.is_empty() {
+            let jobs: Vec<Job> = records.iter().map(|(_, job)| job.clone()).collect();
+            let unfinished = deliver::deliver(self, &jobs, deadline).await;
+            failed.extend(
+                records
+                    .into_iter()
+                    .filter(|(_, job)| unfinished.contains(&job.notification_id))
+                    .map(|(message_id, _)| message_id),
+            );
+        }
+        let mut response = SqsBatchResponse::default();
+        for message_id in failed {
+            response.add_failure(message_id);
+        }
+        response
+    }
+}
