@@ -66,9 +66,10 @@ fn is_transient(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::BeginFailed => true,
         // Classes of SQLSTATE (PostgreSQL, appendix A): 08 connection, 40 serialization and
-        // deadlock, 53 resources, 57P operator intervention, 55P03 lock timeout.
+        // deadlock, 53 resources, 57P operator intervention, 55P03 lock timeout, 55000 a database
+        // that takes no connections.
         sqlx::Error::Database(db) => db.code().is_some_and(|code| {
-            ["08", "40", "53", "57P", "55P03"].iter().any(|class| code.starts_with(class))
+            ["08", "40", "53", "57P", "55P03", "55000"].iter().any(|class| code.starts_with(class))
         }),
         _ => false,
     }

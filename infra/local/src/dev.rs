@@ -17,7 +17,7 @@ use functions::{
     extract::{Params, Valid, Validate},
     views::Timestamp,
 };
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -189,8 +189,10 @@ async fn events(State(dev): State<Dev>) -> Sse<impl Stream<Item = Result<Event, 
             Err(RecvError::Closed) => None,
         }
     }
-    Sse::new(stream::unfold((dev.carrier.changes(), dev.stop), next))
-        .keep_alive(KeepAlive::default())
+    // The first one tells a page that comes back to look, and how soon to come back at all.
+    let hello = Event::default().retry(Duration::from_secs(1)).event("changed").data("open");
+    let changes = stream::unfold((dev.carrier.changes(), dev.stop), next);
+    Sse::new(stream::once(async { Ok(hello) }).chain(changes)).keep_alive(KeepAlive::default())
 }
 
 #[derive(Deserialize)]

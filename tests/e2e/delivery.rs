@@ -1,0 +1,235 @@
+//! From a post to the handsets, also when the queue is away.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::json;
+use shared::links::LinkId;
+use sqlx::Row;
+use tests::{System, system::phone};
+
+#[tokio::test]
+async fn everyone_but_the_author_gets_one_text_at_their_own_number() {
+    for size in [10, 50] {
+        let system = System::start().await;
+        let members = system.family(size).await;
+        let u3 = system.member("u3");
+        let thread = u3.thread(&members).await;
+        let posted = u3.say(&thread, "Hello everyone").await;
+        assert_eq!(posted.at("/notifications/queued"), json!(size - 1));
+        system.deliver().await;
+
+        let texts = system.stack.carrier.received(None);
+        assert_eq!(texts.len(), size - 1);
+        let numbers: BTreeSet<String> = texts.iter().map(|sms| sms.phone.clone()).collect();
+        let expected: BTreeSet<String> = (0..size).filter(|&i| i != 3).map(phone).collect();
+        assert_eq!(numbers, expected);
+        assert!(texts.iter().all(|sms| sms.segments == 1));
+        let bodies: BTreeSet<&str> = texts.iter().map(|sms| sms.body.as_str()).collect();
+        assert_eq!(bodies.len(), size - 1, "every text has a link of its own");
+
+        let message = posted.text("/message/id");
+        let deliveries = system
+            .member("u0")
+            .get(&format!("/threads/{thread}/messages/{message}/deliveries"))
+            .await;
+        let deliveries = deliveries.at("/deliveries");
+        let sent = deliveries
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|d| d["state"] == "sent")
+            .count();
+        assert_eq!(sent, size - 1, "{deliveries}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_has_sender_preview_and_a_link_that_is_signed_and_has_its_row() {
+    let system = System::start().await;
+    system.family(2).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&["u1".to_owned()]).await;
+    u0.say(&thread, "Pie at five?").await;
+    system.deliver().await;
+
+    let texts = system.texts_of(1);
+    let [text] = texts.as_slice() else {
+        panic!("{} texts", texts.len())
+    };
+    let (said, token) = text
+        .body
+        .split_once(" https://kin.example/l#")
+        .expect("a link");
+    assert_eq!(said, "Name0: Pie at five?");
+    let link: LinkId = system
+        .secrets()
+        .link_keys()
+        .unwrap()
+        .verify(token)
+        .expect("signed by us");
+    let row = sqlx::query(
+        "SELECT l.user_id, l.thread_id, l.family_id, n.state, n.segments, n.carrier_message_id,
+                l.expires_at > now() + interval '23 hours' AS lives,
+                n.recipient_id = l.user_id AS theirs
+         FROM magic_links l JOIN notifications n USING (notification_id) WHERE l.jti = $1",
+    )
+    .bind(link.as_bytes().as_slice())
+    .fetch_one(&system.owner)
+    .await
+    .expect("its row");
+    assert_eq!(row.get::<String, _>("user_id"), "u1");
+    assert_eq!(row.get::<String, _>("state"), "sent");
+    assert_eq!(row.get::<i32, _>("segments"), 1);
+    assert_eq!(row.get::<String, _>("carrier_message_id"), text.message_id);
+    assert!(row.get::<bool, _>("lives") && row.get::<bool, _>("theirs"));
+}
+
+#[tokio::test]
+async fn the_queue_holds_ids_alone() {
+    let system = System::start().await;
+    system.family(3).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&["u1".to_owned(), "u2".to_owned()]).await;
+    u0.say(&thread, "a secret plan").await;
+    let received = system
+        .stack
+        .sqs
+        .client()
+        .receive_message()
+        .queue_url(&system.stack.sqs.queue_url)
+        .max_number_of_messages(10)
+        .send()
+        .await
+        .expect("a queue");
+    let bodies: Vec<String> = received
+        .messages()
+        .iter()
+        .filter_map(|m| m.body.clone())
+        .collect();
+    assert_eq!(bodies.len(), 2);
+    for body in bodies {
+        let job: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let keys: Vec<&String> = job.as_object().expect("an object").keys().collect();
+        assert_eq!(keys, ["familyId", "notificationId", "v"]);
+        assert_eq!(job["familyId"], "fam");
+        assert!(
+            job["notificationId"]
+                .as_str()
+                .is_some_and(|id| id.starts_with("ntf_"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn while_the_queue_is_down_posts_succeed_and_the_sweeper_delivers_afterwards() {
+    let mut system = System::start().await;
+    let members = system.family(12).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&members).await;
+    u0.say(&thread, "before").await;
+    system.stack.sqs.stop().await;
+    for i in 0..3 {
+        let posted = u0.say(&thread, &format!("meanwhile {i}")).await;
+        assert_eq!(posted.at("/notifications/queued"), json!(11));
+    }
+    // Down for the sweeper as well: it keeps what the queue does not take.
+    system.pass(Duration::from_secs(31)).await;
+    let swept = system.sweep().await;
+    assert_eq!((swept.enqueued, swept.not_taken > 0), (0, true));
+
+    system.stack.sqs.resume().await.expect("the port is free");
+    let swept = system.sweep().await;
+    // Those of the first post are in the queue already: waking them again does no harm.
+    assert_eq!((swept.enqueued, swept.not_taken), (44, 0));
+    system.deliver().await;
+    for i in 1..12 {
+        assert_eq!(system.texts_of(i).len(), 4, "u{i}");
+    }
+    assert_eq!(system.texts_of(0).len(), 0);
+    // Nothing is left to do, however often somebody looks.
+    system.pass(Duration::from_secs(3600)).await;
+    assert_eq!(system.sweep().await.enqueued, 0);
+    system.deliver().await;
+    assert_eq!(system.stack.carrier.received(None).len(), 44);
+}
+
+#[tokio::test]
+async fn the_same_wake_up_call_many_times_sends_one_text() {
+    let system = System::start().await;
+    system.family(2).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&["u1".to_owned()]).await;
+    u0.say(&thread, "once").await;
+    for _ in 0..4 {
+        // Past the time at which an unanswered call is given again.
+        system.pass(Duration::from_secs(301)).await;
+        assert_eq!(system.sweep().await.enqueued, 1);
+    }
+    let pollers: Vec<_> = (0..5).map(|_| system.stack.poller()).collect();
+    let polls = pollers.iter().map(|poller| poller.poll_once());
+    for polled in futures_util::future::join_all(polls).await {
+        polled.expect("a queue");
+    }
+    system.deliver().await;
+    assert_eq!(system.texts_of(1).len(), 1);
+}
+
+#[tokio::test]
+async fn who_left_before_the_text_went_out_gets_none() {
+    let system = System::start().await;
+    let members = system.family(3).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&members).await;
+    let posted = u0.say(&thread, "for two").await;
+    assert_eq!(
+        system.host().delete("/families/fam/users/u1").await.status,
+        204
+    );
+    sqlx::query("UPDATE thread_members SET muted_until = 'infinity' WHERE user_id = 'u2'")
+        .execute(&system.owner)
+        .await
+        .expect("muted");
+    system.deliver().await;
+    assert_eq!(system.stack.carrier.received(None).len(), 0);
+    let message = posted.text("/message/id");
+    let path = format!("/threads/{thread}/messages/{message}/deliveries");
+    let deliveries = u0.get(&path).await;
+    insta::assert_json_snapshot!("deliveries", deliveries.json());
+    // Muted is known before the next post: nobody is left to be texted.
+    let next = u0.say(&thread, "for nobody").await;
+    assert_eq!(next.at("/notifications/queued"), json!(0));
+}
+
+#[tokio::test]
+async fn a_record_that_is_no_job_is_the_only_one_that_comes_back() {
+    let system = System::start().await;
+    system.family(2).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&["u1".to_owned()]).await;
+    u0.say(&thread, "good").await;
+    let sqs = system.stack.sqs.client();
+    for body in ["not JSON", "{}", r#"{"v":9}"#] {
+        let url = &system.stack.sqs.queue_url;
+        sqs.send_message()
+            .queue_url(url)
+            .message_body(body)
+            .send()
+            .await
+            .expect("sent");
+    }
+    system.deliver().await;
+    assert_eq!(system.texts_of(1).len(), 1);
+    let left = sqs
+        .get_queue_attributes()
+        .queue_url(&system.stack.sqs.queue_url)
+        .attribute_names("ApproximateNumberOfMessagesNotVisible".into())
+        .send()
+        .await
+        .expect("attributes");
+    let left: Vec<String> = left.attributes.unwrap_or_default().into_values().collect();
+    assert_eq!(
+        left,
+        ["3"],
+        "waiting for their next try, then for the dead-letter queue"
+    );
+}

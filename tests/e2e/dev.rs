@@ -1,0 +1,123 @@
+//! The endpoints of the local stack alone.
+
+use serde_json::json;
+use tests::{Client, System};
+
+#[tokio::test]
+async fn tokens_are_for_the_asking() {
+    let system = System::start().await;
+    system.family(1).await;
+    let nobody = system.nobody();
+    let body = json!({ "userId": "u0", "familyId": "fam", "name": "N", "expiresIn": 60 });
+    let token = nobody.post("/dev/token", &body).await.text("/token");
+    assert_eq!(
+        Client::new(&system.url, Some(token))
+            .get("/threads")
+            .await
+            .status,
+        200
+    );
+    let token = nobody
+        .post("/dev/token", &json!({ "role": "service" }))
+        .await
+        .text("/token");
+    let service = Client::new(&system.url, Some(token));
+    assert_eq!(
+        service
+            .put("/families/new", &json!({ "name": "New" }))
+            .await
+            .status,
+        201
+    );
+    for body in [
+        json!({}),
+        json!({ "userId": "a,b" }),
+        json!({ "userId": "u0", "familyId": "" }),
+    ] {
+        assert_eq!(
+            nobody.post("/dev/token", &body).await.problem(),
+            "422 invalid_field",
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn texts_are_listed_and_forgotten() {
+    let system = System::start().await;
+    system.family(3).await;
+    let (u0, nobody) = (system.member("u0"), system.nobody());
+    let thread = u0.thread(&["u1".to_owned(), "u2".to_owned()]).await;
+    u0.say(&thread, "one").await;
+    system.deliver().await;
+    let inbound = json!({ "from": "+15550100001", "body": "thanks" });
+    assert_eq!(nobody.post("/dev/inbound", &inbound).await.status, 202);
+
+    let all = nobody.get("/dev/sms").await;
+    assert_eq!(
+        all.at("/messages").as_array().map(Vec::len),
+        Some(2),
+        "received ones alone"
+    );
+    for query in ["to=+15550100001", "to=%2B15550100001", "to=15550100001"] {
+        let one = nobody.get(&format!("/dev/sms?{query}")).await;
+        assert_eq!(
+            one.at("/messages").as_array().map(Vec::len),
+            Some(1),
+            "{query}"
+        );
+    }
+    insta::assert_json_snapshot!("sms", nobody.get("/dev/sms?to=+15550100001").await.json(), {
+        ".**.body" => insta::dynamic_redaction(|body, _| {
+            body.as_str().unwrap_or_default().split('#').next().unwrap_or_default().to_owned()
+        }),
+        ".**.at" => "[time]", ".**.messageId" => "[id]",
+    });
+    assert_eq!(nobody.delete("/dev/sms").await.status, 204);
+    assert_eq!(nobody.get("/dev/sms").await.at("/messages"), json!([]));
+    for body in [
+        json!({}),
+        json!({ "from": "x", "body": "y" }),
+        json!({ "from": "+15550100001" }),
+    ] {
+        assert_eq!(
+            nobody.post("/dev/inbound", &body).await.status,
+            422,
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_wall_shows_every_handset_and_hears_of_every_text() {
+    let system = System::start().await;
+    system.family(2).await;
+    let nobody = system.nobody();
+    let page = nobody.get("/dev").await;
+    assert!(page.header("content-type").starts_with("text/html"));
+    assert!(
+        page.header("content-security-policy")
+            .starts_with("default-src 'none'")
+    );
+    let data = nobody.get("/dev/wall.json").await;
+    assert_eq!(
+        data.at("/families/0/members/1"),
+        json!({ "userId": "u1", "name": "Name1", "phone": "+15550100001" })
+    );
+
+    let mut events = nobody
+        .request(reqwest::Method::GET, "/dev/events")
+        .send()
+        .await
+        .expect("a stream");
+    let mut next = async || events.chunk().await.expect("a stream").expect("an event");
+    let hello = next().await;
+    assert!(hello.starts_with(b"retry: 1000"), "{hello:?}");
+    let inbound = json!({ "from": "+15550100001", "body": "thanks" });
+    nobody.post("/dev/inbound", &inbound).await;
+    let event = next().await;
+    assert!(event.starts_with(b"event: changed"), "{event:?}");
+    let data = nobody.get("/dev/wall.json").await;
+    assert_eq!(data.at("/texts/0/direction"), "sent");
+    assert_eq!(data.at("/texts/0/body"), "thanks");
+}

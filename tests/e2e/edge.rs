@@ -1,0 +1,75 @@
+//! What holds for every answer.
+
+use reqwest::Method;
+use serde_json::json;
+use tests::{System, client::send};
+
+#[tokio::test]
+async fn every_error_is_a_problem_and_every_answer_has_a_request_id() {
+    let system = System::start().await;
+    let nobody = system.nobody();
+    assert_eq!(nobody.get("/nothing/here").await.problem(), "404 not_found");
+    let wrong_method = nobody.delete("/threads").await;
+    assert_eq!(wrong_method.problem(), "405 method_not_allowed");
+    let mut allowed: Vec<&str> = wrong_method.header("allow").split(',').collect();
+    allowed.sort_unstable();
+    assert_eq!(allowed, ["GET", "HEAD", "POST"]);
+
+    let with = |id: String| {
+        send(
+            nobody
+                .request(Method::GET, "/health")
+                .header("x-request-id", id),
+        )
+    };
+    let kept = "my-own/request:1";
+    assert_eq!(with(kept.to_owned()).await.header("x-request-id"), kept);
+    for replaced in ["", "two words", &"x".repeat(129), "caf\u{e9}"] {
+        let answer = with(replaced.to_owned()).await;
+        let id = answer.header("x-request-id");
+        assert!(
+            id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()),
+            "{replaced:?}: {id}"
+        );
+    }
+    let request = nobody
+        .request(Method::GET, "/threads")
+        .header("x-request-id", "the-id");
+    insta::assert_json_snapshot!("problem", send(request).await.json());
+}
+
+#[tokio::test]
+async fn health_tells_whether_the_database_answers() {
+    let system = System::start().await;
+    let healthy = system.nobody().get("/health").await;
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        healthy.json(),
+        json!({ "status": "ok", "version": version, "database": "ok" })
+    );
+    // Nobody may connect any more, and who is connected is cut off.
+    let name: String = sqlx::query_scalar("SELECT current_database()")
+        .fetch_one(&system.owner)
+        .await
+        .expect("a name");
+    let server = system
+        .database_url()
+        .replace(&format!("/{name}"), "/postgres");
+    let server = sqlx::PgPool::connect(&server).await.expect("the server");
+    let block = format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS false");
+    sqlx::query(sqlx::AssertSqlSafe(block))
+        .execute(&server)
+        .await
+        .expect("blocked");
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
+        .bind(&name)
+        .execute(&server)
+        .await
+        .expect("cut off");
+    let ill = system.nobody().get("/health").await;
+    assert_eq!(ill.problem(), "503 database_unavailable");
+    assert_eq!(ill.header("retry-after"), "1");
+    let other = system.member("u0").get("/threads").await;
+    assert_eq!(other.problem(), "503 unavailable");
+    assert_eq!(other.header("retry-after"), "1");
+}

@@ -1,0 +1,322 @@
+//! Resolving, creating and listing threads.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tests::System;
+
+use crate::posting::text_of;
+
+#[tokio::test]
+async fn a_thread_is_created_once_and_found_afterwards() {
+    let system = System::start().await;
+    system.family(3).await;
+    let (u0, u1) = (system.member("u0"), system.member("u1"));
+
+    let created = u0
+        .post("/threads", &json!({ "memberIds": ["u2", "u1", "u2"] }))
+        .await;
+    assert_eq!(created.status, 201, "{}", created.as_text());
+    assert_eq!(
+        created.header("location"),
+        format!("/threads/{}", created.text("/thread/id"))
+    );
+    insta::assert_json_snapshot!("thread", created.json(), {
+        ".**.id" => "[id]", ".**.createdAt" => "[time]", ".**.updatedAt" => "[time]",
+        ".**.joinedAt" => "[time]",
+    });
+
+    // Another member, another order, another title: the same thread, its title untouched.
+    let body = json!({ "memberIds": ["u0", "u1", "u2"], "title": "Other", "kind": "FAMILY" });
+    let found = u1.post("/threads", &body).await;
+    assert_eq!(found.status, 200);
+    assert_eq!(found.json(), created.json());
+    assert_eq!(found.header("location"), "");
+
+    // Another kind is another thread, and so is a smaller set.
+    let group = u0
+        .post(
+            "/threads",
+            &json!({ "memberIds": ["u1", "u2"], "kind": "GROUP" }),
+        )
+        .await;
+    let pair = u0.post("/threads", &json!({ "memberIds": ["u1"] })).await;
+    let dm = u0
+        .post("/threads", &json!({ "memberIds": ["u1"], "kind": "DM" }))
+        .await;
+    let ids: BTreeSet<String> = [&created, &group, &pair, &dm]
+        .map(|answer| answer.text("/thread/id"))
+        .into();
+    assert_eq!(ids.len(), 4);
+    assert_eq!(dm.at("/thread/title"), "Direct Message");
+    assert_eq!(group.at("/thread/title"), "Family Chat");
+}
+
+#[tokio::test]
+async fn a_distinct_thread_is_always_new_and_never_found() {
+    let system = System::start().await;
+    system.family(2).await;
+    let u0 = system.member("u0");
+    let distinct = json!({ "memberIds": ["u1"], "distinct": true, "title": "  Trip  " });
+    let (one, two) = (
+        u0.post("/threads", &distinct).await,
+        u0.post("/threads", &distinct).await,
+    );
+    let plain = u0.post("/threads", &json!({ "memberIds": ["u1"] })).await;
+    assert_eq!([one.status, two.status, plain.status], [201; 3]);
+    let ids: BTreeSet<String> = [&one, &two, &plain]
+        .map(|answer| answer.text("/thread/id"))
+        .into();
+    assert_eq!(ids.len(), 3);
+    assert_eq!(one.at("/thread/title"), "Trip");
+    assert_eq!(one.at("/thread/memberKey"), plain.at("/thread/memberKey"));
+}
+
+#[tokio::test]
+async fn sixty_four_callers_race_to_one_thread() {
+    let system = System::start().await;
+    let members = system.family(4).await;
+    let callers: Vec<_> = members.iter().map(|id| system.member(id)).collect();
+    let body = json!({ "memberIds": members });
+    let answers =
+        join_all((0..64).map(|i| callers[i % callers.len()].post("/threads", &body))).await;
+    let ids: BTreeSet<String> = answers
+        .iter()
+        .map(|answer| answer.text("/thread/id"))
+        .collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(
+        answers.iter().filter(|answer| answer.status == 201).count(),
+        1
+    );
+    assert_eq!(system.count("threads").await, 1);
+    assert_eq!(system.count("thread_members").await, 4);
+}
+
+#[tokio::test]
+async fn two_hundred_sets_and_thirty_two_callers_each_make_two_hundred_threads() {
+    let system = System::start().await;
+    let members = system.family(21).await;
+    let u0 = system.member("u0");
+    // 210 pairs of the other twenty, and the caller, are different sets.
+    let sets: Vec<Value> = (1..21)
+        .flat_map(|a| (a + 1..21).map(move |b| (a, b)))
+        .chain((1..21).map(|a| (a, a)))
+        .take(200)
+        .map(|(a, b)| json!({ "memberIds": [members[a], members[b]] }))
+        .collect();
+    assert_eq!(sets.len(), 200);
+    let mut ids = BTreeSet::new();
+    for chunk in sets.chunks(10) {
+        let calls = chunk
+            .iter()
+            .flat_map(|body| (0..32).map(|_| u0.post("/threads", body)));
+        let answers = join_all(calls).await;
+        for of_one_set in answers.chunks(32) {
+            let same: BTreeSet<String> = of_one_set
+                .iter()
+                .map(|answer| answer.text("/thread/id"))
+                .collect();
+            assert_eq!(same.len(), 1);
+            assert_eq!(
+                of_one_set
+                    .iter()
+                    .filter(|answer| answer.status == 201)
+                    .count(),
+                1
+            );
+            ids.extend(same);
+        }
+    }
+    assert_eq!(ids.len(), 200);
+    assert_eq!(system.count("threads").await, 200);
+}
+
+#[tokio::test]
+async fn what_is_no_member_set_is_refused_and_nothing_stored() {
+    let system = System::start().await;
+    system.family(3).await;
+    system.family_named("other", 5).await;
+    let u0 = system.member("u0");
+    let many: Vec<String> = (0..257).map(|i| format!("m{i}")).collect();
+    let long = "t".repeat(201);
+    for (body, problem) in [
+        (json!({}), "400 member_ids_required"),
+        (json!({ "memberIds": null }), "400 member_ids_required"),
+        (json!({ "memberIds": [] }), "400 member_ids_required"),
+        (json!({ "memberIds": ["u4"] }), "422 unknown_member"),
+        (
+            json!({ "memberIds": ["u1", "nobody"] }),
+            "422 unknown_member",
+        ),
+        (json!({ "memberIds": ["u1", "a,b"] }), "422 unknown_member"),
+        (json!({ "memberIds": [""] }), "422 unknown_member"),
+        (json!({ "memberIds": ["u1\u{0}"] }), "422 unknown_member"),
+        (json!({ "memberIds": many }), "422 too_many_members"),
+        (
+            json!({ "memberIds": ["u1", "u2"], "kind": "DM" }),
+            "422 dm_needs_two",
+        ),
+        (
+            json!({ "memberIds": ["u0"], "kind": "DM" }),
+            "422 dm_needs_two",
+        ),
+        (
+            json!({ "memberIds": ["u1"], "kind": "dm" }),
+            "422 invalid_kind",
+        ),
+        (
+            json!({ "memberIds": ["u1"], "title": long }),
+            "422 text_too_long",
+        ),
+        (
+            json!({ "memberIds": ["u1"], "title": "a\u{0}b" }),
+            "422 invalid_text",
+        ),
+        (
+            json!({ "memberIds": ["u1"], "topic": "x" }),
+            "422 unknown_field",
+        ),
+        (json!({ "memberIds": "u1" }), "422 invalid_field"),
+        (json!({ "memberIds": ["u1", 7] }), "422 invalid_field"),
+        (
+            json!({ "memberIds": ["u1"], "distinct": "yes" }),
+            "422 invalid_field",
+        ),
+    ] {
+        let answer = u0.post("/threads", &body).await;
+        assert_eq!(answer.problem(), problem, "{body}");
+    }
+    let unknown = u0
+        .post("/threads", &json!({ "memberIds": ["u1", "x", "y"] }))
+        .await;
+    assert_eq!(unknown.at("/memberIds"), json!(["x", "y"]));
+    let field = u0
+        .post("/threads", &json!({ "memberIds": ["u1", 7] }))
+        .await;
+    assert_eq!(field.at("/field"), "memberIds[1]");
+    let field = u0
+        .post("/threads", &json!({ "memberIds": ["u1"], "topic": 1 }))
+        .await;
+    assert_eq!(field.at("/field"), "topic");
+    assert_eq!(system.count("threads").await, 0);
+
+    // 256 with the caller is not too many; here they only don't exist.
+    let most: Vec<String> = (0..255).map(|i| format!("m{i}")).collect();
+    let answer = u0.post("/threads", &json!({ "memberIds": most })).await;
+    assert_eq!(answer.problem(), "422 unknown_member");
+}
+
+#[tokio::test]
+async fn the_inbox_has_the_callers_threads_latest_first() {
+    let system = System::start().await;
+    system.family(4).await;
+    let (u0, u1, u2) = (
+        system.member("u0"),
+        system.member("u1"),
+        system.member("u2"),
+    );
+    let first = u0.thread(&["u1".into()]).await;
+    let second = u0.thread(&["u1".into(), "u2".into()]).await;
+    let empty = u1.thread(&["u3".into()]).await;
+    u1.say(&second, "to three").await;
+    u0.say(&first, &format!("one\nline {}", "long ".repeat(60)))
+        .await;
+    u1.say(&first, "answer").await;
+
+    let inbox = u1.get("/threads").await;
+    let threads = inbox.at("/threads");
+    let ids: Vec<&str> = threads
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| text_of(t, "/id"))
+        .collect();
+    assert_eq!(ids, [&first, &second, &empty].map(String::as_str));
+    insta::assert_json_snapshot!("inbox", inbox.json(), {
+        ".**.id" => "[id]", ".**.createdAt" => "[time]", ".**.updatedAt" => "[time]",
+        ".**.joinedAt" => "[time]", ".**.lastMessageAt" => "[time]", ".**.memberKey" => "[key]",
+    });
+
+    // Who posted has read up to there; who did not, has not.
+    let unread = |answer: &tests::Answer, id: &str| {
+        let threads = answer.at("/threads");
+        let thread = threads
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|t| text_of(t, "/id") == id);
+        thread.map(|t| t["unreadCount"].clone())
+    };
+    assert_eq!(unread(&inbox, &first), Some(json!(0)));
+    let of_u0 = u0.get("/threads").await;
+    assert_eq!(unread(&of_u0, &first), Some(json!(1)));
+    assert_eq!(unread(&of_u0, &second), Some(json!(1)));
+    assert_eq!(unread(&of_u0, &empty), None);
+    let of_u2 = u2.get("/threads").await;
+    assert_eq!(of_u2.at("/threads").as_array().map(Vec::len), Some(1));
+
+    // A preview is one line of 140 characters.
+    u0.say(&second, &format!("one\nline {}", "long ".repeat(60)))
+        .await;
+    let one = u2.get(&format!("/threads/{second}")).await;
+    let preview = one.text("/thread/lastMessage/preview");
+    assert!(
+        preview.starts_with("one line long") && preview.ends_with('…'),
+        "{preview}"
+    );
+    assert!(preview.chars().count() <= 140);
+    assert_eq!(one.at("/thread/unreadCount"), json!(2));
+}
+
+#[tokio::test]
+async fn the_inbox_is_read_in_pages() {
+    let system = System::start().await;
+    system.family(8).await;
+    let u0 = system.member("u0");
+    for i in 1..8 {
+        let thread = u0.thread(&[format!("u{i}")]).await;
+        if i % 2 == 0 {
+            u0.say(&thread, "hello").await;
+        }
+    }
+    let whole = u0.get("/threads").await;
+    let ids = |answer: &tests::Answer| -> Vec<String> {
+        let threads = answer.at("/threads");
+        threads
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|t| text_of(t, "/id").to_owned())
+            .collect()
+    };
+    assert_eq!(ids(&whole).len(), 7);
+    assert_eq!(whole.at("/nextCursor"), Value::Null);
+    let (mut paged, mut path) = (Vec::new(), "/threads?limit=3".to_owned());
+    loop {
+        let page = u0.get(&path).await;
+        paged.extend(ids(&page));
+        match page.at("/nextCursor").as_str() {
+            Some(cursor) => path = format!("/threads?limit=3&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(paged, ids(&whole));
+    for (query, problem) in [
+        ("limit=0", "400 bad_limit"),
+        ("limit=201", "400 bad_limit"),
+        ("limit=x", "400 bad_limit"),
+        ("limit=", "400 bad_limit"),
+        ("limit=-1", "400 bad_limit"),
+        ("cursor=nonsense", "400 bad_cursor"),
+        ("cursor=", "400 bad_cursor"),
+        ("limit=1&limit=2", "400 bad_query"),
+    ] {
+        assert_eq!(
+            u0.get(&format!("/threads?{query}")).await.problem(),
+            problem,
+            "{query}"
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! A whole system of one test's own: database, queue, carrier, API; the test moves the worker.
+
+use std::time::Duration;
+
+use local::{
+    carrier::{Carrier, Sms},
+    secrets::{Secrets, TokenClaims},
+    stack::{Parts, Stack},
+};
+use postgres::testing::{self, TestDatabase};
+use serde_json::json;
+use shared::{
+    db::MIGRATOR,
+    notifications::{self, Swept},
+};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+
+use crate::Client;
+
+/// The family that most tests are about.
+pub const FAMILY: &str = "fam";
+
+/// A system with its own database, queue and carrier. Its worker and its sweeper move only when
+/// the test says so.
+pub struct System {
+    /// The parts.
+    pub stack: Stack,
+    /// Where the API listens.
+    pub url: String,
+    /// The database with its owner's eyes: no policy binds it.
+    pub owner: PgPool,
+    secrets: Secrets,
+    database: TestDatabase,
+}
+
+impl System {
+    /// Starts an empty system.
+    ///
+    /// # Panics
+    /// When something can't be started.
+    pub async fn start() -> Self {
+        let database = testing::database(&MIGRATOR).await;
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let secrets = Secrets::new();
+        let stack = Stack::new(Parts {
+            database_url: database.url().to_owned(),
+            secrets: secrets.clone(),
+            carrier: Carrier::default(),
+            public_url: "https://kin.example".to_owned(),
+        })
+        .await
+        .expect("a stack");
+        stack.serve(listener);
+        let owner = PgPool::connect_lazy(database.url()).expect("a URL");
+        Self {
+            stack,
+            url,
+            owner,
+            secrets,
+            database,
+        }
+    }
+
+    /// The database's URL, with the login that owns it.
+    #[must_use]
+    pub fn database_url(&self) -> &str {
+        self.database.url()
+    }
+
+    /// What signs tokens and links here.
+    #[must_use]
+    pub const fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Somebody without a token.
+    #[must_use]
+    pub fn nobody(&self) -> Client {
+        Client::new(&self.url, None)
+    }
+
+    /// A caller with a token of these claims.
+    ///
+    /// # Panics
+    /// When it can't be signed.
+    #[must_use]
+    pub fn caller(&self, claims: &TokenClaims<'_>) -> Client {
+        Client::new(
+            &self.url,
+            Some(self.secrets.token(claims).expect("a token")),
+        )
+    }
+
+    /// The host application.
+    #[must_use]
+    pub fn host(&self) -> Client {
+        self.caller(&TokenClaims::service())
+    }
+
+    /// A member of [`FAMILY`].
+    #[must_use]
+    pub fn member(&self, user_id: &str) -> Client {
+        self.caller(&TokenClaims::member(FAMILY, user_id))
+    }
+
+    /// Provisions [`FAMILY`] with `size` members `u0`, `u1`, …, each with a phone, and returns
+    /// their ids.
+    pub async fn family(&self, size: usize) -> Vec<String> {
+        self.family_named(FAMILY, size).await
+    }
+
+    /// Provisions a family of this name; see [`Self::family`].
+    ///
+    /// # Panics
+    /// When the API refuses.
+    pub async fn family_named(&self, family: &str, size: usize) -> Vec<String> {
+        let host = self.host();
+        let made = host
+            .put(&format!("/families/{family}"), &json!({ "name": "Family" }))
+            .await;
+        assert!(made.status < 300, "{}", made.as_text());
+        let mut members = Vec::with_capacity(size);
+        for i in 0..size {
+            let id = format!("u{i}");
+            let user = json!({ "name": format!("Name{i}"), "phone": phone(i) });
+            let made = host
+                .put(&format!("/families/{family}/users/{id}"), &user)
+                .await;
+            assert!(made.status < 300, "{}", made.as_text());
+            members.push(id);
+        }
+        members
+    }
+
+    /// Runs the worker until the queue has nothing to hand out.
+    ///
+    /// # Panics
+    /// When the queue can't be reached.
+    pub async fn deliver(&self) {
+        let poller = self.stack.poller();
+        while poller.poll_once().await.expect("a queue") > 0 {}
+    }
+
+    /// Runs the sweeper once.
+    ///
+    /// # Panics
+    /// When the database can't be reached.
+    pub async fn sweep(&self) -> Swept {
+        notifications::sweep(&self.stack.worker.db, &self.stack.queue())
+            .await
+            .expect("swept")
+    }
+
+    /// Lets `time` pass for every notification that waits, without waiting.
+    ///
+    /// # Panics
+    /// When the database can't be reached.
+    pub async fn pass(&self, time: Duration) {
+        sqlx::query(
+            "UPDATE notifications SET
+                 wake_at = wake_at - make_interval(secs => $1),
+                 next_attempt_at = next_attempt_at - make_interval(secs => $1),
+                 lease_until = lease_until - make_interval(secs => $1),
+                 expires_at = expires_at - make_interval(secs => $1)",
+        )
+        .bind(time.as_secs_f64())
+        .execute(&self.owner)
+        .await
+        .expect("time passed");
+    }
+
+    /// The texts that `u{i}`'s handset received, oldest first.
+    #[must_use]
+    pub fn texts_of(&self, i: usize) -> Vec<Sms> {
+        self.stack.carrier.received(Some(&phone(i)))
+    }
+
+    /// How many rows a table has.
+    ///
+    /// # Panics
+    /// When there is no such table.
+    pub async fn count(&self, table: &'static str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+            .fetch_one(&self.owner)
+            .await
+            .expect("a table")
+    }
+}
+
+/// The number of `u{i}`.
+#[must_use]
+pub fn phone(i: usize) -> String {
+    format!("+1555010{i:04}")
+}
