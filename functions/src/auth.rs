@@ -44,10 +44,7 @@ impl Auth {
         validation.validate_nbf = true;
         // No audience is configured, so none is asked for; with this on, a token that names one fails.
         validation.validate_aud = false;
-        Self {
-            key: DecodingKey::from_secret(secret.reveal().as_bytes()),
-            validation,
-        }
+        Self { key: DecodingKey::from_secret(secret.reveal().as_bytes()), validation }
     }
 
     fn verify(&self, headers: &HeaderMap) -> Result<Claims, Problem> {
@@ -102,18 +99,12 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let claims = Api::from_ref(state).auth.verify(&parts.headers)?;
         if claims.is_service() {
-            return Err(Problem::forbidden(
-                "This is for members; a service token is not one.",
-            ));
+            return Err(Problem::forbidden("This is for members; a service token is not one."));
         }
         let id = |claim: Option<String>| claim.ok_or_else(Problem::unauthenticated);
         Ok(Self {
-            family_id: id(claims.family_id)?
-                .parse()
-                .map_err(|_| Problem::unauthenticated())?,
-            user_id: id(claims.sub)?
-                .parse()
-                .map_err(|_| Problem::unauthenticated())?,
+            family_id: id(claims.family_id)?.parse().map_err(|_| Problem::unauthenticated())?,
+            user_id: id(claims.sub)?.parse().map_err(|_| Problem::unauthenticated())?,
         })
     }
 }
@@ -147,13 +138,9 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let claims = Api::from_ref(state).auth.verify(&parts.headers)?;
         if !claims.is_service() {
-            return Err(Problem::forbidden(
-                "This needs a token with the role \"service\".",
-            ));
+            return Err(Problem::forbidden("This needs a token with the role \"service\"."));
         }
         let only = claims.family_id.map(|id| id.parse()).transpose();
-        Ok(Self {
-            only: only.map_err(|_| Problem::unauthenticated())?,
-        })
+        Ok(Self { only: only.map_err(|_| Problem::unauthenticated())? })
     }
 }

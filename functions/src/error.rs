@@ -1,6 +1,6 @@
 //! Problems: what a client is told when something is wrong (RFC 9457).
 
-use std::{borrow::Cow, error::Error as StdError, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -10,7 +10,7 @@ use shared::{Error, text::TextError};
 /// Most of a client's own ids that a problem repeats.
 const IDS_SHOWN: usize = 20;
 
-/// A problem. It travels as an extension of its response; [`crate::edge`] writes it down, since
+/// A problem. It travels as an extension of its response; [`crate::edge()`] writes it down, since
 /// only there the request's id is known.
 #[derive(Clone)]
 pub struct Problem {
@@ -47,14 +47,7 @@ impl Problem {
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         let detail = detail.into();
-        Self {
-            status,
-            error,
-            detail,
-            field: None,
-            member_ids: Vec::new(),
-            cause: None,
-        }
+        Self { status, error, detail, field: None, member_ids: Vec::new(), cause: None }
     }
 
     /// Names the field of the request that is wrong.
@@ -104,10 +97,9 @@ impl Problem {
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let (error, detail) = match status {
             StatusCode::NOT_FOUND => ("not_found", "There is nothing at this address."),
-            StatusCode::METHOD_NOT_ALLOWED => (
-                "method_not_allowed",
-                "This address does not take this method; see 'Allow'.",
-            ),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                ("method_not_allowed", "This address does not take this method; see 'Allow'.")
+            }
             status if status.is_client_error() => ("bad_request", "The request can't be read."),
             _ => ("internal", INTERNAL),
         };
@@ -197,28 +189,4 @@ impl IntoResponse for Problem {
         response.extensions_mut().insert(self);
         response
     }
-}
-
-/// An error and what caused it, in one line without a person's data: PostgreSQL's own messages
-/// may repeat the values of a row, so of those only codes and names are told.
-pub(crate) fn log_line(error: &Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let known = cause
-            .downcast_ref::<sqlx::Error>()
-            .and_then(sqlx::Error::as_database_error);
-        if let Some(db) = known {
-            let code = db.code().unwrap_or_default();
-            let table = db.table().unwrap_or("-");
-            let constraint = db.constraint().unwrap_or("-");
-            line.push_str(&format!(
-                ": SQLSTATE {code}, table {table}, constraint {constraint}"
-            ));
-            break;
-        }
-        line.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    line
 }

@@ -72,10 +72,7 @@ async fn read(request: Request) -> Result<Bytes, Problem> {
             "body_too_large",
             "A body has at most 64 KiB.",
         )),
-        Err(_) => Err(Problem::bad_request(
-            "incomplete_body",
-            "The body did not arrive whole.",
-        )),
+        Err(_) => Err(Problem::bad_request("incomplete_body", "The body did not arrive whole.")),
     }
 }
 
@@ -96,11 +93,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let value = parsed.map_err(|error: serde_json::Error| {
         if error.is_data() {
             let field = track.path().to_string();
-            Problem::unprocessable(
-                "invalid_field",
-                format!("{field} is not of the right type."),
-            )
-            .field(field)
+            Problem::unprocessable("invalid_field", format!("{field} is not of the right type."))
+                .field(field)
         } else {
             invalid_json()
         }
@@ -108,9 +102,10 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     json.end().map_err(|_| invalid_json())?;
     match unknown {
         None => Ok(value),
-        Some(field) => Err(
-            Problem::unprocessable("unknown_field", "There is no such field here.").field(field),
-        ),
+        Some(field) => {
+            Err(Problem::unprocessable("unknown_field", "There is no such field here.")
+                .field(field))
+        }
     }
 }
 
@@ -193,6 +188,7 @@ pub fn limit(text: Option<&str>) -> Result<usize, Problem> {
 }
 
 /// `400 bad_cursor`, in `field`.
+#[must_use]
 pub fn bad_cursor(field: &'static str) -> Problem {
     Problem::bad_request(
         "bad_cursor",

@@ -14,11 +14,11 @@ use shared::queue::Queue;
 pub use edge::edge;
 pub use state::Api;
 
-/// Every route of every function, for the local stack and the tests; not yet behind [`edge`].
+/// Every route of every function, for the local stack and the tests; not yet behind [`edge()`].
 pub fn all(api: &Api, queue: &Queue) -> Router {
     Router::new()
         .merge(routes::families::router(api.clone()))
-        .merge(routes::health::router(api.clone()))
+        .merge(routes::health::router(api.db.clone()))
         .merge(routes::history::router(api.clone()))
         .merge(routes::messages::router(api.clone(), queue.clone()))
         .merge(routes::threads::router(api.clone()))

@@ -20,10 +20,7 @@ impl Api {
     /// An API on `db` that believes what `auth` verifies.
     #[must_use]
     pub fn new(db: PgPool, auth: Auth) -> Self {
-        Self {
-            db,
-            auth: Arc::new(auth),
-        }
+        Self { db, auth: Arc::new(auth) }
     }
 
     /// What a Lambda function's environment says. Connects when the first request needs it.

@@ -112,11 +112,7 @@ impl From<InboxEntry> for InboxEntryView {
             preview: last.preview,
             created_at: last.created_at.into(),
         });
-        Self {
-            unread_count: entry.unread_count,
-            last_message,
-            thread: entry.thread.into(),
-        }
+        Self { unread_count: entry.unread_count, last_message, thread: entry.thread.into() }
     }
 }
 
@@ -243,10 +239,7 @@ impl From<User> for UserView {
             quiet_hours: quiet
                 .quiet_from
                 .zip(quiet.quiet_to)
-                .map(|(from, to)| QuietHoursView {
-                    from: clock(from),
-                    to: clock(to),
-                }),
+                .map(|(from, to)| QuietHoursView { from: clock(from), to: clock(to) }),
             created_at: user.created_at.into(),
             updated_at: user.updated_at.into(),
         }

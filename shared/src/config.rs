@@ -37,6 +37,23 @@ pub fn optional(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// The value of `name`, which must be an `http` or `https` address; `what` says what it is for.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn url(name: &'static str, what: &'static str) -> Result<String, ConfigError> {
+    let value = required(name, what)?;
+    let host = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+    let whole = host.is_some_and(|host| {
+        !host.is_empty() && !host.starts_with('/') && host.bytes().all(|b| b.is_ascii_graphic())
+    });
+    if whole && !value.contains(['#', '?']) {
+        Ok(value)
+    } else {
+        Err(ConfigError::Invalid { name, why: "not an address, as https://host".to_owned() })
+    }
+}
+
 /// The value of `name` as a `T`, or `default` when it is not set.
 ///
 /// # Errors
@@ -48,10 +65,9 @@ where
 {
     match optional(name) {
         None => Ok(default),
-        Some(value) => value.parse().map_err(|error: T::Err| ConfigError::Invalid {
-            name,
-            why: error.to_string(),
-        }),
+        Some(value) => value
+            .parse()
+            .map_err(|error: T::Err| ConfigError::Invalid { name, why: error.to_string() }),
     }
 }
 
@@ -95,10 +111,7 @@ mod tests {
     #[test]
     fn a_missing_variable_names_itself_and_its_purpose() {
         let error = required("KINLINE_TEST_NOT_SET", "what for").expect_err("not set");
-        assert_eq!(
-            error.to_string(),
-            "KINLINE_TEST_NOT_SET is not set: what for"
-        );
+        assert_eq!(error.to_string(), "KINLINE_TEST_NOT_SET is not set: what for");
     }
 
     #[test]

@@ -37,15 +37,8 @@ impl HistoryCursor {
     /// [`BadCursor`] for anything that [`Self::encode`] can't have made.
     pub fn decode(text: &str) -> Result<Self, BadCursor> {
         let (seq, latest) = decode::<8, 8>(HISTORY, text)?;
-        let cursor = Self {
-            seq: i64::from_be_bytes(seq),
-            latest: i64::from_be_bytes(latest),
-        };
-        if cursor.seq < 0 || cursor.latest < cursor.seq {
-            Err(BadCursor)
-        } else {
-            Ok(cursor)
-        }
+        let cursor = Self { seq: i64::from_be_bytes(seq), latest: i64::from_be_bytes(latest) };
+        if cursor.seq < 0 || cursor.latest < cursor.seq { Err(BadCursor) } else { Ok(cursor) }
     }
 }
 
@@ -80,10 +73,7 @@ impl InboxCursor {
         if !(1970..=9999).contains(&active_at.year()) {
             return Err(BadCursor);
         }
-        Ok(Self {
-            active_at,
-            thread_id: ThreadId::from_bytes(thread),
-        })
+        Ok(Self { active_at, thread_id: ThreadId::from_bytes(thread) })
     }
 }
 
@@ -105,10 +95,7 @@ fn decode<const A: usize, const B: usize>(
     if first_byte != kind {
         return Err(BadCursor);
     }
-    Ok((
-        first.try_into().map_err(|_| BadCursor)?,
-        second.try_into().map_err(|_| BadCursor)?,
-    ))
+    Ok((first.try_into().map_err(|_| BadCursor)?, second.try_into().map_err(|_| BadCursor)?))
 }
 
 #[cfg(test)]

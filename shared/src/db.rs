@@ -59,15 +59,17 @@ impl Database {
     /// # Errors
     /// [`ConfigError`] when the URL can't be read.
     pub fn new(url: &str, max_connections: u32) -> Result<Self, ConfigError> {
-        let options = PgConnectOptions::from_str(url).map_err(|_| ConfigError::Invalid {
+        let invalid = || ConfigError::Invalid {
             name: "DATABASE_URL",
             // The parser's own message may repeat the password.
-            why: "not a PostgreSQL URL".to_owned(),
-        })?;
-        Ok(Self {
-            options: options.application_name("kinline"),
-            max_connections,
-        })
+            why: "not a PostgreSQL URL, as postgres://user:password@host/database".to_owned(),
+        };
+        // The parser takes any scheme.
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(invalid());
+        }
+        let options = PgConnectOptions::from_str(url).map_err(|_| invalid())?;
+        Ok(Self { options: options.application_name("kinline"), max_connections })
     }
 
     /// A pool whose connections are made when they are first needed, as the login of the URL.

@@ -1,5 +1,7 @@
 //! What can go wrong in the domain; `functions` maps each to HTTP in one exhaustive match.
 
+use std::error::Error as _;
+
 /// Result of a use case.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -44,13 +46,33 @@ pub enum Error {
     Corrupt(&'static str),
 }
 
+impl Error {
+    /// This error and what caused it, in one line for the log. Of PostgreSQL's own messages, which
+    /// may repeat the values of a row, only codes and names are told.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        let mut line = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let sqlx = cause.downcast_ref::<sqlx::Error>();
+            if let Some(db) = sqlx.and_then(sqlx::Error::as_database_error) {
+                let code = db.code().unwrap_or_default();
+                let (table, constraint) = (db.table(), db.constraint());
+                let told = format!(": SQLSTATE {code}, table {table:?}, constraint {constraint:?}");
+                line.push_str(&told);
+                break;
+            }
+            line.push_str(": ");
+            line.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        line
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        if is_transient(&error) {
-            Self::Unavailable(error)
-        } else {
-            Self::Database(error)
-        }
+        if is_transient(&error) { Self::Unavailable(error) } else { Self::Database(error) }
     }
 }
 

@@ -17,9 +17,7 @@ pub const HOST_ID_MAX: usize = 64;
 fn is_host_id(value: &str) -> bool {
     let mut bytes = value.bytes();
     value.len() <= HOST_ID_MAX
-        && bytes
-            .next()
-            .is_some_and(|first| first.is_ascii_alphanumeric())
+        && bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
         && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'))
 }
 
@@ -161,9 +159,7 @@ mod tests {
             assert_eq!(good.parse::<UserId>().expect(good).as_str(), good);
         }
         let too_long = "a".repeat(65);
-        for bad in [
-            "", "_a", "-", "a b", "a,b", "a\0", "é", "a/b", "a\n", "a'b", &too_long,
-        ] {
+        for bad in ["", "_a", "-", "a b", "a,b", "a\0", "é", "a/b", "a\n", "a'b", &too_long] {
             assert!(bad.parse::<UserId>().is_err(), "{bad:?}");
         }
     }

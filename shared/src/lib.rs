@@ -15,6 +15,7 @@ pub mod messages;
 pub mod notifications;
 pub mod phone;
 pub mod queue;
+pub mod startup;
 pub mod text;
 pub mod threads;
 

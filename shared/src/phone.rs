@@ -31,10 +31,8 @@ impl PhoneNumber {
         if written.len() > 40 {
             return Err(InvalidPhone);
         }
-        let region: Option<country::Id> = region
-            .map(str::parse)
-            .transpose()
-            .map_err(|_| InvalidPhone)?;
+        let region: Option<country::Id> =
+            region.map(str::parse).transpose().map_err(|_| InvalidPhone)?;
         let number = phonenumber::parse(region, written).map_err(|_| InvalidPhone)?;
         let e164 = number.format().mode(Mode::E164).to_string();
         let code = number.country().code();
@@ -74,11 +72,7 @@ impl PhoneNumber {
 impl fmt::Debug for PhoneNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.0.len().saturating_sub(2);
-        write!(
-            f,
-            "PhoneNumber(…{})",
-            self.0.get(shown..).unwrap_or_default()
-        )
+        write!(f, "PhoneNumber(…{})", self.0.get(shown..).unwrap_or_default())
     }
 }
 
@@ -101,22 +95,10 @@ mod tests {
     #[test]
     fn international_and_national_forms() {
         assert_eq!(e164("+15550100001", None).as_deref(), Ok("+15550100001"));
-        assert_eq!(
-            e164("+1 (555) 010-0001", None).as_deref(),
-            Ok("+15550100001")
-        );
-        assert_eq!(
-            e164("(212) 555-0199", Some("US")).as_deref(),
-            Ok("+12125550199")
-        );
-        assert_eq!(
-            e164("020 7946 0958", Some("GB")).as_deref(),
-            Ok("+442079460958")
-        );
-        assert_eq!(
-            e164("+39 06 698 12345", None).as_deref(),
-            Ok("+390669812345")
-        );
+        assert_eq!(e164("+1 (555) 010-0001", None).as_deref(), Ok("+15550100001"));
+        assert_eq!(e164("(212) 555-0199", Some("US")).as_deref(), Ok("+12125550199"));
+        assert_eq!(e164("020 7946 0958", Some("GB")).as_deref(), Ok("+442079460958"));
+        assert_eq!(e164("+39 06 698 12345", None).as_deref(), Ok("+390669812345"));
     }
 
     #[test]

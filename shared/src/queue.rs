@@ -44,11 +44,7 @@ impl Job {
     /// A job to send this notification.
     #[must_use]
     pub const fn new(family_id: FamilyId, notification_id: NotificationId) -> Self {
-        Self {
-            v: Self::VERSION,
-            family_id,
-            notification_id,
-        }
+        Self { v: Self::VERSION, family_id, notification_id }
     }
 
     /// Reads a message's body.
@@ -84,7 +80,7 @@ impl Queue {
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub async fn from_env() -> Result<Self, ConfigError> {
-        let url = config::required("KINLINE_QUEUE_URL", "the URL of the SQS queue of jobs")?;
+        let url = config::url("KINLINE_QUEUE_URL", "the SQS queue of jobs")?;
         let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
         Ok(Self::new(aws_sdk_sqs::config::Builder::from(&sdk), url))
     }
@@ -100,14 +96,8 @@ impl Queue {
         let retries = RetryConfig::standard()
             .with_max_attempts(3)
             .with_initial_backoff(Duration::from_millis(50));
-        let config = config
-            .timeout_config(timeouts)
-            .retry_config(retries)
-            .build();
-        Self {
-            client: Client::from_conf(config),
-            url,
-        }
+        let config = config.timeout_config(timeouts).retry_config(retries).build();
+        Self { client: Client::from_conf(config), url }
     }
 
     /// Sends `jobs` in batches of ten side by side, within one second in all, and returns those
@@ -172,10 +162,8 @@ mod tests {
     fn a_job_carries_ids_alone_and_comes_back() {
         let job = Job::new("fam".parse().expect("an id"), NotificationId::new());
         let body = serde_json::to_string(&job).expect("JSON");
-        let expected = format!(
-            r#"{{"v":1,"familyId":"fam","notificationId":"{}"}}"#,
-            job.notification_id
-        );
+        let expected =
+            format!(r#"{{"v":1,"familyId":"fam","notificationId":"{}"}}"#, job.notification_id);
         assert_eq!(body, expected);
         assert_eq!(Job::parse(&body), Ok(job));
     }

@@ -24,10 +24,7 @@ pub enum TextError {
 /// # Errors
 /// [`TextError::TooLong`], [`TextError::ControlCharacter`].
 pub fn check(text: &str, max: usize) -> Result<(), TextError> {
-    if text
-        .chars()
-        .any(|c| c.is_control() && c != '\n' && c != '\t')
-    {
+    if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
         return Err(TextError::ControlCharacter);
     }
     // A character is one byte at least, so short texts need no counting.
@@ -115,24 +112,15 @@ mod tests {
     #[test]
     fn length_is_counted_in_characters() {
         assert_eq!(check(&"é".repeat(4000), 4000), Ok(()));
-        assert_eq!(
-            check(&"é".repeat(4001), 4000),
-            Err(TextError::TooLong { max: 4000 })
-        );
+        assert_eq!(check(&"é".repeat(4001), 4000), Err(TextError::TooLong { max: 4000 }));
     }
 
     #[test]
     fn names_are_one_trimmed_line() {
-        assert_eq!(
-            Name::new("  Grandma ").map(|n| n.as_str().to_owned()),
-            Ok("Grandma".into())
-        );
+        assert_eq!(Name::new("  Grandma ").map(|n| n.as_str().to_owned()), Ok("Grandma".into()));
         assert_eq!(Name::new(" \t "), Err(TextError::Empty));
         assert_eq!(Name::new("a\nb"), Err(TextError::ControlCharacter));
-        assert_eq!(
-            Name::new(&"x".repeat(101)),
-            Err(TextError::TooLong { max: 100 })
-        );
+        assert_eq!(Name::new(&"x".repeat(101)), Err(TextError::TooLong { max: 100 }));
         assert_eq!(format!("{:?}", Name::new("Grandma")), "Ok(Name(…))");
     }
 

@@ -9,7 +9,7 @@ use shared::{
     db::{self, Database, Role},
     ids::{FamilyId, MessageId, ThreadId},
 };
-use sqlx::Row;
+use sqlx::{Row, error::DatabaseError};
 use tests::{Client, System, client::send, system::FAMILY};
 
 #[tokio::test]
@@ -21,12 +21,7 @@ async fn no_token_that_does_not_hold_is_believed() {
     let with = |header: String| {
         let client = system.nobody();
         async move {
-            send(
-                client
-                    .request(Method::GET, "/threads")
-                    .header("authorization", header),
-            )
-            .await
+            send(client.request(Method::GET, "/threads").header("authorization", header)).await
         }
     };
     assert_eq!(with(format!("Bearer {signed}")).await.status, 200);
@@ -38,22 +33,10 @@ async fn no_token_that_does_not_hold_is_believed() {
     let none = format!("eyJhbGciOiJub25lIn0.{payload}.");
     let hs512 = format!("eyJhbGciOiJIUzUxMiJ9.{payload}.{signature}");
     let stranger = Secrets::new().token(&good).expect("a token");
-    let bad_sub = system
-        .secrets()
-        .token(&TokenClaims {
-            user_id: "a,b",
-            ..good
-        })
-        .expect("a token");
-    let bad_family = TokenClaims {
-        family_id: Some("' OR 1"),
-        ..good
-    };
+    let bad_sub = system.secrets().token(&TokenClaims { user_id: "a,b", ..good }).expect("a token");
+    let bad_family = TokenClaims { family_id: Some("' OR 1"), ..good };
     let bad_family = system.secrets().token(&bad_family).expect("a token");
-    let no_family = TokenClaims {
-        family_id: None,
-        ..good
-    };
+    let no_family = TokenClaims { family_id: None, ..good };
     let no_family = system.secrets().token(&no_family).expect("a token");
     for token in [
         none,
@@ -72,31 +55,18 @@ async fn no_token_that_does_not_hold_is_believed() {
         assert!(answer.header("www-authenticate").starts_with("Bearer"));
     }
     for header in ["", "Bearer", "Basic dTA6", &signed] {
-        assert_eq!(
-            with(header.to_owned()).await.problem(),
-            "401 unauthenticated",
-            "{header:.20}"
-        );
+        assert_eq!(with(header.to_owned()).await.problem(), "401 unauthenticated", "{header:.20}");
     }
-    let twice = system
-        .nobody()
-        .request(Method::GET, "/threads")
-        .bearer_auth(&signed)
-        .bearer_auth(&signed);
+    let twice =
+        system.nobody().request(Method::GET, "/threads").bearer_auth(&signed).bearer_auth(&signed);
     assert_eq!(send(twice).await.problem(), "401 unauthenticated");
-    assert_eq!(
-        system.nobody().get("/threads").await.problem(),
-        "401 unauthenticated"
-    );
+    assert_eq!(system.nobody().get("/threads").await.problem(), "401 unauthenticated");
 }
 
 #[tokio::test]
 async fn a_token_ends_thirty_seconds_after_it_says() {
     let system = System::start().await;
-    let claims = TokenClaims {
-        expires_in: Duration::ZERO,
-        ..TokenClaims::member(FAMILY, "u0")
-    };
+    let claims = TokenClaims { expires_in: Duration::ZERO, ..TokenClaims::member(FAMILY, "u0") };
     // Within the leeway for clocks that are apart.
     assert_eq!(system.caller(&claims).get("/threads").await.status, 200);
     let expired = jsonwebtoken::encode(
@@ -107,10 +77,7 @@ async fn a_token_ends_thirty_seconds_after_it_says() {
         ),
     );
     let caller = Client::new(&system.url, Some(expired.expect("a token")));
-    assert_eq!(
-        caller.get("/threads").await.problem(),
-        "401 unauthenticated"
-    );
+    assert_eq!(caller.get("/threads").await.problem(), "401 unauthenticated");
 }
 
 #[tokio::test]
@@ -132,10 +99,7 @@ async fn what_is_not_ones_own_looks_as_if_it_did_not_exist() {
         own.clone(),
     ];
     // Of another family under the same user id, and of the same family but not in the thread.
-    let strangers = [
-        system.caller(&TokenClaims::member("other", "u0")),
-        system.member("u2"),
-    ];
+    let strangers = [system.caller(&TokenClaims::member("other", "u0")), system.member("u2")];
     let body = json!({ "body": "hello" });
     for stranger in &strangers {
         for (method, suffix) in [
@@ -147,14 +111,9 @@ async fn what_is_not_ones_own_looks_as_if_it_did_not_exist() {
             let mut answers = Vec::new();
             for thread in &threads {
                 let path = format!("/threads/{thread}{suffix}");
-                let request = stranger
-                    .request(method.clone(), &path)
-                    .header("x-request-id", "same");
-                let request = if method == Method::POST {
-                    request.json(&body)
-                } else {
-                    request
-                };
+                let request =
+                    stranger.request(method.clone(), &path).header("x-request-id", "same");
+                let request = if method == Method::POST { request.json(&body) } else { request };
                 answers.push(send(request).await);
             }
             for (answer, thread) in answers.iter().zip(&threads) {
@@ -185,9 +144,7 @@ async fn who_was_deactivated_is_out_and_comes_back_only_when_provisioned() {
     assert_eq!(host.delete("/families/fam/users/u1").await.status, 204);
     assert_eq!(host.delete("/families/fam/users/u1").await.status, 204);
     assert_eq!(
-        u1.get(&format!("/threads/{thread}/messages"))
-            .await
-            .problem(),
+        u1.get(&format!("/threads/{thread}/messages")).await.problem(),
         "404 thread_not_found"
     );
     assert_eq!(u1.get("/threads").await.at("/threads"), json!([]));
@@ -199,16 +156,10 @@ async fn who_was_deactivated_is_out_and_comes_back_only_when_provisioned() {
 
     let user = json!({ "name": "Back", "phone": "+15550109999" });
     assert_eq!(host.put("/families/fam/users/u1", &user).await.status, 200);
-    assert_eq!(
-        u1.get(&format!("/threads/{thread}")).await.problem(),
-        "404 thread_not_found"
-    );
+    assert_eq!(u1.get(&format!("/threads/{thread}")).await.problem(), "404 thread_not_found");
     // Resolving the same set brings them back to the thread of that set.
     let back = u0.post("/threads", &json!({ "memberIds": members })).await;
-    assert_eq!(
-        (back.status, back.text("/thread/id")),
-        (200, thread.clone())
-    );
+    assert_eq!((back.status, back.text("/thread/id")), (200, thread.clone()));
     assert_eq!(back.at("/thread/members").as_array().map(Vec::len), Some(3));
     assert_eq!(u1.get(&format!("/threads/{thread}")).await.status, 200);
 }
@@ -230,10 +181,7 @@ async fn every_table_is_a_familys_and_forces_it() {
     assert!(tables.len() >= 7);
     for table in tables {
         let name: String = table.get("relname");
-        assert!(
-            table.get::<bool, _>("forced"),
-            "{name} does not force row-level security"
-        );
+        assert!(table.get::<bool, _>("forced"), "{name} does not force row-level security");
         assert!(table.get::<bool, _>("owned"), "{name} has no family_id");
     }
 }
@@ -244,40 +192,23 @@ async fn the_database_itself_shows_one_family_alone() {
     system.family(2).await;
     system.family_named("other", 3).await;
     system.member("u0").thread(&["u1".to_owned()]).await;
-    let pool = Database::new(system.database_url(), 1)
-        .expect("a URL")
-        .pool_as(Role::App);
+    let pool = Database::new(system.database_url(), 1).expect("a URL").pool_as(Role::App);
     let visible = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM threads)";
 
     let other: FamilyId = "other".parse().expect("an id");
     let mut tx = db::family(&pool, &other).await.expect("a transaction");
-    let seen: (i64, i64) = sqlx::query_as(visible)
-        .fetch_one(&mut *tx)
-        .await
-        .expect("counts");
+    let seen: (i64, i64) = sqlx::query_as(visible).fetch_one(&mut *tx).await.expect("counts");
     assert_eq!(seen, (3, 0), "its own people, and nobody's threads");
     let foreign =
         sqlx::query("INSERT INTO users (family_id, user_id, name) VALUES ('fam', 'x', 'X')")
             .execute(&mut *tx)
             .await
             .expect_err("another family's row");
-    assert_eq!(
-        foreign
-            .as_database_error()
-            .and_then(|e| e.code())
-            .as_deref(),
-        Some("42501")
-    );
+    assert_eq!(foreign.as_database_error().and_then(DatabaseError::code).as_deref(), Some("42501"));
     drop(tx);
     // The same connection, without a family: the setting did not outlive its transaction.
-    let seen: (i64, i64) = sqlx::query_as(visible)
-        .fetch_one(&pool)
-        .await
-        .expect("counts");
+    let seen: (i64, i64) = sqlx::query_as(visible).fetch_one(&pool).await.expect("counts");
     assert_eq!(seen, (0, 0));
-    let changed = sqlx::query("UPDATE users SET name = 'X'")
-        .execute(&pool)
-        .await
-        .expect("nothing");
+    let changed = sqlx::query("UPDATE users SET name = 'X'").execute(&pool).await.expect("nothing");
     assert_eq!(changed.rows_affected(), 0);
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use local::poller::Poller;
 use serde_json::json;
 use shared::links::LinkId;
 use sqlx::Row;
@@ -33,12 +34,7 @@ async fn everyone_but_the_author_gets_one_text_at_their_own_number() {
             .get(&format!("/threads/{thread}/messages/{message}/deliveries"))
             .await;
         let deliveries = deliveries.at("/deliveries");
-        let sent = deliveries
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|d| d["state"] == "sent")
-            .count();
+        let sent = deliveries.as_array().unwrap().iter().filter(|d| d["state"] == "sent").count();
         assert_eq!(sent, size - 1, "{deliveries}");
     }
 }
@@ -53,20 +49,10 @@ async fn a_text_has_sender_preview_and_a_link_that_is_signed_and_has_its_row() {
     system.deliver().await;
 
     let texts = system.texts_of(1);
-    let [text] = texts.as_slice() else {
-        panic!("{} texts", texts.len())
-    };
-    let (said, token) = text
-        .body
-        .split_once(" https://kin.example/l#")
-        .expect("a link");
+    let [text] = texts.as_slice() else { panic!("{} texts", texts.len()) };
+    let (said, token) = text.body.split_once(" https://kin.example/l#").expect("a link");
     assert_eq!(said, "Name0: Pie at five?");
-    let link: LinkId = system
-        .secrets()
-        .link_keys()
-        .unwrap()
-        .verify(token)
-        .expect("signed by us");
+    let link: LinkId = system.secrets().link_keys().unwrap().verify(token).expect("signed by us");
     let row = sqlx::query(
         "SELECT l.user_id, l.thread_id, l.family_id, n.state, n.segments, n.carrier_message_id,
                 l.expires_at > now() + interval '23 hours' AS lives,
@@ -101,22 +87,14 @@ async fn the_queue_holds_ids_alone() {
         .send()
         .await
         .expect("a queue");
-    let bodies: Vec<String> = received
-        .messages()
-        .iter()
-        .filter_map(|m| m.body.clone())
-        .collect();
+    let bodies: Vec<String> = received.messages().iter().filter_map(|m| m.body.clone()).collect();
     assert_eq!(bodies.len(), 2);
     for body in bodies {
         let job: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         let keys: Vec<&String> = job.as_object().expect("an object").keys().collect();
         assert_eq!(keys, ["familyId", "notificationId", "v"]);
         assert_eq!(job["familyId"], "fam");
-        assert!(
-            job["notificationId"]
-                .as_str()
-                .is_some_and(|id| id.starts_with("ntf_"))
-        );
+        assert!(job["notificationId"].as_str().is_some_and(|id| id.starts_with("ntf_")));
     }
 }
 
@@ -147,7 +125,7 @@ async fn while_the_queue_is_down_posts_succeed_and_the_sweeper_delivers_afterwar
     }
     assert_eq!(system.texts_of(0).len(), 0);
     // Nothing is left to do, however often somebody looks.
-    system.pass(Duration::from_secs(3600)).await;
+    system.pass(Duration::from_hours(1)).await;
     assert_eq!(system.sweep().await.enqueued, 0);
     system.deliver().await;
     assert_eq!(system.stack.carrier.received(None).len(), 44);
@@ -166,7 +144,7 @@ async fn the_same_wake_up_call_many_times_sends_one_text() {
         assert_eq!(system.sweep().await.enqueued, 1);
     }
     let pollers: Vec<_> = (0..5).map(|_| system.stack.poller()).collect();
-    let polls = pollers.iter().map(|poller| poller.poll_once());
+    let polls = pollers.iter().map(Poller::poll_once);
     for polled in futures_util::future::join_all(polls).await {
         polled.expect("a queue");
     }
@@ -181,10 +159,7 @@ async fn who_left_before_the_text_went_out_gets_none() {
     let u0 = system.member("u0");
     let thread = u0.thread(&members).await;
     let posted = u0.say(&thread, "for two").await;
-    assert_eq!(
-        system.host().delete("/families/fam/users/u1").await.status,
-        204
-    );
+    assert_eq!(system.host().delete("/families/fam/users/u1").await.status, 204);
     sqlx::query("UPDATE thread_members SET muted_until = 'infinity' WHERE user_id = 'u2'")
         .execute(&system.owner)
         .await
@@ -210,12 +185,7 @@ async fn a_record_that_is_no_job_is_the_only_one_that_comes_back() {
     let sqs = system.stack.sqs.client();
     for body in ["not JSON", "{}", r#"{"v":9}"#] {
         let url = &system.stack.sqs.queue_url;
-        sqs.send_message()
-            .queue_url(url)
-            .message_body(body)
-            .send()
-            .await
-            .expect("sent");
+        sqs.send_message().queue_url(url).message_body(body).send().await.expect("sent");
     }
     system.deliver().await;
     assert_eq!(system.texts_of(1).len(), 1);
@@ -227,9 +197,5 @@ async fn a_record_that_is_no_job_is_the_only_one_that_comes_back() {
         .await
         .expect("attributes");
     let left: Vec<String> = left.attributes.unwrap_or_default().into_values().collect();
-    assert_eq!(
-        left,
-        ["3"],
-        "waiting for their next try, then for the dead-letter queue"
-    );
+    assert_eq!(left, ["3"], "waiting for their next try, then for the dead-letter queue");
 }

@@ -10,35 +10,12 @@ async fn tokens_are_for_the_asking() {
     let nobody = system.nobody();
     let body = json!({ "userId": "u0", "familyId": "fam", "name": "N", "expiresIn": 60 });
     let token = nobody.post("/dev/token", &body).await.text("/token");
-    assert_eq!(
-        Client::new(&system.url, Some(token))
-            .get("/threads")
-            .await
-            .status,
-        200
-    );
-    let token = nobody
-        .post("/dev/token", &json!({ "role": "service" }))
-        .await
-        .text("/token");
+    assert_eq!(Client::new(&system.url, Some(token)).get("/threads").await.status, 200);
+    let token = nobody.post("/dev/token", &json!({ "role": "service" })).await.text("/token");
     let service = Client::new(&system.url, Some(token));
-    assert_eq!(
-        service
-            .put("/families/new", &json!({ "name": "New" }))
-            .await
-            .status,
-        201
-    );
-    for body in [
-        json!({}),
-        json!({ "userId": "a,b" }),
-        json!({ "userId": "u0", "familyId": "" }),
-    ] {
-        assert_eq!(
-            nobody.post("/dev/token", &body).await.problem(),
-            "422 invalid_field",
-            "{body}"
-        );
+    assert_eq!(service.put("/families/new", &json!({ "name": "New" })).await.status, 201);
+    for body in [json!({}), json!({ "userId": "a,b" }), json!({ "userId": "u0", "familyId": "" })] {
+        assert_eq!(nobody.post("/dev/token", &body).await.problem(), "422 invalid_field", "{body}");
     }
 }
 
@@ -54,18 +31,10 @@ async fn texts_are_listed_and_forgotten() {
     assert_eq!(nobody.post("/dev/inbound", &inbound).await.status, 202);
 
     let all = nobody.get("/dev/sms").await;
-    assert_eq!(
-        all.at("/messages").as_array().map(Vec::len),
-        Some(2),
-        "received ones alone"
-    );
+    assert_eq!(all.at("/messages").as_array().map(Vec::len), Some(2), "received ones alone");
     for query in ["to=+15550100001", "to=%2B15550100001", "to=15550100001"] {
         let one = nobody.get(&format!("/dev/sms?{query}")).await;
-        assert_eq!(
-            one.at("/messages").as_array().map(Vec::len),
-            Some(1),
-            "{query}"
-        );
+        assert_eq!(one.at("/messages").as_array().map(Vec::len), Some(1), "{query}");
     }
     insta::assert_json_snapshot!("sms", nobody.get("/dev/sms?to=+15550100001").await.json(), {
         ".**.body" => insta::dynamic_redaction(|body, _| {
@@ -75,16 +44,9 @@ async fn texts_are_listed_and_forgotten() {
     });
     assert_eq!(nobody.delete("/dev/sms").await.status, 204);
     assert_eq!(nobody.get("/dev/sms").await.at("/messages"), json!([]));
-    for body in [
-        json!({}),
-        json!({ "from": "x", "body": "y" }),
-        json!({ "from": "+15550100001" }),
-    ] {
-        assert_eq!(
-            nobody.post("/dev/inbound", &body).await.status,
-            422,
-            "{body}"
-        );
+    for body in [json!({}), json!({ "from": "x", "body": "y" }), json!({ "from": "+15550100001" })]
+    {
+        assert_eq!(nobody.post("/dev/inbound", &body).await.status, 422, "{body}");
     }
 }
 
@@ -95,21 +57,15 @@ async fn the_wall_shows_every_handset_and_hears_of_every_text() {
     let nobody = system.nobody();
     let page = nobody.get("/dev").await;
     assert!(page.header("content-type").starts_with("text/html"));
-    assert!(
-        page.header("content-security-policy")
-            .starts_with("default-src 'none'")
-    );
+    assert!(page.header("content-security-policy").starts_with("default-src 'none'"));
     let data = nobody.get("/dev/wall.json").await;
     assert_eq!(
         data.at("/families/0/members/1"),
         json!({ "userId": "u1", "name": "Name1", "phone": "+15550100001" })
     );
 
-    let mut events = nobody
-        .request(reqwest::Method::GET, "/dev/events")
-        .send()
-        .await
-        .expect("a stream");
+    let mut events =
+        nobody.request(reqwest::Method::GET, "/dev/events").send().await.expect("a stream");
     let mut next = async || events.chunk().await.expect("a stream").expect("an event");
     let hello = next().await;
     assert!(hello.starts_with(b"retry: 1000"), "{hello:?}");

@@ -15,26 +15,15 @@ async fn every_error_is_a_problem_and_every_answer_has_a_request_id() {
     allowed.sort_unstable();
     assert_eq!(allowed, ["GET", "HEAD", "POST"]);
 
-    let with = |id: String| {
-        send(
-            nobody
-                .request(Method::GET, "/health")
-                .header("x-request-id", id),
-        )
-    };
+    let with = |id: String| send(nobody.request(Method::GET, "/health").header("x-request-id", id));
     let kept = "my-own/request:1";
     assert_eq!(with(kept.to_owned()).await.header("x-request-id"), kept);
     for replaced in ["", "two words", &"x".repeat(129), "caf\u{e9}"] {
         let answer = with(replaced.to_owned()).await;
         let id = answer.header("x-request-id");
-        assert!(
-            id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()),
-            "{replaced:?}: {id}"
-        );
+        assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{replaced:?}: {id}");
     }
-    let request = nobody
-        .request(Method::GET, "/threads")
-        .header("x-request-id", "the-id");
+    let request = nobody.request(Method::GET, "/threads").header("x-request-id", "the-id");
     insta::assert_json_snapshot!("problem", send(request).await.json());
 }
 
@@ -43,24 +32,16 @@ async fn health_tells_whether_the_database_answers() {
     let system = System::start().await;
     let healthy = system.nobody().get("/health").await;
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(
-        healthy.json(),
-        json!({ "status": "ok", "version": version, "database": "ok" })
-    );
+    assert_eq!(healthy.json(), json!({ "status": "ok", "version": version, "database": "ok" }));
     // Nobody may connect any more, and who is connected is cut off.
     let name: String = sqlx::query_scalar("SELECT current_database()")
         .fetch_one(&system.owner)
         .await
         .expect("a name");
-    let server = system
-        .database_url()
-        .replace(&format!("/{name}"), "/postgres");
+    let server = system.database_url().replace(&format!("/{name}"), "/postgres");
     let server = sqlx::PgPool::connect(&server).await.expect("the server");
     let block = format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS false");
-    sqlx::query(sqlx::AssertSqlSafe(block))
-        .execute(&server)
-        .await
-        .expect("blocked");
+    sqlx::query(sqlx::AssertSqlSafe(block)).execute(&server).await.expect("blocked");
     sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
         .bind(&name)
         .execute(&server)

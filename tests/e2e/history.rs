@@ -7,13 +7,8 @@ use tests::{Answer, System, client::send};
 
 fn seqs(answer: &Answer) -> Vec<i64> {
     let messages = answer.at("/messages");
-    let messages = messages
-        .as_array()
-        .unwrap_or_else(|| panic!("{}", answer.as_text()));
-    messages
-        .iter()
-        .map(|message| message["seq"].as_i64().expect("a number"))
-        .collect()
+    let messages = messages.as_array().unwrap_or_else(|| panic!("{}", answer.as_text()));
+    messages.iter().map(|message| message["seq"].as_i64().expect("a number")).collect()
 }
 
 #[tokio::test]
@@ -38,38 +33,22 @@ async fn a_history_reads_both_ways() {
         ".**.id" => "[id]", ".**.threadId" => "[id]", ".**.createdAt" => "[time]",
         ".**.latestCursor" => "[cursor]", ".**.nextCursor" => "[cursor]",
     });
-    let before = u1
-        .get(&format!(
-            "{path}?limit=3&before={}",
-            newest.text("/nextCursor")
-        ))
-        .await;
+    let before = u1.get(&format!("{path}?limit=3&before={}", newest.text("/nextCursor"))).await;
     assert_eq!(seqs(&before), [4, 3, 2]);
     u0.say(&thread, "message 8").await;
-    let end = u1
-        .get(&format!(
-            "{path}?limit=3&before={}",
-            before.text("/nextCursor")
-        ))
-        .await;
+    let end = u1.get(&format!("{path}?limit=3&before={}", before.text("/nextCursor"))).await;
     assert_eq!(seqs(&end), [1]);
     assert_eq!(end.at("/nextCursor"), Value::Null);
 
     // Whoever scrolled back goes on from where they began: nothing between is missed.
-    let polled = u1
-        .get(&format!("{path}?after={}", end.text("/latestCursor")))
-        .await;
+    let polled = u1.get(&format!("{path}?after={}", end.text("/latestCursor"))).await;
     assert_eq!(seqs(&polled), [8]);
     let all = u1.get(&format!("{path}?limit=5&after={start}")).await;
     assert_eq!(seqs(&all), [1, 2, 3, 4, 5]);
-    let rest = u1
-        .get(&format!("{path}?limit=5&after={}", all.text("/nextCursor")))
-        .await;
+    let rest = u1.get(&format!("{path}?limit=5&after={}", all.text("/nextCursor"))).await;
     assert_eq!(seqs(&rest), [6, 7, 8]);
     assert_eq!(rest.at("/nextCursor"), Value::Null);
-    let nothing = u1
-        .get(&format!("{path}?after={}", rest.text("/latestCursor")))
-        .await;
+    let nothing = u1.get(&format!("{path}?after={}", rest.text("/latestCursor"))).await;
     assert_eq!(seqs(&nothing), [0_i64; 0]);
     assert_eq!(nothing.text("/latestCursor"), rest.text("/latestCursor"));
 
@@ -84,11 +63,7 @@ async fn a_history_reads_both_ways() {
         (format!("after={cursor}&before={cursor}"), "400 bad_cursor"),
         (format!("after={cursor}A"), "400 bad_cursor"),
     ] {
-        assert_eq!(
-            u1.get(&format!("{path}?{query}")).await.problem(),
-            problem,
-            "{query}"
-        );
+        assert_eq!(u1.get(&format!("{path}?{query}")).await.problem(), problem, "{query}");
     }
 }
 
@@ -104,18 +79,8 @@ async fn an_unchanged_page_is_not_sent_again() {
     let tag = first.header("etag").to_owned();
     assert!(tag.starts_with('"') && tag.ends_with('"'), "{tag}");
     assert_eq!(first.header("cache-control"), "private, no-cache");
-    let with = |value: String| {
-        send(
-            u0.request(Method::GET, &path)
-                .header("if-none-match", value),
-        )
-    };
-    for value in [
-        tag.clone(),
-        format!("W/{tag}"),
-        format!("\"x\", {tag}"),
-        "*".to_owned(),
-    ] {
+    let with = |value: String| send(u0.request(Method::GET, &path).header("if-none-match", value));
+    for value in [tag.clone(), format!("W/{tag}"), format!("\"x\", {tag}"), "*".to_owned()] {
         let answer = with(value.clone()).await;
         assert_eq!((answer.status, answer.body.len()), (304, 0), "{value}");
         assert_eq!(answer.header("etag"), tag);
@@ -133,10 +98,7 @@ async fn a_poller_sees_every_message_once_and_in_order_while_sixteen_post() {
     let members = system.family(POSTERS).await;
     // Nobody has a phone: this test is about order, and the queue has its own.
     for id in &members {
-        system
-            .host()
-            .put(&format!("/families/fam/users/{id}"), &json!({ "name": id }))
-            .await;
+        system.host().put(&format!("/families/fam/users/{id}"), &json!({ "name": id })).await;
     }
     let thread = system.member("u0").thread(&members).await;
     let path = format!("/threads/{thread}/messages");
@@ -179,9 +141,6 @@ async fn a_poller_sees_every_message_once_and_in_order_while_sixteen_post() {
     let numbers: Vec<i64> = seen.iter().map(|(seq, _)| *seq).collect();
     let expected: Vec<i64> = (1..=3200).collect();
     assert_eq!(numbers, expected);
-    assert!(
-        seen.is_sorted_by_key(|(_, at)| at),
-        "times follow the numbers"
-    );
+    assert!(seen.is_sorted_by_key(|(_, at)| at), "times follow the numbers");
     assert_eq!(system.count("messages").await, 3200);
 }

@@ -14,14 +14,9 @@ async fn a_thread_is_created_once_and_found_afterwards() {
     system.family(3).await;
     let (u0, u1) = (system.member("u0"), system.member("u1"));
 
-    let created = u0
-        .post("/threads", &json!({ "memberIds": ["u2", "u1", "u2"] }))
-        .await;
+    let created = u0.post("/threads", &json!({ "memberIds": ["u2", "u1", "u2"] })).await;
     assert_eq!(created.status, 201, "{}", created.as_text());
-    assert_eq!(
-        created.header("location"),
-        format!("/threads/{}", created.text("/thread/id"))
-    );
+    assert_eq!(created.header("location"), format!("/threads/{}", created.text("/thread/id")));
     insta::assert_json_snapshot!("thread", created.json(), {
         ".**.id" => "[id]", ".**.createdAt" => "[time]", ".**.updatedAt" => "[time]",
         ".**.joinedAt" => "[time]",
@@ -35,19 +30,11 @@ async fn a_thread_is_created_once_and_found_afterwards() {
     assert_eq!(found.header("location"), "");
 
     // Another kind is another thread, and so is a smaller set.
-    let group = u0
-        .post(
-            "/threads",
-            &json!({ "memberIds": ["u1", "u2"], "kind": "GROUP" }),
-        )
-        .await;
+    let group = u0.post("/threads", &json!({ "memberIds": ["u1", "u2"], "kind": "GROUP" })).await;
     let pair = u0.post("/threads", &json!({ "memberIds": ["u1"] })).await;
-    let dm = u0
-        .post("/threads", &json!({ "memberIds": ["u1"], "kind": "DM" }))
-        .await;
-    let ids: BTreeSet<String> = [&created, &group, &pair, &dm]
-        .map(|answer| answer.text("/thread/id"))
-        .into();
+    let dm = u0.post("/threads", &json!({ "memberIds": ["u1"], "kind": "DM" })).await;
+    let ids: BTreeSet<String> =
+        [&created, &group, &pair, &dm].map(|answer| answer.text("/thread/id")).into();
     assert_eq!(ids.len(), 4);
     assert_eq!(dm.at("/thread/title"), "Direct Message");
     assert_eq!(group.at("/thread/title"), "Family Chat");
@@ -59,15 +46,10 @@ async fn a_distinct_thread_is_always_new_and_never_found() {
     system.family(2).await;
     let u0 = system.member("u0");
     let distinct = json!({ "memberIds": ["u1"], "distinct": true, "title": "  Trip  " });
-    let (one, two) = (
-        u0.post("/threads", &distinct).await,
-        u0.post("/threads", &distinct).await,
-    );
+    let (one, two) = (u0.post("/threads", &distinct).await, u0.post("/threads", &distinct).await);
     let plain = u0.post("/threads", &json!({ "memberIds": ["u1"] })).await;
     assert_eq!([one.status, two.status, plain.status], [201; 3]);
-    let ids: BTreeSet<String> = [&one, &two, &plain]
-        .map(|answer| answer.text("/thread/id"))
-        .into();
+    let ids: BTreeSet<String> = [&one, &two, &plain].map(|answer| answer.text("/thread/id")).into();
     assert_eq!(ids.len(), 3);
     assert_eq!(one.at("/thread/title"), "Trip");
     assert_eq!(one.at("/thread/memberKey"), plain.at("/thread/memberKey"));
@@ -81,15 +63,9 @@ async fn sixty_four_callers_race_to_one_thread() {
     let body = json!({ "memberIds": members });
     let answers =
         join_all((0..64).map(|i| callers[i % callers.len()].post("/threads", &body))).await;
-    let ids: BTreeSet<String> = answers
-        .iter()
-        .map(|answer| answer.text("/thread/id"))
-        .collect();
+    let ids: BTreeSet<String> = answers.iter().map(|answer| answer.text("/thread/id")).collect();
     assert_eq!(ids.len(), 1);
-    assert_eq!(
-        answers.iter().filter(|answer| answer.status == 201).count(),
-        1
-    );
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
     assert_eq!(system.count("threads").await, 1);
     assert_eq!(system.count("thread_members").await, 4);
 }
@@ -109,23 +85,13 @@ async fn two_hundred_sets_and_thirty_two_callers_each_make_two_hundred_threads()
     assert_eq!(sets.len(), 200);
     let mut ids = BTreeSet::new();
     for chunk in sets.chunks(10) {
-        let calls = chunk
-            .iter()
-            .flat_map(|body| (0..32).map(|_| u0.post("/threads", body)));
+        let calls = chunk.iter().flat_map(|body| (0..32).map(|_| u0.post("/threads", body)));
         let answers = join_all(calls).await;
         for of_one_set in answers.chunks(32) {
-            let same: BTreeSet<String> = of_one_set
-                .iter()
-                .map(|answer| answer.text("/thread/id"))
-                .collect();
+            let same: BTreeSet<String> =
+                of_one_set.iter().map(|answer| answer.text("/thread/id")).collect();
             assert_eq!(same.len(), 1);
-            assert_eq!(
-                of_one_set
-                    .iter()
-                    .filter(|answer| answer.status == 201)
-                    .count(),
-                1
-            );
+            assert_eq!(of_one_set.iter().filter(|answer| answer.status == 201).count(), 1);
             ids.extend(same);
         }
     }
@@ -146,59 +112,29 @@ async fn what_is_no_member_set_is_refused_and_nothing_stored() {
         (json!({ "memberIds": null }), "400 member_ids_required"),
         (json!({ "memberIds": [] }), "400 member_ids_required"),
         (json!({ "memberIds": ["u4"] }), "422 unknown_member"),
-        (
-            json!({ "memberIds": ["u1", "nobody"] }),
-            "422 unknown_member",
-        ),
+        (json!({ "memberIds": ["u1", "nobody"] }), "422 unknown_member"),
         (json!({ "memberIds": ["u1", "a,b"] }), "422 unknown_member"),
         (json!({ "memberIds": [""] }), "422 unknown_member"),
         (json!({ "memberIds": ["u1\u{0}"] }), "422 unknown_member"),
         (json!({ "memberIds": many }), "422 too_many_members"),
-        (
-            json!({ "memberIds": ["u1", "u2"], "kind": "DM" }),
-            "422 dm_needs_two",
-        ),
-        (
-            json!({ "memberIds": ["u0"], "kind": "DM" }),
-            "422 dm_needs_two",
-        ),
-        (
-            json!({ "memberIds": ["u1"], "kind": "dm" }),
-            "422 invalid_kind",
-        ),
-        (
-            json!({ "memberIds": ["u1"], "title": long }),
-            "422 text_too_long",
-        ),
-        (
-            json!({ "memberIds": ["u1"], "title": "a\u{0}b" }),
-            "422 invalid_text",
-        ),
-        (
-            json!({ "memberIds": ["u1"], "topic": "x" }),
-            "422 unknown_field",
-        ),
+        (json!({ "memberIds": ["u1", "u2"], "kind": "DM" }), "422 dm_needs_two"),
+        (json!({ "memberIds": ["u0"], "kind": "DM" }), "422 dm_needs_two"),
+        (json!({ "memberIds": ["u1"], "kind": "dm" }), "422 invalid_kind"),
+        (json!({ "memberIds": ["u1"], "title": long }), "422 text_too_long"),
+        (json!({ "memberIds": ["u1"], "title": "a\u{0}b" }), "422 invalid_text"),
+        (json!({ "memberIds": ["u1"], "topic": "x" }), "422 unknown_field"),
         (json!({ "memberIds": "u1" }), "422 invalid_field"),
         (json!({ "memberIds": ["u1", 7] }), "422 invalid_field"),
-        (
-            json!({ "memberIds": ["u1"], "distinct": "yes" }),
-            "422 invalid_field",
-        ),
+        (json!({ "memberIds": ["u1"], "distinct": "yes" }), "422 invalid_field"),
     ] {
         let answer = u0.post("/threads", &body).await;
         assert_eq!(answer.problem(), problem, "{body}");
     }
-    let unknown = u0
-        .post("/threads", &json!({ "memberIds": ["u1", "x", "y"] }))
-        .await;
+    let unknown = u0.post("/threads", &json!({ "memberIds": ["u1", "x", "y"] })).await;
     assert_eq!(unknown.at("/memberIds"), json!(["x", "y"]));
-    let field = u0
-        .post("/threads", &json!({ "memberIds": ["u1", 7] }))
-        .await;
+    let field = u0.post("/threads", &json!({ "memberIds": ["u1", 7] })).await;
     assert_eq!(field.at("/field"), "memberIds[1]");
-    let field = u0
-        .post("/threads", &json!({ "memberIds": ["u1"], "topic": 1 }))
-        .await;
+    let field = u0.post("/threads", &json!({ "memberIds": ["u1"], "topic": 1 })).await;
     assert_eq!(field.at("/field"), "topic");
     assert_eq!(system.count("threads").await, 0);
 
@@ -212,27 +148,17 @@ async fn what_is_no_member_set_is_refused_and_nothing_stored() {
 async fn the_inbox_has_the_callers_threads_latest_first() {
     let system = System::start().await;
     system.family(4).await;
-    let (u0, u1, u2) = (
-        system.member("u0"),
-        system.member("u1"),
-        system.member("u2"),
-    );
+    let (u0, u1, u2) = (system.member("u0"), system.member("u1"), system.member("u2"));
     let first = u0.thread(&["u1".into()]).await;
     let second = u0.thread(&["u1".into(), "u2".into()]).await;
     let empty = u1.thread(&["u3".into()]).await;
     u1.say(&second, "to three").await;
-    u0.say(&first, &format!("one\nline {}", "long ".repeat(60)))
-        .await;
+    u0.say(&first, &format!("one\nline {}", "long ".repeat(60))).await;
     u1.say(&first, "answer").await;
 
     let inbox = u1.get("/threads").await;
     let threads = inbox.at("/threads");
-    let ids: Vec<&str> = threads
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|t| text_of(t, "/id"))
-        .collect();
+    let ids: Vec<&str> = threads.as_array().unwrap().iter().map(|t| text_of(t, "/id")).collect();
     assert_eq!(ids, [&first, &second, &empty].map(String::as_str));
     insta::assert_json_snapshot!("inbox", inbox.json(), {
         ".**.id" => "[id]", ".**.createdAt" => "[time]", ".**.updatedAt" => "[time]",
@@ -242,11 +168,7 @@ async fn the_inbox_has_the_callers_threads_latest_first() {
     // Who posted has read up to there; who did not, has not.
     let unread = |answer: &tests::Answer, id: &str| {
         let threads = answer.at("/threads");
-        let thread = threads
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|t| text_of(t, "/id") == id);
+        let thread = threads.as_array().unwrap().iter().find(|t| text_of(t, "/id") == id);
         thread.map(|t| t["unreadCount"].clone())
     };
     assert_eq!(unread(&inbox, &first), Some(json!(0)));
@@ -258,14 +180,10 @@ async fn the_inbox_has_the_callers_threads_latest_first() {
     assert_eq!(of_u2.at("/threads").as_array().map(Vec::len), Some(1));
 
     // A preview is one line of 140 characters.
-    u0.say(&second, &format!("one\nline {}", "long ".repeat(60)))
-        .await;
+    u0.say(&second, &format!("one\nline {}", "long ".repeat(60))).await;
     let one = u2.get(&format!("/threads/{second}")).await;
     let preview = one.text("/thread/lastMessage/preview");
-    assert!(
-        preview.starts_with("one line long") && preview.ends_with('…'),
-        "{preview}"
-    );
+    assert!(preview.starts_with("one line long") && preview.ends_with('…'), "{preview}");
     assert!(preview.chars().count() <= 140);
     assert_eq!(one.at("/thread/unreadCount"), json!(2));
 }
@@ -284,12 +202,7 @@ async fn the_inbox_is_read_in_pages() {
     let whole = u0.get("/threads").await;
     let ids = |answer: &tests::Answer| -> Vec<String> {
         let threads = answer.at("/threads");
-        threads
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|t| text_of(t, "/id").to_owned())
-            .collect()
+        threads.as_array().unwrap().iter().map(|t| text_of(t, "/id").to_owned()).collect()
     };
     assert_eq!(ids(&whole).len(), 7);
     assert_eq!(whole.at("/nextCursor"), Value::Null);
@@ -313,10 +226,6 @@ async fn the_inbox_is_read_in_pages() {
         ("cursor=", "400 bad_cursor"),
         ("limit=1&limit=2", "400 bad_query"),
     ] {
-        assert_eq!(
-            u0.get(&format!("/threads?{query}")).await.problem(),
-            problem,
-            "{query}"
-        );
+        assert_eq!(u0.get(&format!("/threads?{query}")).await.problem(), problem, "{query}");
     }
 }

@@ -26,15 +26,10 @@ impl Client {
     /// A caller with this token, or without one.
     #[must_use]
     pub fn new(base: &str, token: Option<String>) -> Self {
-        Self {
-            http: reqwest::Client::new(),
-            base: base.to_owned(),
-            token,
-        }
+        Self { http: reqwest::Client::new(), base: base.to_owned(), token }
     }
 
     /// A request, to be changed before it is sent with [`send`].
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {
@@ -65,38 +60,25 @@ impl Client {
 
     /// Resolves or creates the thread with these members and returns its id.
     pub async fn thread(&self, members: &[String]) -> String {
-        let answer = self
-            .post("/threads", &json!({ "memberIds": members }))
-            .await;
+        let answer = self.post("/threads", &json!({ "memberIds": members })).await;
         answer.text("/thread/id")
     }
 
     /// Posts `text` to a thread and returns the answer, which must be a `201`.
     pub async fn say(&self, thread: &str, text: &str) -> Answer {
-        let answer = self
-            .post(
-                &format!("/threads/{thread}/messages"),
-                &json!({ "body": text }),
-            )
-            .await;
+        let answer =
+            self.post(&format!("/threads/{thread}/messages"), &json!({ "body": text })).await;
         assert_eq!(answer.status, 201, "{}", answer.as_text());
         answer
     }
 }
 
 /// Sends a request and reads the answer to its end.
-///
-/// # Panics
-/// When the system does not answer at all.
 pub async fn send(request: RequestBuilder) -> Answer {
     let response = request.send().await.expect("an answer");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.expect("a whole answer").to_vec();
-    Answer {
-        status,
-        headers,
-        body,
-    }
+    Answer { status, headers, body }
 }
 
 impl Answer {
@@ -119,36 +101,22 @@ impl Answer {
     }
 
     /// The string that stands at a JSON pointer.
-    ///
-    /// # Panics
-    /// When there is none, with the whole answer.
     #[must_use]
     pub fn text(&self, pointer: &str) -> String {
         let value = self.at(pointer);
-        value
-            .as_str()
-            .unwrap_or_else(|| panic!("{pointer} in {}", self.as_text()))
-            .to_owned()
+        value.as_str().unwrap_or_else(|| panic!("{pointer} in {}", self.as_text())).to_owned()
     }
 
     /// A header's value, or nothing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// Status and stable error code, as `404 thread_not_found`.
     #[must_use]
     pub fn problem(&self) -> String {
-        assert_eq!(
-            self.header("content-type"),
-            "application/problem+json",
-            "{}",
-            self.as_text()
-        );
+        assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.as_text());
         assert_eq!(self.at("/status"), json!(self.status));
         assert_eq!(self.text("/requestId"), self.header("x-request-id"));
         format!("{} {}", self.status, self.text("/error"))

@@ -1,4 +1,4 @@
-//! AWS Lambda for one function: its binary as a process of its own, and the Runtime API it asks for work.
+//! AWS Lambda for one function: its binary in a process, and the Runtime API it asks for work.
 
 mod binaries;
 mod gateway;

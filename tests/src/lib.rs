@@ -1,6 +1,14 @@
 //! The end-to-end tests' harness: a whole system of its own for every test, driven by conditions.
 
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a panic is how a test says no"
+)]
+
 pub mod client;
+pub mod events;
+pub mod lambda;
 pub mod system;
 
 pub use client::{Answer, Client};

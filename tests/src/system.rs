@@ -36,14 +36,9 @@ pub struct System {
 
 impl System {
     /// Starts an empty system.
-    ///
-    /// # Panics
-    /// When something can't be started.
     pub async fn start() -> Self {
         let database = testing::database(&MIGRATOR).await;
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .expect("a free port");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let secrets = Secrets::new();
         let stack = Stack::new(Parts {
@@ -56,13 +51,7 @@ impl System {
         .expect("a stack");
         stack.serve(listener);
         let owner = PgPool::connect_lazy(database.url()).expect("a URL");
-        Self {
-            stack,
-            url,
-            owner,
-            secrets,
-            database,
-        }
+        Self { stack, url, owner, secrets, database }
     }
 
     /// The database's URL, with the login that owns it.
@@ -84,15 +73,9 @@ impl System {
     }
 
     /// A caller with a token of these claims.
-    ///
-    /// # Panics
-    /// When it can't be signed.
     #[must_use]
     pub fn caller(&self, claims: &TokenClaims<'_>) -> Client {
-        Client::new(
-            &self.url,
-            Some(self.secrets.token(claims).expect("a token")),
-        )
+        Client::new(&self.url, Some(self.secrets.token(claims).expect("a token")))
     }
 
     /// The host application.
@@ -114,22 +97,15 @@ impl System {
     }
 
     /// Provisions a family of this name; see [`Self::family`].
-    ///
-    /// # Panics
-    /// When the API refuses.
     pub async fn family_named(&self, family: &str, size: usize) -> Vec<String> {
         let host = self.host();
-        let made = host
-            .put(&format!("/families/{family}"), &json!({ "name": "Family" }))
-            .await;
+        let made = host.put(&format!("/families/{family}"), &json!({ "name": "Family" })).await;
         assert!(made.status < 300, "{}", made.as_text());
         let mut members = Vec::with_capacity(size);
         for i in 0..size {
             let id = format!("u{i}");
             let user = json!({ "name": format!("Name{i}"), "phone": phone(i) });
-            let made = host
-                .put(&format!("/families/{family}/users/{id}"), &user)
-                .await;
+            let made = host.put(&format!("/families/{family}/users/{id}"), &user).await;
             assert!(made.status < 300, "{}", made.as_text());
             members.push(id);
         }
@@ -137,28 +113,17 @@ impl System {
     }
 
     /// Runs the worker until the queue has nothing to hand out.
-    ///
-    /// # Panics
-    /// When the queue can't be reached.
     pub async fn deliver(&self) {
         let poller = self.stack.poller();
         while poller.poll_once().await.expect("a queue") > 0 {}
     }
 
     /// Runs the sweeper once.
-    ///
-    /// # Panics
-    /// When the database can't be reached.
     pub async fn sweep(&self) -> Swept {
-        notifications::sweep(&self.stack.worker.db, &self.stack.queue())
-            .await
-            .expect("swept")
+        notifications::sweep(&self.stack.worker.db, &self.stack.queue()).await.expect("swept")
     }
 
     /// Lets `time` pass for every notification that waits, without waiting.
-    ///
-    /// # Panics
-    /// When the database can't be reached.
     pub async fn pass(&self, time: Duration) {
         sqlx::query(
             "UPDATE notifications SET
@@ -180,15 +145,9 @@ impl System {
     }
 
     /// How many rows a table has.
-    ///
-    /// # Panics
-    /// When there is no such table.
     pub async fn count(&self, table: &'static str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .fetch_one(&self.owner)
-            .await
-            .expect("a table")
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&self.owner).await.expect("a table")
     }
 }
 

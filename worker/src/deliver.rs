@@ -19,11 +19,8 @@ use crate::{Worker, sms};
 /// How many texts one batch sends at once. A Lambda batch has ten.
 const SIDE_BY_SIDE: usize = 32;
 /// Pauses between tries to write outcomes down: a send that is not recorded ends as `unknown`.
-const RECORD_AGAIN: [Duration; 3] = [
-    Duration::from_millis(100),
-    Duration::from_millis(400),
-    Duration::from_millis(1500),
-];
+const RECORD_AGAIN: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
 
 /// Sends what is due among `jobs` and returns those whose records must come back.
 pub(crate) async fn deliver(
@@ -34,7 +31,8 @@ pub(crate) async fn deliver(
     let (lease, claimed) = match notifications::claim(&worker.db, jobs).await {
         Ok(claim) => claim,
         Err(error) => {
-            tracing::error!(jobs = jobs.len(), %error, "can't claim");
+            let error = error.with_causes();
+            tracing::error!(jobs = jobs.len(), error, "can't claim");
             return jobs.iter().map(|job| job.notification_id).collect();
         }
     };
@@ -80,11 +78,7 @@ async fn send(worker: &Worker, claimed: &Claimed) -> Outcome {
         link: &format!("{}/l#{token}", worker.public_url),
         limits: worker.limits,
     });
-    worker
-        .sns
-        .publish(&claimed.phone, &text)
-        .in_current_span()
-        .await
+    worker.sns.publish(&claimed.phone, &text).in_current_span().await
 }
 
 /// Writes the outcomes down, trying again while there is time, and returns those not written.
@@ -113,7 +107,8 @@ async fn record(
         match pauses.next() {
             Some(&pause) if Instant::now() + pause < deadline => tokio::time::sleep(pause).await,
             _ => {
-                tracing::error!(outcomes = outcomes.len(), %error, "can't record outcomes");
+                let error = error.with_causes();
+                tracing::error!(outcomes = outcomes.len(), error, "can't record outcomes");
                 return outcomes.iter().map(|(id, _)| *id).collect();
             }
         }

@@ -17,7 +17,7 @@ use shared::{
     config::{self, ConfigError},
     db::Database,
     links::LinkKeys,
-    queue::{Job, NotAJob},
+    queue::Job,
 };
 use sqlx::PgPool;
 
@@ -47,10 +47,7 @@ impl Worker {
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub async fn from_env() -> Result<Self, ConfigError> {
-        let url = config::required(
-            "KINLINE_PUBLIC_URL",
-            "where the links in texts lead, as https://…",
-        )?;
+        let url = config::url("KINLINE_PUBLIC_URL", "where the links in texts lead")?;
         Ok(Self {
             db: Database::from_env()?.pool(),
             sns: Sns::from_env().await,
@@ -72,18 +69,19 @@ impl Worker {
                 tracing::error!("record without an id");
                 continue;
             };
-            match Job::parse(record.body.as_deref().unwrap_or_default()) {
-                Ok(job) => records.push((message_id, job)),
-                Err(NotAJob) => {
-                    tracing::error!(record.id = message_id, "record is no job");
-                    failed.push(message_id);
-                }
+            if let Ok(job) = Job::parse(record.body.as_deref().unwrap_or_default()) {
+                records.push((message_id, job));
+            } else {
+                tracing::error!(record.id = message_id, "record is no job");
+                failed.push(message_id);
             }
         }
-        if deadline.saturating_duration_since(Instant::now()) < LEAST_TIME {
+        if records.is_empty() {
+            // Nothing of it was a job.
+        } else if deadline.saturating_duration_since(Instant::now()) < LEAST_TIME {
             tracing::warn!(records = records.len(), "no time left to begin");
             failed.extend(records.into_iter().map(|(message_id, _)| message_id));
-        } else if !records.is_empty() {
+        } else {
             let jobs: Vec<Job> = records.iter().map(|(_, job)| job.clone()).collect();
             let unfinished = deliver::deliver(self, &jobs, deadline).await;
             failed.extend(

@@ -42,11 +42,7 @@ impl Encoding {
     }
 
     fn of(text: &str) -> Self {
-        if text.chars().all(|c| Self::Gsm7.units(c).is_some()) {
-            Self::Gsm7
-        } else {
-            Self::Ucs2
-        }
+        if text.chars().all(|c| Self::Gsm7.units(c).is_some()) { Self::Gsm7 } else { Self::Ucs2 }
     }
 
     fn length(self, text: &str) -> usize {
@@ -69,10 +65,7 @@ pub fn measure(text: &str) -> Measure {
     let encoding = Encoding::of(text);
     let (single, part) = encoding.capacity();
     if encoding.length(text) <= single {
-        return Measure {
-            encoding,
-            segments: 1,
-        };
+        return Measure { encoding, segments: 1 };
     }
     let (mut segments, mut used) = (1, 0);
     for units in text.chars().filter_map(|c| encoding.units(c)) {
@@ -109,10 +102,7 @@ impl Limits {
         if (1..=4).contains(&max_segments) {
             Ok(Self { max_segments })
         } else {
-            Err(ConfigError::Invalid {
-                name: NAME,
-                why: "must be 1 to 4".to_owned(),
-            })
+            Err(ConfigError::Invalid { name: NAME, why: "must be 1 to 4".to_owned() })
         }
     }
 }
@@ -153,6 +143,8 @@ impl fmt::Debug for Text {
 const SENDER_MAX: usize = 20;
 /// Least room for a preview, in units: a text that has less takes another segment.
 const PREVIEW_MIN: usize = 15;
+/// Most segments of any text, however long its link is: SNS takes 1,600 characters.
+const SEGMENTS_MAX: usize = 10;
 const CUT: &str = "...";
 
 /// `{sender}: {preview} {link}`, the preview cut at a word to what the rest leaves.
@@ -168,14 +160,8 @@ pub fn compose(content: &Content<'_>) -> Text {
     let encoding = Encoding::of(&format!("{around}{preview}"));
     let fixed = encoding.length(&around);
     let (single, part) = encoding.capacity();
-    let room = (content.limits.max_segments..)
-        .map(|segments| {
-            if segments == 1 {
-                single
-            } else {
-                part * segments
-            }
-        })
+    let room = (content.limits.max_segments..=SEGMENTS_MAX)
+        .map(|segments| if segments == 1 { single } else { part * segments })
         .find(|capacity| fixed + PREVIEW_MIN <= *capacity)
         .map_or(PREVIEW_MIN, |capacity| capacity - fixed);
     let preview = fit(encoding, &preview, room);
@@ -249,24 +235,10 @@ mod tests {
     #[test]
     fn segments_are_counted_as_carriers_do() {
         let gsm = |text: &str, segments| {
-            assert_eq!(
-                measure(text),
-                Measure {
-                    encoding: Encoding::Gsm7,
-                    segments
-                },
-                "{text:?}"
-            );
+            assert_eq!(measure(text), Measure { encoding: Encoding::Gsm7, segments }, "{text:?}");
         };
         let ucs = |text: &str, segments| {
-            assert_eq!(
-                measure(text),
-                Measure {
-                    encoding: Encoding::Ucs2,
-                    segments
-                },
-                "{text:?}"
-            );
+            assert_eq!(measure(text), Measure { encoding: Encoding::Ucs2, segments }, "{text:?}");
         };
         gsm("", 1);
         gsm(&"a".repeat(160), 1);
@@ -289,22 +261,13 @@ mod tests {
     fn a_short_message_is_whole_and_one_segment() {
         let text = text("Grandma", "Pie at five?");
         assert_eq!(text, format!("Grandma: Pie at five? {LINK}"));
-        assert_eq!(
-            measure(&text),
-            Measure {
-                encoding: Encoding::Gsm7,
-                segments: 1
-            }
-        );
+        assert_eq!(measure(&text), Measure { encoding: Encoding::Gsm7, segments: 1 });
     }
 
     #[test]
     fn a_long_message_is_cut_at_a_word() {
         let text = text("Grandma", &"apple pie and cream ".repeat(20));
-        assert_eq!(
-            text,
-            format!("Grandma: apple pie and cream apple pie and cream... {LINK}")
-        );
+        assert_eq!(text, format!("Grandma: apple pie and cream apple pie and cream... {LINK}"));
         assert_eq!(measure(&text).segments, 1);
     }
 
@@ -325,14 +288,7 @@ mod tests {
             limits: Limits::default(),
         };
         assert_eq!(compose(&content).0, format!("Dad: [2 files] {LINK}"));
-        assert_eq!(
-            compose(&Content {
-                file_count: 1,
-                ..content
-            })
-            .0,
-            format!("Dad: [file] {LINK}")
-        );
+        assert_eq!(compose(&Content { file_count: 1, ..content }).0, format!("Dad: [file] {LINK}"));
     }
 
     proptest! {

@@ -34,13 +34,8 @@ impl Sns {
             .connect_timeout(Duration::from_secs(1))
             .operation_timeout(Duration::from_secs(5))
             .build();
-        let config = config
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts)
-            .build();
-        Self {
-            client: Client::from_conf(config),
-        }
+        let config = config.retry_config(RetryConfig::disabled()).timeout_config(timeouts).build();
+        Self { client: Client::from_conf(config) }
     }
 
     /// Sends one text with one call, and says what is known of it afterwards.
@@ -76,19 +71,12 @@ fn classify(error: &SdkError<PublishError, HttpResponse>) -> Outcome {
     match error {
         SdkError::ConstructionFailure(_) => Outcome::Retry { reason: "request" },
         SdkError::DispatchFailure(failure) => {
-            if failure
-                .as_connector_error()
-                .is_some_and(|error| before_connected(error))
-            {
-                Outcome::Retry {
-                    reason: "unreachable",
-                }
+            if failure.as_connector_error().is_some_and(|error| before_connected(error)) {
+                Outcome::Retry { reason: "unreachable" }
             } else if failure.is_timeout() {
                 Outcome::Unknown { reason: "timeout" }
             } else {
-                Outcome::Unknown {
-                    reason: "connection_lost",
-                }
+                Outcome::Unknown { reason: "connection_lost" }
             }
         }
         SdkError::TimeoutError(_) => Outcome::Unknown { reason: "timeout" },
@@ -97,9 +85,7 @@ fn classify(error: &SdkError<PublishError, HttpResponse>) -> Outcome {
             refusal(status, service.err().code(), service.err().message())
         }
         // An answer that can't be read, and whatever the SDK may add.
-        _ => Outcome::Unknown {
-            reason: "unreadable_answer",
-        },
+        _ => Outcome::Unknown { reason: "unreadable_answer" },
     }
 }
 
@@ -107,10 +93,7 @@ fn classify(error: &SdkError<PublishError, HttpResponse>) -> Outcome {
 fn before_connected(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error
-            .downcast_ref::<legacy::Error>()
-            .is_some_and(legacy::Error::is_connect)
-        {
+        if error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect) {
             return true;
         }
         next = error.source();
@@ -131,9 +114,7 @@ fn refusal(status: u16, code: Option<&str>, message: Option<&str>) -> Outcome {
             | "InvalidParameterException"
             | "InvalidParameterValue"
             | "ParameterValueInvalid",
-        ) => Outcome::Failed {
-            reason: "invalid_number",
-        },
+        ) => Outcome::Failed { reason: "invalid_number" },
         (429, _)
         | (
             _,
@@ -142,14 +123,10 @@ fn refusal(status: u16, code: Option<&str>, message: Option<&str>) -> Outcome {
             | "Throttling"
             | "ThrottlingException"
             | "TooManyRequestsException",
-        ) => Outcome::Retry {
-            reason: "throttled",
-        },
+        ) => Outcome::Retry { reason: "throttled" },
         // Access, sandbox, spending limit: a no that somebody may mend within the day.
         (400..=499, _) => Outcome::Retry { reason: "refused" },
-        _ => Outcome::Unknown {
-            reason: "carrier_error",
-        },
+        _ => Outcome::Unknown { reason: "carrier_error" },
     }
 }
 
@@ -159,36 +136,18 @@ mod tests {
 
     #[test]
     fn only_a_definite_no_is_tried_again() {
-        let unknown = Outcome::Unknown {
-            reason: "carrier_error",
-        };
+        let unknown = Outcome::Unknown { reason: "carrier_error" };
         assert_eq!(refusal(500, Some("InternalFailure"), None), unknown);
         assert_eq!(refusal(503, Some("ServiceUnavailable"), None), unknown);
-        assert_eq!(
-            refusal(400, Some("Throttling"), None),
-            Outcome::Retry {
-                reason: "throttled"
-            }
-        );
-        assert_eq!(
-            refusal(429, None, None),
-            Outcome::Retry {
-                reason: "throttled"
-            }
-        );
+        assert_eq!(refusal(400, Some("Throttling"), None), Outcome::Retry { reason: "throttled" });
+        assert_eq!(refusal(429, None, None), Outcome::Retry { reason: "throttled" });
         assert_eq!(
             refusal(403, Some("AuthorizationError"), None),
             Outcome::Retry { reason: "refused" }
         );
         assert_eq!(
-            refusal(
-                400,
-                Some("InvalidParameter"),
-                Some("Invalid parameter: PhoneNumber")
-            ),
-            Outcome::Failed {
-                reason: "invalid_number"
-            }
+            refusal(400, Some("InvalidParameter"), Some("Invalid parameter: PhoneNumber")),
+            Outcome::Failed { reason: "invalid_number" }
         );
         for code in ["InvalidParameter", "OptedOut"] {
             let message = Some("Phone number is opted out");

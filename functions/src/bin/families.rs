@@ -1,10 +1,14 @@
 //! The Lambda function that provisions families and their people.
 
+use std::process::ExitCode;
+
 use functions::{Api, edge, routes};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
-    shared::logging::init();
-    let router = routes::families::router(Api::from_env()?);
-    lambda_http::run(edge(router)).await
+async fn main() -> ExitCode {
+    shared::startup::run(async {
+        let router = routes::families::router(Api::from_env()?);
+        lambda_http::run(edge(router)).await
+    })
+    .await
 }

@@ -1,10 +1,15 @@
 //! The Lambda function that says whether the system can work.
 
-use functions::{Api, edge, routes};
+use std::process::ExitCode;
+
+use functions::{edge, routes};
+use shared::db::Database;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
-    shared::logging::init();
-    let router = routes::health::router(Api::from_env()?);
-    lambda_http::run(edge(router)).await
+async fn main() -> ExitCode {
+    shared::startup::run(async {
+        let router = routes::health::router(Database::from_env()?.pool());
+        lambda_http::run(edge(router)).await
+    })
+    .await
 }

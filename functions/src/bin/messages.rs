@@ -1,11 +1,15 @@
-//! The Lambda function that posts messages.
+//! The Lambda function that posts messages and says who got them.
+
+use std::process::ExitCode;
 
 use functions::{Api, edge, routes};
 use shared::queue::Queue;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
-    shared::logging::init();
-    let router = routes::messages::router(Api::from_env()?, Queue::from_env().await?);
-    lambda_http::run(edge(router)).await
+async fn main() -> ExitCode {
+    shared::startup::run(async {
+        let router = routes::messages::router(Api::from_env()?, Queue::from_env().await?);
+        lambda_http::run(edge(router)).await
+    })
+    .await
 }

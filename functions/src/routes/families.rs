@@ -25,10 +25,7 @@ const TAG_MAX: usize = 64;
 pub fn router(api: Api) -> Router {
     Router::new()
         .route("/families/{familyId}", put(put_family))
-        .route(
-            "/families/{familyId}/users/{userId}",
-            put(put_user).delete(delete_user),
-        )
+        .route("/families/{familyId}/users/{userId}", put(put_user).delete(delete_user))
         .with_state(api)
 }
 
@@ -82,9 +79,7 @@ impl Validate for PutUser {
     type Valid = UserProfile;
 
     fn validate(self) -> Result<UserProfile, Problem> {
-        let phone = self
-            .phone
-            .map(|phone| PhoneNumber::parse(&phone, self.region.as_deref()));
+        let phone = self.phone.map(|phone| PhoneNumber::parse(&phone, self.region.as_deref()));
         let phone = phone.transpose().map_err(|error| {
             Problem::unprocessable("invalid_phone", format!("This is {error}.")).field("phone")
         })?;
@@ -96,10 +91,9 @@ impl Validate for PutUser {
         };
         let quiet_hours = match self.quiet_hours {
             None => QuietHours::default(),
-            Some(PutQuietHours { from, to }) => QuietHours {
-                quiet_from: Some(time(&from)?),
-                quiet_to: Some(time(&to)?),
-            },
+            Some(PutQuietHours { from, to }) => {
+                QuietHours { quiet_from: Some(time(&from)?), quiet_to: Some(time(&to)?) }
+            }
         };
         Ok(UserProfile {
             name: name(self.name.as_deref())?,
@@ -119,16 +113,12 @@ fn tag(
 ) -> Result<Option<String>, Problem> {
     let Some(value) = value else { return Ok(None) };
     let fits = (1..=TAG_MAX).contains(&value.len())
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || marks.contains(&b));
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || marks.contains(&b));
     if fits {
         Ok(Some(value))
     } else {
-        Err(
-            Problem::unprocessable("invalid_field", format!("{field} is not a known form."))
-                .field(field),
-        )
+        Err(Problem::unprocessable("invalid_field", format!("{field} is not a known form."))
+            .field(field))
     }
 }
 
@@ -143,11 +133,7 @@ struct OneUser {
 }
 
 const fn status<T>(put: &Provisioned<T>) -> StatusCode {
-    if put.created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    }
+    if put.created { StatusCode::CREATED } else { StatusCode::OK }
 }
 
 async fn put_family(
@@ -158,12 +144,7 @@ async fn put_family(
 ) -> Result<(StatusCode, Json<OneFamily>), Problem> {
     service.may_provision(&family_id)?;
     let put = families::put_family(&api.db, &family_id, &profile).await?;
-    Ok((
-        status(&put),
-        Json(OneFamily {
-            family: put.now.into(),
-        }),
-    ))
+    Ok((status(&put), Json(OneFamily { family: put.now.into() })))
 }
 
 async fn put_user(
@@ -174,12 +155,7 @@ async fn put_user(
 ) -> Result<(StatusCode, Json<OneUser>), Problem> {
     service.may_provision(&family_id)?;
     let put = families::put_user(&api.db, &family_id, &user_id, &profile).await?;
-    Ok((
-        status(&put),
-        Json(OneUser {
-            user: put.now.into(),
-        }),
-    ))
+    Ok((status(&put), Json(OneUser { user: put.now.into() })))
 }
 
 async fn delete_user(

@@ -4,12 +4,13 @@ use axum::{Json, Router, extract::State, routing::get};
 use http::StatusCode;
 use serde::Serialize;
 use shared::db;
+use sqlx::PgPool;
 
-use crate::{error::Problem, state::Api};
+use crate::error::Problem;
 
 /// `GET /health`.
-pub fn router(api: Api) -> Router {
-    Router::new().route("/health", get(health)).with_state(api)
+pub fn router(db: PgPool) -> Router {
+    Router::new().route("/health", get(health)).with_state(db)
 }
 
 #[derive(Serialize)]
@@ -19,16 +20,12 @@ struct Health {
     database: &'static str,
 }
 
-async fn health(State(api): State<Api>) -> Result<Json<Health>, Problem> {
-    db::ping(&api.db).await.map_err(|error| Problem {
+async fn health(State(pool): State<PgPool>) -> Result<Json<Health>, Problem> {
+    db::ping(&pool).await.map_err(|error| Problem {
         status: StatusCode::SERVICE_UNAVAILABLE,
         error: "database_unavailable",
         detail: "The database can't be reached.".into(),
         ..error.into()
     })?;
-    Ok(Json(Health {
-        status: "ok",
-        version: env!("CARGO_PKG_VERSION"),
-        database: "ok",
-    }))
+    Ok(Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION"), database: "ok" }))
 }

@@ -22,9 +22,7 @@ use crate::{
 
 /// `GET /threads/{threadId}/messages`.
 pub fn router(api: Api) -> Router {
-    Router::new()
-        .route("/threads/{threadId}/messages", get(history))
-        .with_state(api)
+    Router::new().route("/threads/{threadId}/messages", get(history)).with_state(api)
 }
 
 #[derive(Deserialize)]
@@ -72,14 +70,9 @@ async fn history(
         .map_err(|_| Problem::from(shared::Error::Corrupt("a page that is no JSON")))?;
 
     let digest = Sha256::digest(&body);
-    let tag = format!(
-        "\"{}\"",
-        URL_SAFE_NO_PAD.encode(digest.get(..16).unwrap_or_default())
-    );
-    let caching = [
-        (header::ETAG, tag.clone()),
-        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
-    ];
+    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.get(..16).unwrap_or_default()));
+    let caching =
+        [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "private, no-cache".to_owned())];
     if matches(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
     }

@@ -38,10 +38,7 @@ struct Posting {
 pub fn router(api: Api, queue: Queue) -> Router {
     Router::new()
         .route("/threads/{threadId}/messages", post(post_message))
-        .route(
-            "/threads/{threadId}/messages/{messageId}/deliveries",
-            get(deliveries),
-        )
+        .route("/threads/{threadId}/messages/{messageId}/deliveries", get(deliveries))
         .with_state(Posting { api, queue })
 }
 
@@ -68,11 +65,8 @@ impl Validate for NewMessage {
             )
             .field("fileIds"));
         }
-        let file_ids = written
-            .iter()
-            .map(|id| id.parse())
-            .collect::<Result<_, _>>()
-            .map_err(|_| {
+        let file_ids =
+            written.iter().map(|id| id.parse()).collect::<Result<_, _>>().map_err(|_| {
                 Problem::unprocessable(
                     "invalid_file_id",
                     "A file id is 1 to 64 of A–Z a–z 0–9 _ . : -",
@@ -80,10 +74,7 @@ impl Validate for NewMessage {
                 .field("fileIds")
             })?;
         // A malformed id names no message of this thread.
-        let reply_to_id = self
-            .reply_to_id
-            .map(|id| id.parse::<MessageId>())
-            .transpose();
+        let reply_to_id = self.reply_to_id.map(|id| id.parse::<MessageId>()).transpose();
         let reply_to_id = reply_to_id.map_err(|_| shared::Error::UnknownReply)?;
         messages::NewMessage::new(self.body, file_ids, reply_to_id)
             .map_err(|error| Problem::bad_request("empty_message", format!("{error}.")))
@@ -111,18 +102,13 @@ async fn post_message(
     let Caller { family_id, user_id } = caller;
     let posted =
         messages::post(&api.db, &family_id, &user_id, thread_id, &new, key.as_ref()).await?;
-    let jobs: Vec<Job> = posted
-        .to_enqueue
-        .iter()
-        .map(|&id| Job::new(family_id.clone(), id))
-        .collect();
+    let jobs: Vec<Job> =
+        posted.to_enqueue.iter().map(|&id| Job::new(family_id.clone(), id)).collect();
     // Committed: what the queue does not take now is enqueued by the sweeper.
     queue.enqueue(&jobs).await;
     let view = Json(PostedView {
         message: posted.message.into(),
-        notifications: QueuedView {
-            queued: posted.queued_count,
-        },
+        notifications: QueuedView { queued: posted.queued_count },
     });
     Ok(if posted.replayed {
         (StatusCode::CREATED, [(REPLAYED, "true")], view).into_response()
@@ -143,7 +129,5 @@ async fn deliveries(
 ) -> Result<Json<Deliveries>, Problem> {
     let rows =
         notifications::deliveries(&api.db, &family_id, &user_id, thread_id, message_id).await?;
-    Ok(Json(Deliveries {
-        deliveries: rows.into_iter().map(DeliveryView::from).collect(),
-    }))
+    Ok(Json(Deliveries { deliveries: rows.into_iter().map(DeliveryView::from).collect() }))
 }

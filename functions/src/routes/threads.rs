@@ -52,23 +52,15 @@ impl Validate for NewThread {
     type Valid = ValidThread;
 
     fn validate(self) -> Result<ValidThread, Problem> {
-        let written = self
-            .member_ids
-            .filter(|ids| !ids.is_empty())
-            .ok_or_else(|| {
-                Problem::bad_request("member_ids_required", "Name at least one member.")
-                    .field("memberIds")
-            })?;
-        let kind = self
-            .kind
-            .map_or(Ok(Kind::default()), |kind| kind.parse())
-            .map_err(|error| {
-                Problem::unprocessable("invalid_kind", format!("kind {error}.")).field("kind")
-            })?;
-        let title = self
-            .title
-            .map(|title| title.trim().to_owned())
-            .filter(|title| !title.is_empty());
+        let written = self.member_ids.filter(|ids| !ids.is_empty()).ok_or_else(|| {
+            Problem::bad_request("member_ids_required", "Name at least one member.")
+                .field("memberIds")
+        })?;
+        let kind = self.kind.map_or(Ok(Kind::default()), |kind| kind.parse()).map_err(|error| {
+            Problem::unprocessable("invalid_kind", format!("kind {error}.")).field("kind")
+        })?;
+        let title =
+            self.title.map(|title| title.trim().to_owned()).filter(|title| !title.is_empty());
         if let Some(title) = &title {
             text::check(title, TITLE_MAX).map_err(|error| Problem::text("title", error))?;
         }
@@ -84,12 +76,7 @@ impl Validate for NewThread {
         if !malformed.is_empty() {
             return Err(Error::UnknownMembers(malformed).into());
         }
-        Ok(ValidThread {
-            kind,
-            others,
-            title,
-            distinct: self.distinct.unwrap_or(false),
-        })
+        Ok(ValidThread { kind, others, title, distinct: self.distinct.unwrap_or(false) })
     }
 }
 
@@ -104,18 +91,12 @@ async fn resolve_or_create(
     Valid(new): Valid<NewThread>,
 ) -> Result<Response, Problem> {
     let members = MemberSet::new(new.kind, &caller.user_id, new.others)?;
-    let new = threads::NewThread {
-        kind: new.kind,
-        members,
-        title: new.title,
-        distinct: new.distinct,
-    };
+    let new =
+        threads::NewThread { kind: new.kind, members, title: new.title, distinct: new.distinct };
     let (thread, created) =
         threads::resolve_or_create(&api.db, &caller.family_id, &caller.user_id, &new).await?;
     let location = format!("/threads/{}", thread.thread_id);
-    let body = Json(OneThread {
-        thread: ThreadView::from(thread),
-    });
+    let body = Json(OneThread { thread: ThreadView::from(thread) });
     Ok(if created {
         (StatusCode::CREATED, [(header::LOCATION, location)], body).into_response()
     } else {
@@ -142,11 +123,7 @@ async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Json<Inbox>, Problem> {
     let limit = limit(params.limit.as_deref())?;
-    let after = params
-        .cursor
-        .as_deref()
-        .map(InboxCursor::decode)
-        .transpose();
+    let after = params.cursor.as_deref().map(InboxCursor::decode).transpose();
     let after = after.map_err(|_| bad_cursor("cursor"))?;
     let (entries, next) =
         threads::list(&api.db, &caller.family_id, &caller.user_id, after, limit).await?;
@@ -162,7 +139,5 @@ async fn one(
     ThreadPath(thread_id): ThreadPath,
 ) -> Result<Json<OneThread<InboxEntryView>>, Problem> {
     let entry = threads::get(&api.db, &caller.family_id, &caller.user_id, thread_id).await?;
-    Ok(Json(OneThread {
-        thread: entry.into(),
-    }))
+    Ok(Json(OneThread { thread: entry.into() }))
 }

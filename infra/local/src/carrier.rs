@@ -75,10 +75,7 @@ pub struct Carrier {
 
 impl Default for Carrier {
     fn default() -> Self {
-        Self {
-            memory: Arc::default(),
-            changed: broadcast::Sender::new(64),
-        }
+        Self { memory: Arc::default(), changed: broadcast::Sender::new(64) }
     }
 }
 
@@ -88,31 +85,20 @@ impl Carrier {
     /// # Errors
     /// When the file can't be read or written.
     pub fn with_file(file: &Path) -> anyhow::Result<Self> {
-        let open = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .mode(0o600)
-            .open(file);
+        let open = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(file);
         let mut file = open.with_context(|| format!("can't open {}", file.display()))?;
         let mut texts = Vec::new();
         let mut whole = true;
         for line in BufReader::new(&file).lines() {
             let line = line?;
-            whole = serde_json::from_str(&line)
-                .map(|text| texts.push(text))
-                .is_ok();
+            whole = serde_json::from_str(&line).map(|text| texts.push(text)).is_ok();
         }
         if !whole {
             // A line that a kill cut short: what comes next begins on a line of its own.
             file.write_all(b"\n")?;
         }
         let carrier = Self::default();
-        *carrier.memory() = Memory {
-            texts,
-            file: Some(file),
-            ..Memory::default()
-        };
+        *carrier.memory() = Memory { texts, file: Some(file), ..Memory::default() };
         Ok(carrier)
     }
 
@@ -202,13 +188,9 @@ impl Carrier {
     /// # Errors
     /// When there is no free port.
     pub async fn serve(&self) -> anyhow::Result<(String, JoinHandle<()>)> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .context("no free port for SNS")?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no free port for SNS")?;
         let endpoint = format!("http://{}", listener.local_addr()?);
-        let router = Router::new()
-            .route("/", post(operation))
-            .with_state(self.clone());
+        let router = Router::new().route("/", post(operation)).with_state(self.clone());
         let server = tokio::spawn(async move {
             let _runs_until_aborted = axum::serve(listener, router).await;
         });
@@ -226,10 +208,7 @@ async fn operation(
         "Publish" => publish(&carrier, field("PhoneNumber"), field("Message")),
         "CheckIfPhoneNumberIsOptedOut" => {
             let opted_out = carrier.memory().opted_out.contains(field("phoneNumber"));
-            answer(
-                "CheckIfPhoneNumberIsOptedOut",
-                &format!("<isOptedOut>{opted_out}</isOptedOut>"),
-            )
+            answer("CheckIfPhoneNumberIsOptedOut", &format!("<isOptedOut>{opted_out}</isOptedOut>"))
         }
         "OptInPhoneNumber" => {
             carrier.memory().opted_out.remove(field("phoneNumber"));
@@ -241,9 +220,7 @@ async fn operation(
 
 fn publish(carrier: &Carrier, number: &str, message: &str) -> Response {
     // SNS takes E.164 and nothing else.
-    let phone = PhoneNumber::parse(number, None)
-        .ok()
-        .filter(|phone| phone.e164() == number);
+    let phone = PhoneNumber::parse(number, None).ok().filter(|phone| phone.e164() == number);
     let Some(phone) = phone else {
         return refuse("InvalidParameter", "Invalid parameter: PhoneNumber");
     };
@@ -257,16 +234,10 @@ fn publish(carrier: &Carrier, number: &str, message: &str) -> Response {
         return refuse("OptedOut", "Phone number is opted out");
     }
     match carrier.take(Direction::Received, &phone, message) {
-        Ok(sms) => answer(
-            "Publish",
-            &format!("<MessageId>{}</MessageId>", sms.message_id),
-        ),
+        Ok(sms) => answer("Publish", &format!("<MessageId>{}</MessageId>", sms.message_id)),
         Err(error) => {
             tracing::error!(%error, "carrier can't keep a text");
-            xml(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                error_body("Receiver", "InternalError", "disk"),
-            )
+            xml(StatusCode::INTERNAL_SERVER_ERROR, error_body("Receiver", "InternalError", "disk"))
         }
     }
 }
@@ -308,9 +279,7 @@ mod tests {
         let file = folder.path().join("texts.jsonl");
         let phone = PhoneNumber::parse("+15550100001", None).expect("possible");
         let carrier = Carrier::with_file(&file).expect("opens");
-        carrier
-            .take(Direction::Received, &phone, "one")
-            .expect("taken");
+        carrier.take(Direction::Received, &phone, "one").expect("taken");
         drop(carrier);
         let mut cut = OpenOptions::new().append(true).open(&file).expect("opens");
         cut.write_all(b"{\"direction\":\"rec").expect("written");

@@ -1,5 +1,7 @@
 //! The demo family: four people and a short conversation, made through the API like any other.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use axum::{Router, body::Body};
 use http::{Method, Request, header};
@@ -7,7 +9,10 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::secrets::{Secrets, TokenClaims};
+use crate::{
+    carrier::Carrier,
+    secrets::{Secrets, TokenClaims},
+};
 
 /// The family's id.
 pub const FAMILY: &str = "demo";
@@ -29,53 +34,51 @@ const CONVERSATION: [(&str, &str); 3] = [
 ///
 /// # Errors
 /// When the API refuses, with what it said.
-pub async fn provision(router: &Router, secrets: &Secrets) -> anyhow::Result<String> {
+pub async fn provision(
+    router: &Router,
+    secrets: &Secrets,
+    carrier: &Carrier,
+) -> anyhow::Result<String> {
     let service = secrets.token(&TokenClaims::service())?;
-    let client = Client {
-        router,
-        token: &service,
-    };
+    let client = Client { router, token: &service };
     let family = json!({ "name": "The demo family" });
-    client
-        .send(Method::PUT, &format!("/families/{FAMILY}"), None, &family)
-        .await?;
+    client.send(Method::PUT, &format!("/families/{FAMILY}"), None, &family).await?;
     for (id, name, phone) in MEMBERS {
         let path = format!("/families/{FAMILY}/users/{id}");
-        client
-            .send(
-                Method::PUT,
-                &path,
-                None,
-                &json!({ "name": name, "phone": phone }),
-            )
-            .await?;
+        client.send(Method::PUT, &path, None, &json!({ "name": name, "phone": phone })).await?;
     }
 
     let ids: Vec<&str> = MEMBERS.iter().map(|(id, ..)| *id).collect();
     let mum = secrets.token(&TokenClaims::member(FAMILY, "mum"))?;
-    let client = Client {
-        router,
-        token: &mum,
-    };
+    let client = Client { router, token: &mum };
     let body = json!({ "memberIds": ids, "title": "Family" });
-    let answer = client.send(Method::POST, "/threads", None, &body).await?;
-    let thread = answer
-        .pointer("/thread/id")
-        .and_then(Value::as_str)
-        .context("no thread id")?;
+    let answer = client.send(Method::POST, "/threads", None, &body).await?.body;
+    let thread = answer.pointer("/thread/id").and_then(Value::as_str).context("no thread id")?;
 
     for (i, (author, text)) in CONVERSATION.iter().enumerate() {
         let token = secrets.token(&TokenClaims::member(FAMILY, author))?;
-        let client = Client {
-            router,
-            token: &token,
-        };
+        let client = Client { router, token: &token };
         let (path, key) = (format!("/threads/{thread}/messages"), format!("demo-{i}"));
-        client
-            .send(Method::POST, &path, Some(&key), &json!({ "body": text }))
-            .await?;
+        let mut changes = carrier.changes();
+        let before = carrier.received(None).len();
+        let posted = client.send(Method::POST, &path, Some(&key), &json!({ "body": text })).await?;
+        if !posted.replayed {
+            // People answer what they have read: the next message waits for this one's texts.
+            let texts = before + MEMBERS.len() - 1;
+            let arrived = async {
+                while carrier.received(None).len() < texts {
+                    let _text = changes.recv().await;
+                }
+            };
+            let _late = tokio::time::timeout(Duration::from_secs(3), arrived).await;
+        }
     }
     Ok(thread.to_owned())
+}
+
+struct Sent {
+    body: Value,
+    replayed: bool,
 }
 
 struct Client<'a> {
@@ -90,7 +93,7 @@ impl Client<'_> {
         path: &str,
         idempotency_key: Option<&str>,
         body: &Value,
-    ) -> anyhow::Result<Value> {
+    ) -> anyhow::Result<Sent> {
         let mut request = Request::builder()
             .method(&method)
             .uri(path)
@@ -102,12 +105,9 @@ impl Client<'_> {
         let request = request.body(Body::from(body.to_string()))?;
         let response = self.router.clone().oneshot(request).await?;
         let status = response.status();
+        let replayed = response.headers().contains_key("idempotency-replayed");
         let answer = response.into_body().collect().await?.to_bytes();
-        ensure!(
-            status.is_success(),
-            "{method} {path}: {}",
-            String::from_utf8_lossy(&answer)
-        );
-        Ok(serde_json::from_slice(&answer)?)
+        ensure!(status.is_success(), "{method} {path}: {}", String::from_utf8_lossy(&answer));
+        Ok(Sent { body: serde_json::from_slice(&answer)?, replayed })
     }
 }

@@ -67,20 +67,14 @@ pub fn router(dev: Dev) -> Router {
 
 /// A fault of the stack itself, told to whoever runs it.
 fn fault(error: impl std::fmt::Display) -> Problem {
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "local_stack",
-        error.to_string(),
-    )
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "local_stack", error.to_string())
 }
 
 async fn wall() -> Response {
     // The page's one style and one script, by what they are.
     let digest = |tag: &str| {
         let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
-        let inside = WALL
-            .split_once(&open)
-            .and_then(|(_, rest)| rest.split_once(&close));
+        let inside = WALL.split_once(&open).and_then(|(_, rest)| rest.split_once(&close));
         STANDARD.encode(Sha256::digest(inside.map_or("", |(inside, _)| inside)))
     };
     let policy = format!(
@@ -144,11 +138,7 @@ async fn wall_data(State(dev): State<Dev>) -> Result<Json<WallData>, Problem> {
     .map_err(shared::Error::from)?;
     let families = rows
         .into_iter()
-        .map(|(id, name, members)| WallFamily {
-            id,
-            name,
-            members: members.0,
-        })
+        .map(|(id, name, members)| WallFamily { id, name, members: members.0 })
         .collect();
     let texts = dev.carrier.texts();
     // What a wall can show; `/dev/sms` has them all.
@@ -165,11 +155,7 @@ async fn wall_data(State(dev): State<Dev>) -> Result<Json<WallData>, Problem> {
             encoding: sms.encoding,
         })
         .collect();
-    Ok(Json(WallData {
-        links_open: false,
-        families,
-        texts,
-    }))
+    Ok(Json(WallData { links_open: false, families, texts }))
 }
 
 async fn events(State(dev): State<Dev>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
@@ -182,10 +168,9 @@ async fn events(State(dev): State<Dev>) -> Sse<impl Stream<Item = Result<Event, 
         };
         match change {
             // Whoever lagged has missed changes, not what they came to.
-            Ok(()) | Err(RecvError::Lagged(_)) => Some((
-                Ok(Event::default().event("changed").data("")),
-                (changes, stop),
-            )),
+            Ok(()) | Err(RecvError::Lagged(_)) => {
+                Some((Ok(Event::default().event("changed").data("")), (changes, stop)))
+            }
             Err(RecvError::Closed) => None,
         }
     }
@@ -238,18 +223,13 @@ async fn token(
     let claims = TokenClaims {
         user_id: request.user_id.as_deref().unwrap_or("host"),
         // A service token is for every family unless it names one.
-        family_id: request
-            .family_id
-            .as_deref()
-            .or((!service).then_some(demo::FAMILY)),
+        family_id: request.family_id.as_deref().or((!service).then_some(demo::FAMILY)),
         name: request.name.as_deref(),
         role: request.role.as_deref(),
         // A year at the most: later than that overflows nothing, and helps nobody.
         expires_in: Duration::from_secs(request.expires_in.unwrap_or(86_400).min(31_536_000)),
     };
-    Ok(Json(TokenView {
-        token: dev.secrets.token(&claims).map_err(fault)?,
-    }))
+    Ok(Json(TokenView { token: dev.secrets.token(&claims).map_err(fault)? }))
 }
 
 #[derive(Deserialize)]
@@ -295,9 +275,7 @@ async fn list_texts(State(dev): State<Dev>, Params(params): Params<ListParams>) 
         number
     });
     let texts = dev.carrier.received(to.as_deref());
-    Json(SmsList {
-        messages: texts.into_iter().map(SmsView::from).collect(),
-    })
+    Json(SmsList { messages: texts.into_iter().map(SmsView::from).collect() })
 }
 
 async fn clear_texts(State(dev): State<Dev>) -> Result<StatusCode, Problem> {
@@ -333,16 +311,8 @@ async fn inbound(
     State(dev): State<Dev>,
     Valid((from, body)): Valid<Inbound>,
 ) -> Result<(StatusCode, Json<InboundView>), Problem> {
-    let sms = dev
-        .carrier
-        .take(Direction::Sent, &from, &body)
-        .map_err(fault)?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(InboundView {
-            message_id: sms.message_id,
-        }),
-    ))
+    let sms = dev.carrier.take(Direction::Sent, &from, &body).map_err(fault)?;
+    Ok((StatusCode::ACCEPTED, Json(InboundView { message_id: sms.message_id })))
 }
 
 #[derive(Serialize)]

@@ -22,9 +22,8 @@ impl Folder {
     /// checkout, a folder for each port, so that a second instance has its own.
     #[must_use]
     pub fn default_path(port: u16) -> PathBuf {
-        let data = std::env::var_os("XDG_DATA_HOME")
-            .filter(|dir| !dir.is_empty())
-            .map(PathBuf::from);
+        let data =
+            std::env::var_os("XDG_DATA_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let home = std::env::home_dir().filter(|home| home != Path::new("/root"));
         match (data, home) {
             (Some(data), _) => data.join("kinline"),
@@ -42,13 +41,9 @@ impl Folder {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         // 0711: PostgreSQL, under another user, must get through, and nobody can list it.
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(path)
-            .with_context(|| {
-                format!("can't make the data folder {shown}; choose another with --data-dir")
-            })?;
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(path).with_context(|| {
+            format!("can't make the data folder {shown}; choose another with --data-dir")
+        })?;
         let path = path.canonicalize()?;
         let mut lock = File::options()
             .create(true)
@@ -124,10 +119,7 @@ mod tests {
         let path = parent.path().join("deep/er");
         let first = Folder::open(&path).expect("free");
         let refused = Folder::open(&path).err().expect("taken").to_string();
-        assert!(
-            refused.contains(&std::process::id().to_string()),
-            "{refused}"
-        );
+        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
         assert!(refused.contains("--data-dir"), "{refused}");
         drop(first);
         Folder::open(&path).expect("free again");
@@ -140,10 +132,7 @@ mod tests {
         fs::create_dir_all(folder.join("a/b")).expect("made");
         fs::write(folder.join("c"), "c").expect("written");
         folder.empty().expect("emptied");
-        let left: Vec<_> = fs::read_dir(folder.path())
-            .expect("read")
-            .flatten()
-            .collect();
+        let left: Vec<_> = fs::read_dir(folder.path()).expect("read").flatten().collect();
         assert_eq!(left.len(), 1);
         assert!(Folder::open(parent.path()).is_err(), "still locked");
     }

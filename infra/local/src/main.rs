@@ -19,13 +19,14 @@ use local::{
     secrets::Secrets,
     stack::{self, POLLERS, Parts, SWEEP_EVERY, Stack},
 };
+use shared::logging;
 use sqlx::{Connection, PgConnection};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 use tracing_subscriber::{
-    Layer, filter::LevelFilter, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt,
+    Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
 /// Kinline on this machine: PostgreSQL, the queue, a pretend SMS carrier, the API, the worker, the
@@ -64,18 +65,12 @@ async fn main() -> ExitCode {
     }
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the terminal is this program's interface"
-)]
+#[expect(clippy::print_stdout, reason = "the terminal is this program's interface")]
 fn say(line: &str) {
     println!("{line}");
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the terminal is this program's interface"
-)]
+#[expect(clippy::print_stderr, reason = "the terminal is this program's interface")]
 fn complain(error: &anyhow::Error) {
     eprintln!("kinline: {error:#}");
 }
@@ -94,10 +89,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
 
     // Taken before anything is started: a port in use must cost nobody a start.
     let listener = listen(settings.port).await?;
-    let folder = settings
-        .data_dir
-        .clone()
-        .unwrap_or_else(|| Folder::default_path(settings.port));
+    let folder = settings.data_dir.clone().unwrap_or_else(|| Folder::default_path(settings.port));
     let folder = Folder::open(&folder)?;
     if settings.fresh {
         if settings.database_url.is_some() {
@@ -135,24 +127,12 @@ async fn listen(port: u16) -> anyhow::Result<TcpListener> {
 /// Everything goes to the log file as JSON, what needs a person to the terminal as well.
 fn log_to(file: &Path) -> anyhow::Result<()> {
     let log = File::create(file).with_context(|| format!("can't write {}", file.display()))?;
-    let levels = Targets::new()
-        .with_default(LevelFilter::INFO)
-        .with_target("sqlx", LevelFilter::WARN)
-        .with_target("aws", LevelFilter::WARN);
-    let json = tracing_subscriber::fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_writer(log);
     let terminal = tracing_subscriber::fmt::layer()
         .compact()
         .with_target(false)
         .with_writer(std::io::stderr)
         .with_filter(LevelFilter::ERROR);
-    tracing_subscriber::registry()
-        .with(levels)
-        .with(json)
-        .with(terminal)
-        .init();
+    tracing_subscriber::registry().with(logging::json(log)).with(terminal).init();
     Ok(())
 }
 
@@ -171,14 +151,13 @@ async fn start(
     listener: TcpListener,
 ) -> anyhow::Result<Started> {
     let url = format!("http://{}", listener.local_addr()?);
-    let (postgres, database_url) = match &settings.database_url {
-        Some(database_url) => (None, database_url.clone()),
-        None => {
-            let server = start_postgres(folder).await?;
-            let database_url = server.url("kinline");
-            create_database(&server.url("postgres")).await?;
-            (Some(server), database_url)
-        }
+    let (postgres, database_url) = if let Some(database_url) = &settings.database_url {
+        (None, database_url.clone())
+    } else {
+        let server = start_postgres(folder).await?;
+        let database_url = server.url("kinline");
+        create_database(&server.url("postgres")).await?;
+        (Some(server), database_url)
     };
     stack::migrate(&database_url).await?;
     let database = postgres.as_ref().map_or_else(
@@ -203,16 +182,10 @@ async fn start(
     let demo_thread = if settings.no_demo {
         None
     } else {
-        let thread = demo::provision(&stack.router(), &secrets).await;
+        let thread = demo::provision(&stack.router(), &secrets, &stack.carrier).await;
         Some(thread.context("can't make the demo family (--no-demo leaves it out)")?)
     };
-    Ok(Started {
-        url,
-        database,
-        stack,
-        postgres,
-        demo_thread,
-    })
+    Ok(Started { url, database, stack, postgres, demo_thread })
 }
 
 async fn start_postgres(folder: &Folder) -> anyhow::Result<postgres::Server> {
@@ -231,9 +204,7 @@ async fn create_database(url: &str) -> anyhow::Result<()> {
             .fetch_one(&mut connection)
             .await?;
     if !exists {
-        sqlx::query("CREATE DATABASE kinline")
-            .execute(&mut connection)
-            .await?;
+        sqlx::query("CREATE DATABASE kinline").execute(&mut connection).await?;
     }
     connection.close().await?;
     Ok(())
@@ -250,10 +221,7 @@ fn write_environments(
     let joint = if database_url.contains('?') { '&' } else { '?' };
     for (file, role) in [("api.env", "kinline_app"), ("worker.env", "kinline_worker")] {
         let lines = [
-            (
-                "DATABASE_URL",
-                format!("{database_url}{joint}options[role]={role}"),
-            ),
+            ("DATABASE_URL", format!("{database_url}{joint}options[role]={role}")),
             ("KINLINE_AUTH_SECRET", secrets.auth()?.reveal().to_owned()),
             ("KINLINE_LINK_KEYS", secrets.link_pairs()),
             ("KINLINE_PUBLIC_URL", public_url.to_owned()),
@@ -265,10 +233,7 @@ fn write_environments(
             ("AWS_SECRET_ACCESS_KEY", aws::KEY.to_owned()),
         ];
         let path = folder.join(file);
-        let text: String = lines
-            .iter()
-            .map(|(name, value)| format!("{name}={value}\n"))
-            .collect();
+        let text = lines.map(|(name, value)| format!("{name}={value}\n")).concat();
         // Removed first: the mode counts only for a file that is new.
         let _not_there = fs::remove_file(&path);
         OpenOptions::new()
@@ -284,12 +249,7 @@ fn write_environments(
 
 impl Started {
     fn banner(&self, folder: &Folder, took: Duration) {
-        let Self {
-            url,
-            database,
-            stack,
-            ..
-        } = self;
+        let Self { url, database, stack, .. } = self;
         say(&format!(
             "
 Kinline {version} is running, {took:.1} s after the start. Ctrl-C stops all of it.

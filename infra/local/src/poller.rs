@@ -78,10 +78,7 @@ impl Poller {
             return Ok(0);
         }
         let event: SqsEvent = serde_json::from_value(event(&messages))?;
-        let response = self
-            .worker
-            .handle_batch(event, Instant::now() + WORKER_TIMEOUT)
-            .await;
+        let response = self.worker.handle_batch(event, Instant::now() + WORKER_TIMEOUT).await;
         let failed: Vec<&str> = response
             .batch_item_failures
             .iter()

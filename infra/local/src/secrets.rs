@@ -20,17 +20,8 @@ impl Secrets {
     /// New secrets.
     #[must_use]
     pub fn new() -> Self {
-        let random = || {
-            format!(
-                "{}{}",
-                Uuid::new_v4().as_simple(),
-                Uuid::new_v4().as_simple()
-            )
-        };
-        Self {
-            auth: random(),
-            link: random(),
-        }
+        let random = || format!("{}{}", Uuid::new_v4().as_simple(), Uuid::new_v4().as_simple());
+        Self { auth: random(), link: random() }
     }
 
     /// The secrets in `file`, which is made when it is not there.
@@ -125,26 +116,14 @@ impl<'a> TokenClaims<'a> {
     /// A member's, for a day.
     #[must_use]
     pub const fn member(family_id: &'a str, user_id: &'a str) -> Self {
-        let expires_in = Duration::from_secs(24 * 60 * 60);
-        Self {
-            user_id,
-            family_id: Some(family_id),
-            name: None,
-            role: None,
-            expires_in,
-        }
+        let expires_in = Duration::from_hours(24);
+        Self { user_id, family_id: Some(family_id), name: None, role: None, expires_in }
     }
 
     /// The host application's, for every family, for a day.
     #[must_use]
     pub const fn service() -> Self {
-        let expires_in = Duration::from_secs(24 * 60 * 60);
-        Self {
-            user_id: "host",
-            family_id: None,
-            name: None,
-            role: Some("service"),
-            expires_in,
-        }
+        let expires_in = Duration::from_hours(24);
+        Self { user_id: "host", family_id: None, name: None, role: Some("service"), expires_in }
     }
 }

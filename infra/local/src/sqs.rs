@@ -39,9 +39,7 @@ impl SqsEngine {
     /// # Errors
     /// When the port or a queue can't be had.
     pub async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .context("no free port for SQS")?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no free port for SQS")?;
         let address = listener.local_addr()?;
         let provider = Arc::new(RustackSqs::new(SqsConfig {
             host: address.ip().to_string(),
@@ -64,14 +62,7 @@ impl SqsEngine {
             (QueueAttributeName::RedrivePolicy, redrive),
         ];
         let queue_url = create(&client, "kinline-jobs", &attributes).await?;
-        Ok(Self {
-            provider,
-            address,
-            server,
-            client,
-            queue_url,
-            dead_letter_url,
-        })
+        Ok(Self { provider, address, server, client, queue_url, dead_letter_url })
     }
 
     /// Where the engine listens.
@@ -106,9 +97,7 @@ impl SqsEngine {
     /// # Errors
     /// When another process took the port meanwhile.
     pub async fn resume(&mut self) -> anyhow::Result<()> {
-        let listener = TcpListener::bind(self.address)
-            .await
-            .context("the port of SQS is taken")?;
+        let listener = TcpListener::bind(self.address).await.context("the port of SQS is taken")?;
         self.server = Some(serve(listener, Arc::clone(&self.provider)));
         Ok(())
     }
@@ -153,11 +142,6 @@ async fn create(
     for (key, value) in attributes {
         request = request.attributes(key.clone(), value);
     }
-    let created = request
-        .send()
-        .await
-        .with_context(|| format!("can't create the queue {name}"))?;
-    created
-        .queue_url
-        .with_context(|| format!("the queue {name} has no URL"))
+    let created = request.send().await.with_context(|| format!("can't create the queue {name}"))?;
+    created.queue_url.with_context(|| format!("the queue {name} has no URL"))
 }

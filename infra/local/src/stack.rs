@@ -84,7 +84,6 @@ impl Stack {
     }
 
     /// The API and the local-only endpoints, behind the edge.
-    #[must_use]
     pub fn router(&self) -> Router {
         let dev = dev::router(dev::Dev {
             secrets: self.secrets.clone(),
@@ -117,11 +116,7 @@ impl Stack {
         for _ in 0..POLLERS {
             self.tasks.spawn(self.poller().run(self.stop.clone()));
         }
-        self.tasks.spawn(sweep_often(
-            self.worker.db.clone(),
-            self.queue(),
-            self.stop.clone(),
-        ));
+        self.tasks.spawn(sweep_often(self.worker.db.clone(), self.queue(), self.stop.clone()));
     }
 
     /// Serves HTTP on `listener` until [`Self::stop`].
@@ -184,13 +179,8 @@ async fn sweep_often(db: PgPool, queue: Queue, stop: CancellationToken) {
 /// # Errors
 /// When the database can't be reached, is newer than this program, or refuses.
 pub async fn migrate(url: &str) -> anyhow::Result<()> {
-    let mut connection = PgConnection::connect(url)
-        .await
-        .context("can't reach the database")?;
-    db::MIGRATOR
-        .run(&mut connection)
-        .await
-        .context("can't bring the schema up to date")?;
+    let mut connection = PgConnection::connect(url).await.context("can't reach the database")?;
+    db::MIGRATOR.run(&mut connection).await.context("can't bring the schema up to date")?;
     sqlx::query("GRANT kinline_app, kinline_worker TO CURRENT_USER")
         .execute(&mut connection)
         .await

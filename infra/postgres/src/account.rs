@@ -21,23 +21,16 @@ impl Account {
         if !is_root() {
             return Ok(None);
         }
-        let owner = folder
-            .metadata()
-            .map_err(Error::io(|| format!("read {}", folder.display())))?;
+        let owner =
+            folder.metadata().map_err(Error::io(|| format!("read {}", folder.display())))?;
         if owner.uid() != 0 {
-            return Ok(Some(Self {
-                uid: owner.uid(),
-                gid: owner.gid(),
-            }));
+            return Ok(Some(Self { uid: owner.uid(), gid: owner.gid() }));
         }
         Ok(Self::named("postgres").or_else(|| Self::named("nobody")))
     }
 
     fn named(name: &str) -> Option<Self> {
-        Some(Self {
-            uid: id(&["-u", name])?,
-            gid: id(&["-g", name])?,
-        })
+        Some(Self { uid: id(&["-u", name])?, gid: id(&["-g", name])? })
     }
 
     /// Makes the command run as this account, without any of root's groups: the standard library empties them.
@@ -46,9 +39,8 @@ impl Account {
     }
 
     pub(crate) fn give(self, path: &Path) -> Result<(), Error> {
-        chown(path, Some(self.uid), Some(self.gid)).map_err(Error::io(|| {
-            format!("give {} to user {}", path.display(), self.uid)
-        }))
+        chown(path, Some(self.uid), Some(self.gid))
+            .map_err(Error::io(|| format!("give {} to user {}", path.display(), self.uid)))
     }
 
     /// Whether `test <operator> <path>` holds for this account; only the account itself can tell.

@@ -32,24 +32,17 @@ pub(crate) async fn prepare(
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => {
-            return Err(Error::io(|| format!("read {}", version_file.display()))(
-                error,
-            ));
+            return Err(Error::io(|| format!("read {}", version_file.display()))(error));
         }
     }
-    progress(&format!(
-        "creating a database in {}",
-        folder.root().display()
-    ));
+    progress(&format!("creating a database in {}", folder.root().display()));
     create(folder, installation, durable, throwaway).await
 }
 
 fn password(folder: &Folder) -> Result<String, Error> {
     match std::fs::read_to_string(folder.password()) {
         Ok(password) if !password.trim().is_empty() => Ok(password.trim().to_owned()),
-        _ => Err(Error::Password {
-            file: folder.password(),
-        }),
+        _ => Err(Error::Password { file: folder.password() }),
     }
 }
 
@@ -62,9 +55,8 @@ async fn create(
     let unfinished = folder.unfinished();
     // A new password each time: without a cluster, an earlier one has no meaning.
     let password = Uuid::new_v4().simple().to_string();
-    writeln!(folder.new_private_file(&folder.password())?, "{password}").map_err(Error::io(
-        || format!("write {}", folder.password().display()),
-    ))?;
+    writeln!(folder.new_private_file(&folder.password())?, "{password}")
+        .map_err(Error::io(|| format!("write {}", folder.password().display())))?;
 
     let mut args = vec![
         "--pgdata".into(),

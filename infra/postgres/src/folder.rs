@@ -37,11 +37,7 @@ impl Folder {
                 });
             }
         }
-        Ok(Self {
-            root,
-            account,
-            _lock: lock,
-        })
+        Ok(Self { root, account, _lock: lock })
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -68,8 +64,7 @@ impl Folder {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
-        self.root
-            .join(format!("{PREFIX}{}", Uuid::new_v4().simple()))
+        self.root.join(format!("{PREFIX}{}", Uuid::new_v4().simple()))
     }
 
     /// The superuser's password.
@@ -145,9 +140,7 @@ fn lock(root: &Path) -> Result<File, Error> {
     let doing = || format!("lock {}", path.display());
     let mut entries = root.read_dir().map_err(Error::io(doing))?;
     if !path.exists() && entries.next().is_some() && !path.exists() {
-        return Err(Error::NotOurs {
-            folder: root.to_owned(),
-        });
+        return Err(Error::NotOurs { folder: root.to_owned() });
     }
     let mut file = File::options()
         .create(true)
@@ -161,9 +154,7 @@ fn lock(root: &Path) -> Result<File, Error> {
         Err(TryLockError::WouldBlock) => {
             return Err(Error::InUse {
                 folder: root.to_owned(),
-                pid: std::fs::read_to_string(&path)
-                    .ok()
-                    .and_then(|pid| pid.trim().parse().ok()),
+                pid: std::fs::read_to_string(&path).ok().and_then(|pid| pid.trim().parse().ok()),
             });
         }
         Err(TryLockError::Error(error)) => return Err(Error::io(doing)(error)),

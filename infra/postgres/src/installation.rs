@@ -22,9 +22,7 @@ impl Installation {
             .join("postgres")
             .canonicalize()
             .map_err(|_| format!("{} holds no `postgres`", folder.display()))?;
-        let bin = postgres
-            .parent()
-            .map_or_else(|| folder.to_owned(), Path::to_owned);
+        let bin = postgres.parent().map_or_else(|| folder.to_owned(), Path::to_owned);
         let version = version_of(&postgres)?;
         if version_of(&bin.join("initdb"))? != version {
             return Err(format!(
@@ -59,9 +57,7 @@ impl Installation {
 
 /// The leading digits: `18beta1` is of major version 18.
 fn major(version: &str) -> &str {
-    let end = version
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(version.len());
+    let end = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
     &version[..end]
 }
 
@@ -79,11 +75,7 @@ fn version_of(program: &Path) -> Result<String, String> {
         .map(ToOwned::to_owned)
         .ok_or_else(|| {
             let said = String::from_utf8_lossy(&output.stderr);
-            format!(
-                "{} doesn't tell its version: {}",
-                program.display(),
-                said.trim()
-            )
+            format!("{} doesn't tell its version: {}", program.display(), said.trim())
         })
 }
 

@@ -19,9 +19,7 @@ pub(crate) async fn end(folder: &Folder, progress: &(dyn Fn(&str) + Sync)) -> Re
         return Ok(());
     };
     if is_server(pid, &cluster) {
-        progress(&format!(
-            "stopping a PostgreSQL left over from a crash (pid {pid})"
-        ));
+        progress(&format!("stopping a PostgreSQL left over from a crash (pid {pid})"));
         // Fast, then without a checkpoint, then by force; each with its time in tenths of a second.
         for (name, patience) in [("INT", 20), ("QUIT", 10), ("KILL", 10)] {
             signal(&pid.to_string(), name);

@@ -126,10 +126,7 @@ impl Server {
     /// is; `postgres` is a database that is always there.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://postgres:{}@127.0.0.1:{}/{database}",
-            self.password, self.port
-        )
+        format!("postgres://postgres:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
     /// The port on 127.0.0.1.
@@ -235,9 +232,7 @@ async fn answers(
                 return Ok(());
             }
             Ok(Err(sqlx::Error::Database(error))) if error.code().as_deref() == Some("28P01") => {
-                return Err(Error::Password {
-                    file: folder.password(),
-                });
+                return Err(Error::Password { file: folder.password() });
             }
             _ => {}
         }
@@ -270,26 +265,13 @@ pub(crate) mod tests {
     /// Starts the installation on new data, twice, and asks it its version.
     pub(crate) async fn runs(installation: &Installation, folder: &Path) {
         let bin = installation.program("postgres");
-        let places = Places {
-            pg_bin: bin.parent().map(Path::to_owned),
-            folders: Vec::new(),
-        };
-        let options = Options {
-            data_dir: folder.join("data"),
-            durable: true,
-            max_connections: 20,
-        };
+        let places = Places { pg_bin: bin.parent().map(Path::to_owned), folders: Vec::new() };
+        let options = Options { data_dir: folder.join("data"), durable: true, max_connections: 20 };
         for _ in 0..2 {
-            let server = Server::start_from(&places, &options, false, &|_| ())
-                .await
-                .unwrap();
-            let mut connection = PgConnection::connect(&server.url("postgres"))
-                .await
-                .unwrap();
-            let version: String = sqlx::query_scalar("SHOW server_version")
-                .fetch_one(&mut connection)
-                .await
-                .unwrap();
+            let server = Server::start_from(&places, &options, false, &|_| ()).await.unwrap();
+            let mut connection = PgConnection::connect(&server.url("postgres")).await.unwrap();
+            let version: String =
+                sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await.unwrap();
             assert!(version.starts_with(installation.version()), "{version}");
             server.stop().await.unwrap();
         }

@@ -52,10 +52,7 @@ pub async fn database(migrator: &'static Migrator) -> TestDatabase {
 fn start_thread() -> mpsc::UnboundedSender<Request> {
     let (sender, requests) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
-        match tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-        {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(serve(requests)),
             Err(error) => panic!("no runtime for the test server: {error}"),
         }
@@ -68,10 +65,7 @@ async fn serve(mut requests: mpsc::UnboundedReceiver<Request>) {
     let mut databases = Databases::start().await;
     while let Some((migrator, reply)) = requests.recv().await {
         let answer = match &mut databases {
-            Ok(databases) => databases
-                .create(migrator)
-                .await
-                .map_err(|error| error.to_string()),
+            Ok(databases) => databases.create(migrator).await.map_err(|error| error.to_string()),
             Err(message) => Err(message.clone()),
         };
         // A test that stopped waiting needs none.
@@ -113,23 +107,14 @@ struct Databases {
 impl Databases {
     async fn start() -> Result<Self, String> {
         let name = format!("kinline-test-{}", uuid::Uuid::new_v4().simple());
-        let options = Options {
-            data_dir: place().join(name),
-            durable: false,
-            max_connections: 400,
-        };
-        let server = Server::start_throwaway(&options, &|_| ())
-            .await
-            .map_err(|error| error.to_string())?;
+        let options =
+            Options { data_dir: place().join(name), durable: false, max_connections: 400 };
+        let server =
+            Server::start_throwaway(&options, &|_| ()).await.map_err(|error| error.to_string())?;
         let connection = PgConnection::connect(&server.url("postgres"))
             .await
             .map_err(|error| error.to_string())?;
-        Ok(Self {
-            server,
-            connection,
-            templates: Vec::new(),
-            created: 0,
-        })
+        Ok(Self { server, connection, templates: Vec::new(), created: 0 })
     }
 
     async fn create(&mut self, migrator: &'static Migrator) -> Result<String, sqlx::Error> {
@@ -142,10 +127,7 @@ impl Databases {
 
     /// The template of a migrator, made at its first use.
     async fn template(&mut self, migrator: &'static Migrator) -> Result<String, sqlx::Error> {
-        let known = self
-            .templates
-            .iter()
-            .find(|(known, _)| std::ptr::eq(*known, migrator));
+        let known = self.templates.iter().find(|(known, _)| std::ptr::eq(*known, migrator));
         if let Some((_, name)) = known {
             return Ok(name.clone());
         }
@@ -164,11 +146,7 @@ impl Databases {
         let statement = format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy");
         let mut tries = 1;
         loop {
-            match self
-                .connection
-                .execute(AssertSqlSafe(statement.clone()))
-                .await
-            {
+            match self.connection.execute(AssertSqlSafe(statement.clone())).await {
                 Ok(_) => return Ok(()),
                 // 55006: the connection that migrated the template isn't quite gone.
                 Err(sqlx::Error::Database(error))

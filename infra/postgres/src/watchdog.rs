@@ -64,9 +64,7 @@ impl Watchdog {
 
     /// How the program ended, if it did.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
-        self.script
-            .try_wait()
-            .map_err(Error::io(|| "look after the server".to_owned()))
+        self.script.try_wait().map_err(Error::io(|| "look after the server".to_owned()))
     }
 
     /// Waits for the program to end by itself.

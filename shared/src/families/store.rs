@@ -30,10 +30,7 @@ pub(super) async fn upsert_family(
     .bind(profile.sms_monthly_cap_segments)
     .fetch_one(tx)
     .await?;
-    Ok(Provisioned {
-        now: Family::from_row(&row)?,
-        created: row.try_get("created")?,
-    })
+    Ok(Provisioned { now: Family::from_row(&row)?, created: row.try_get("created")? })
 }
 
 pub(super) async fn upsert_user(
@@ -73,10 +70,7 @@ pub(super) async fn upsert_user(
         Some("users_family_id_fkey") => Error::FamilyNotFound,
         _ => error.into(),
     })?;
-    Ok(Provisioned {
-        now: User::from_row(&row)?,
-        created: row.try_get("created")?,
-    })
+    Ok(Provisioned { now: User::from_row(&row)?, created: row.try_get("created")? })
 }
 
 pub(super) async fn deactivate_user(
@@ -92,11 +86,7 @@ pub(super) async fn deactivate_user(
     .bind(user_id)
     .execute(tx)
     .await?;
-    if done.rows_affected() == 1 {
-        Ok(())
-    } else {
-        Err(Error::UserNotFound)
-    }
+    if done.rows_affected() == 1 { Ok(()) } else { Err(Error::UserNotFound) }
 }
 
 /// Ends memberships, links and waiting texts.

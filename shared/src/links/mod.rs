@@ -80,10 +80,7 @@ impl LinkKeys {
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::parse(&config::required(
-            KEYS,
-            "the keys that sign links, as kid=secret,…",
-        )?)
+        Self::parse(&config::required(KEYS, "the keys that sign links, as kid=secret,…")?)
     }
 
     /// Reads `kid=secret` pairs.
@@ -91,16 +88,11 @@ impl LinkKeys {
     /// # Errors
     /// [`ConfigError`] when a pair is malformed, a `kid` comes twice, or a secret is too short.
     pub fn parse(pairs: &str) -> Result<Self, ConfigError> {
-        let invalid = |why: &str| ConfigError::Invalid {
-            name: KEYS,
-            why: why.to_owned(),
-        };
+        let invalid = |why: &str| ConfigError::Invalid { name: KEYS, why: why.to_owned() };
         let mut keys: Vec<Key> = Vec::new();
         for pair in pairs.split(',') {
-            let (id, secret) = pair
-                .trim()
-                .split_once('=')
-                .ok_or_else(|| invalid("not kid=secret"))?;
+            let (id, secret) =
+                pair.trim().split_once('=').ok_or_else(|| invalid("not kid=secret"))?;
             let mut chars = id.chars();
             let id = match (chars.next(), chars.next()) {
                 (Some(id), None) if id.is_ascii_alphanumeric() => id,
@@ -123,11 +115,7 @@ impl LinkKeys {
         // When a link ends, its row says.
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
-        Ok(Self {
-            keys,
-            header: format!("{}.", URL_SAFE_NO_PAD.encode(header)),
-            validation,
-        })
+        Ok(Self { keys, header: format!("{}.", URL_SAFE_NO_PAD.encode(header)), validation })
     }
 
     /// The token of `link`: at most 80 characters, all of them `A–Z a–z 0–9 - _ .`.
@@ -136,9 +124,7 @@ impl LinkKeys {
     /// [`BadToken`] should the signing library fail, which it does for no id.
     pub fn sign(&self, link: LinkId) -> Result<String, BadToken> {
         let key = self.keys.first().ok_or(BadToken)?;
-        let claims = Claims {
-            jti: URL_SAFE_NO_PAD.encode(link.0),
-        };
+        let claims = Claims { jti: URL_SAFE_NO_PAD.encode(link.0) };
         let jws = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key.signing)
             .map_err(|_| BadToken)?;
         let signed = jws.strip_prefix(&self.header).ok_or(BadToken)?;
@@ -226,14 +212,7 @@ mod tests {
 
     #[test]
     fn bad_keys_stop_the_start_without_showing_themselves() {
-        for pairs in [
-            "",
-            "a",
-            "=x",
-            &format!("ab={ONE}"),
-            "a=short",
-            &format!("a={ONE},a={TWO}"),
-        ] {
+        for pairs in ["", "a", "=x", &format!("ab={ONE}"), "a=short", &format!("a={ONE},a={TWO}")] {
             let error = LinkKeys::parse(pairs).expect_err(pairs).to_string();
             assert!(error.contains(KEYS) && !error.contains("0123"), "{error}");
         }

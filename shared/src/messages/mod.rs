@@ -73,11 +73,7 @@ impl NewMessage {
         if body.is_none() && file_ids.is_empty() {
             return Err(EmptyMessage);
         }
-        Ok(Self {
-            body,
-            file_ids,
-            reply_to_id,
-        })
+        Ok(Self { body, file_ids, reply_to_id })
     }
 
     /// SHA-256 of what is to be posted: the same for the same request, however it was spelled.
@@ -89,12 +85,7 @@ impl NewMessage {
             hash.update(bytes);
         };
         field(self.body.as_deref().unwrap_or_default().as_bytes());
-        field(
-            self.reply_to_id
-                .map(|id| id.to_string())
-                .unwrap_or_default()
-                .as_bytes(),
-        );
+        field(self.reply_to_id.map(|id| id.to_string()).unwrap_or_default().as_bytes());
         for file in &self.file_ids {
             field(file.as_str().as_bytes());
         }
@@ -153,14 +144,7 @@ pub async fn post(
     key: Option<&IdempotencyKey>,
 ) -> Result<Posted> {
     let hash = new.hash();
-    let post = store::Post {
-        family_id,
-        author_id,
-        thread_id,
-        new,
-        key,
-        hash: &hash,
-    };
+    let post = store::Post { family_id, author_id, thread_id, new, key, hash: &hash };
     let row = match try_post(pool, &post).await {
         // The same key at the same moment: the other one is committed now, so look again.
         Err(Error::Database(error)) if constraint(&error) == Some("messages_idempotency_key") => {
@@ -237,14 +221,7 @@ pub async fn history(
         Range::Newest | Range::Before(_) => HistoryCursor { seq, latest },
         Range::After(_) => HistoryCursor { seq, latest: seq },
     });
-    Ok(Page {
-        messages,
-        next,
-        latest: HistoryCursor {
-            seq: latest,
-            latest,
-        },
-    })
+    Ok(Page { messages, next, latest: HistoryCursor { seq: latest, latest } })
 }
 
 #[cfg(test)]

@@ -33,12 +33,7 @@ pub(super) struct PostRow {
 /// Membership, idempotency, numbering, message, notifications and the thread's last-message
 /// columns, in one statement.
 pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<PostRow> {
-    let file_ids: Vec<&str> = post
-        .new
-        .file_ids
-        .iter()
-        .map(crate::ids::FileId::as_str)
-        .collect();
+    let file_ids: Vec<&str> = post.new.file_ids.iter().map(crate::ids::FileId::as_str).collect();
     sqlx::query_as(
         "WITH me AS (
              SELECT tm.user_id, u.name
@@ -163,9 +158,6 @@ pub(super) async fn list(
     if first.try_get::<Option<i64>, _>("seq")?.is_none() {
         return Ok(Some((last_seq, Vec::new())));
     }
-    let messages = rows
-        .iter()
-        .map(Message::from_row)
-        .collect::<Result<_, _>>()?;
+    let messages = rows.iter().map(Message::from_row).collect::<Result<_, _>>()?;
     Ok(Some((last_seq, messages)))
 }

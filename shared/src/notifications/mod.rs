@@ -22,18 +22,18 @@ use crate::{
 
 /// How long a claim holds: longer than a worker's whole run (30 s), so that an expired one
 /// belongs to a worker that is gone.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 /// How long a link opens, counted from when it is sent.
-const LINK_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+const LINK_LIFE: Duration = Duration::from_hours(24);
 /// What follows a definite no, by the number of attempts so far; the last one repeats until the
 /// notification expires.
 const BACK_OFF: [Duration; 6] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
-    Duration::from_secs(2 * 60),
-    Duration::from_secs(10 * 60),
-    Duration::from_secs(60 * 60),
-    Duration::from_secs(3 * 60 * 60),
+    Duration::from_mins(2),
+    Duration::from_mins(10),
+    Duration::from_hours(1),
+    Duration::from_hours(3),
 ];
 
 /// The right to send what one claim took, and to record how it went.

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// When a wake-up call that nobody answered is given once more.
-const WAKE_AGAIN: Duration = Duration::from_secs(5 * 60);
+const WAKE_AGAIN: Duration = Duration::from_mins(5);
 /// Most rows that one statement of the sweeper changes.
 const SWEEP_MAX: i64 = 500;
 
@@ -22,10 +22,7 @@ const SWEEP_MAX: i64 = 500;
 pub(super) async fn claim(pool: &PgPool, lease: Lease, jobs: &[Job]) -> Result<Vec<Claimed>> {
     let ids: Vec<NotificationId> = jobs.iter().map(|job| job.notification_id).collect();
     let families: Vec<&str> = jobs.iter().map(|job| job.family_id.as_str()).collect();
-    let links: Vec<Vec<u8>> = jobs
-        .iter()
-        .map(|_| LinkId::new().as_bytes().to_vec())
-        .collect();
+    let links: Vec<Vec<u8>> = jobs.iter().map(|_| LinkId::new().as_bytes().to_vec()).collect();
     let claimed = sqlx::query_as(
         "WITH due AS (
              SELECT n.notification_id, job.link, tm.access_epoch, u.phone, author.name AS sender,
@@ -102,10 +99,7 @@ pub(super) async fn record(
     let mut segments = Vec::with_capacity(outcomes.len());
     for (id, outcome) in outcomes {
         let (state, reason, carrier_id, segment_count) = match outcome {
-            Outcome::Sent {
-                carrier_message_id,
-                segments,
-            } => (
+            Outcome::Sent { carrier_message_id, segments } => (
                 "sent",
                 None,
                 Some(carrier_message_id.as_str()),
@@ -211,10 +205,7 @@ pub(super) async fn take_due(pool: &PgPool, limit: i64) -> Result<Vec<Job>> {
     .bind(WAKE_AGAIN.as_secs_f64())
     .fetch_all(pool)
     .await?;
-    Ok(due
-        .into_iter()
-        .map(|(family_id, id)| Job::new(family_id, id))
-        .collect())
+    Ok(due.into_iter().map(|(family_id, id)| Job::new(family_id, id)).collect())
 }
 
 /// Makes calls due again that the queue did not take.
@@ -254,17 +245,9 @@ pub(super) async fn list_deliveries(
     .fetch_all(tx)
     .await?;
     let first = rows.first().ok_or(Error::ThreadNotFound)?;
-    first
-        .try_get::<Option<MessageId>, _>("message_id")?
-        .ok_or(Error::MessageNotFound)?;
-    if first
-        .try_get::<Option<UserId>, _>("recipient_id")?
-        .is_none()
-    {
+    first.try_get::<Option<MessageId>, _>("message_id")?.ok_or(Error::MessageNotFound)?;
+    if first.try_get::<Option<UserId>, _>("recipient_id")?.is_none() {
         return Ok(Vec::new());
     }
-    Ok(rows
-        .iter()
-        .map(Delivery::from_row)
-        .collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(Delivery::from_row).collect::<Result<_, _>>()?)
 }

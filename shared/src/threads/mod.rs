@@ -102,12 +102,10 @@ impl MemberSet {
             }
             hash.update(member.as_str());
         }
-        hash.finalize()
-            .iter()
-            .fold(String::with_capacity(64), |mut hex, byte| {
-                let _infallible = write!(hex, "{byte:02x}");
-                hex
-            })
+        hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
+            let _infallible = write!(hex, "{byte:02x}");
+            hex
+        })
     }
 
     /// The ids, sorted.
@@ -198,10 +196,7 @@ impl InboxEntry {
         Some(LastMessage {
             author_id: self.last_author_id.clone()?,
             author_name: self.last_author_name.clone()?,
-            preview: self
-                .last_body
-                .as_deref()
-                .map_or(files, |body| preview(body, PREVIEW_MAX)),
+            preview: self.last_body.as_deref().map_or(files, |body| preview(body, PREVIEW_MAX)),
             created_at: self.thread.last_message_at?,
         })
     }
@@ -260,9 +255,7 @@ pub async fn resolve_or_create(
         tx.commit().await?;
         return Ok((thread, created));
     }
-    Err(Error::Corrupt(
-        "a thread that can be neither found nor created",
-    ))
+    Err(Error::Corrupt("a thread that can be neither found nor created"))
 }
 
 /// The caller's threads, the most recently active first, up to `limit`, and where to read on.
@@ -281,10 +274,10 @@ pub async fn list(
     tx.commit().await?;
     let more = entries.len() > limit;
     entries.truncate(limit);
-    let next = entries.last().filter(|_| more).map(|last| InboxCursor {
-        active_at: last.active_at,
-        thread_id: last.thread.thread_id,
-    });
+    let next = entries
+        .last()
+        .filter(|_| more)
+        .map(|last| InboxCursor { active_at: last.active_at, thread_id: last.thread.thread_id });
     Ok((entries, next))
 }
 
@@ -309,10 +302,7 @@ mod tests {
     use super::*;
 
     fn ids(names: &[&str]) -> Vec<UserId> {
-        names
-            .iter()
-            .map(|name| name.parse().expect("an id"))
-            .collect()
+        names.iter().map(|name| name.parse().expect("an id")).collect()
     }
 
     fn caller() -> UserId {
@@ -322,18 +312,12 @@ mod tests {
     #[test]
     fn order_and_repetition_make_no_other_set() {
         let one = MemberSet::new(Kind::Group, &caller(), ids(&["user_c", "user_b"]));
-        let two = MemberSet::new(
-            Kind::Group,
-            &caller(),
-            ids(&["user_b", "user_a", "user_c", "user_b"]),
-        );
+        let two =
+            MemberSet::new(Kind::Group, &caller(), ids(&["user_b", "user_a", "user_c", "user_b"]));
         let (one, two) = (one.expect("valid"), two.expect("valid"));
         assert_eq!(one, two);
         // printf 'user_a,user_b,user_c' | sha256sum
-        assert_eq!(
-            one.key(),
-            "462b488ad3e8c47967e699e4124e6bba0f3297204f1c936020f7713ca2e167a2"
-        );
+        assert_eq!(one.key(), "462b488ad3e8c47967e699e4124e6bba0f3297204f1c936020f7713ca2e167a2");
     }
 
     #[test]

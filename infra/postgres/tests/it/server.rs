@@ -11,11 +11,7 @@ use kinline_postgres::{Error, Options, Server};
 use sqlx::{Connection, Executor, PgConnection};
 
 fn options(data_dir: &Path) -> Options {
-    Options {
-        data_dir: data_dir.to_owned(),
-        durable: false,
-        max_connections: 20,
-    }
+    Options { data_dir: data_dir.to_owned(), durable: false, max_connections: 20 }
 }
 
 async fn start(data_dir: &Path) -> Result<Server, Error> {
@@ -23,9 +19,7 @@ async fn start(data_dir: &Path) -> Result<Server, Error> {
 }
 
 async fn connect(server: &Server) -> PgConnection {
-    PgConnection::connect(&server.url("postgres"))
-        .await
-        .unwrap()
+    PgConnection::connect(&server.url("postgres")).await.unwrap()
 }
 
 /// The server's own pid.
@@ -48,20 +42,15 @@ async fn data_survives_a_restart() {
     let folder = folder();
     let data = folder.path().join("data");
     for durable in [true, false] {
-        let options = Options {
-            durable,
-            ..options(&data)
-        };
+        let options = Options { durable, ..options(&data) };
         let server = Server::start(&options, &|_| ()).await.unwrap();
         let mut connection = connect(&server).await;
         connection
             .execute("CREATE TABLE IF NOT EXISTS kept (n int); INSERT INTO kept VALUES (1)")
             .await
             .unwrap();
-        let fsync: String = sqlx::query_scalar("SHOW fsync")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
+        let fsync: String =
+            sqlx::query_scalar("SHOW fsync").fetch_one(&mut connection).await.unwrap();
         assert_eq!(fsync, if durable { "on" } else { "off" });
         // The connection is still open: stopping doesn't wait for it.
         server.stop().await.unwrap();
@@ -70,15 +59,11 @@ async fn data_survives_a_restart() {
 
     let server = start(&data).await.unwrap();
     let mut connection = connect(&server).await;
-    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM kept")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let kept: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM kept").fetch_one(&mut connection).await.unwrap();
     assert_eq!(kept, 2);
-    let version: String = sqlx::query_scalar("SHOW server_version")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let version: String =
+        sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await.unwrap();
     assert!(version.starts_with(server.version()), "{version}");
     assert!(server.url("x").ends_with(&format!(":{}/x", server.port())));
     let mode = data.join("password").metadata().unwrap().mode();
@@ -198,20 +183,18 @@ async fn a_pid_that_is_somebody_elses_by_now_is_no_obstacle() {
 async fn an_interrupted_first_start_is_no_obstacle() {
     let folder = folder();
     // On a busy machine the kill can come too late, so there is more than one try.
-    let interrupted = (0..10)
-        .map(|number| folder.path().join(number.to_string()))
-        .find(|data| {
-            let mut parent = another_process("server::hold", data);
-            until("initdb is at work", || {
-                data.read_dir().is_ok_and(|entries| {
-                    let mut paths = entries.flatten().map(|entry| entry.path());
-                    paths.any(|path| path.join("base").exists())
-                })
-            });
-            parent.kill().unwrap();
-            parent.wait().unwrap();
-            !data.join("cluster").exists()
+    let interrupted = (0..10).map(|number| folder.path().join(number.to_string())).find(|data| {
+        let mut parent = another_process("server::hold", data);
+        until("initdb is at work", || {
+            data.read_dir().is_ok_and(|entries| {
+                let mut paths = entries.flatten().map(|entry| entry.path());
+                paths.any(|path| path.join("base").exists())
+            })
         });
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        !data.join("cluster").exists()
+    });
     let data = interrupted.unwrap();
 
     let server = start(&data).await.unwrap();

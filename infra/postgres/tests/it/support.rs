@@ -26,10 +26,7 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Pid and command line of every process that has the text in its command line.
 pub(crate) fn processes(text: &str) -> Vec<(String, String)> {
-    let output = Command::new("ps")
-        .args(["-axww", "-o", "pid=,command="])
-        .output()
-        .unwrap();
+    let output = Command::new("ps").args(["-axww", "-o", "pid=,command="]).output().unwrap();
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter(|line| line.contains(text))

@@ -13,18 +13,12 @@ static MIGRATOR: Migrator = sqlx::migrate!("tests/migrations");
 
 /// A database of a test with its own runtime, as each `#[tokio::test]` has.
 fn use_database() -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let database = testing::database(&MIGRATOR).await;
         let mut connection = PgConnection::connect(database.url()).await.unwrap();
         // Twice the same key would fail in a database shared with another.
-        connection
-            .execute("INSERT INTO names VALUES ('Ada')")
-            .await
-            .unwrap();
+        connection.execute("INSERT INTO names VALUES ('Ada')").await.unwrap();
         database.url().to_owned()
     })
 }
@@ -37,10 +31,7 @@ fn concurrent_tests_get_separate_databases() {
 
     let begin = Instant::now();
     let threads: Vec<_> = (0..20).map(|_| std::thread::spawn(use_database)).collect();
-    let urls: BTreeSet<String> = threads
-        .into_iter()
-        .map(|thread| thread.join().unwrap())
-        .collect();
+    let urls: BTreeSet<String> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert_eq!(urls.len(), 20);
     println!("20 at once in {:?}", begin.elapsed());
 
@@ -56,10 +47,8 @@ fn concurrent_tests_get_separate_databases() {
 async fn hold() {
     let database = testing::database(&MIGRATOR).await;
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
-    let cluster: String = sqlx::query_scalar("SHOW data_directory")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let cluster: String =
+        sqlx::query_scalar("SHOW data_directory").fetch_one(&mut connection).await.unwrap();
     let folder = given_folder();
     std::fs::write(folder.join("unfinished"), cluster).unwrap();
     std::fs::rename(folder.join("unfinished"), folder.join("cluster")).unwrap();

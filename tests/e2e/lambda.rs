@@ -1,0 +1,281 @@
+//! The Lambda binaries as processes, under a Runtime API: what they answer is what the local
+//! server answers, byte for byte.
+
+use std::time::Duration;
+
+use local::secrets::TokenClaims;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::{
+    Client, System,
+    client::send,
+    events::{http_event, schedule_event, sqs_event},
+    lambda::{Function, FunctionError, HttpAnswer, binary},
+    system::FAMILY,
+};
+
+/// As the template sets it for the functions.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The environment of a deployed function, on one test's system.
+fn environment(system: &System, role: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("DATABASE_URL", format!("{}?options[role]={role}", system.database_url())),
+        ("KINLINE_AUTH_SECRET", system.secrets().auth().expect("a secret").reveal().to_owned()),
+        ("KINLINE_LINK_KEYS", system.secrets().link_pairs()),
+        ("KINLINE_PUBLIC_URL", "https://kin.example".to_owned()),
+        ("KINLINE_QUEUE_URL", system.stack.sqs.queue_url.clone()),
+        ("AWS_ENDPOINT_URL_SQS", system.stack.sqs.endpoint()),
+        ("AWS_ENDPOINT_URL_SNS", system.stack.carrier_endpoint.clone()),
+    ]
+}
+
+/// One request, to be sent both ways.
+struct Call<'a> {
+    function: &'a Function,
+    method: Method,
+    path: String,
+    token: Option<&'a str>,
+    headers: Vec<(&'a str, &'a str)>,
+    body: Option<Vec<u8>>,
+}
+
+impl Call<'_> {
+    async fn to_lambda(&self) -> HttpAnswer {
+        let bearer = self.token.map(|token| format!("Bearer {token}"));
+        let mut headers = self.headers.clone();
+        if let Some(bearer) = &bearer {
+            headers.push(("authorization", bearer));
+        }
+        let event = http_event(self.method.as_str(), &self.path, &headers, self.body.as_deref());
+        let answer = self.function.invoke(&event, TIMEOUT).await;
+        HttpAnswer::from_gateway(&answer.unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    /// Sends it both ways and compares all that a client can see.
+    async fn compare(&self, system: &System) -> HttpAnswer {
+        let client = Client::new(&system.url, self.token.map(str::to_owned));
+        let mut request = client.request(self.method.clone(), &self.path);
+        for (name, value) in &self.headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = &self.body {
+            request = request.body(body.clone());
+        }
+        let local = send(request).await;
+        let lambda = self.to_lambda().await;
+        let shown = format!("{} {}", self.method, self.path);
+        assert_eq!(lambda.status, local.status, "{shown}");
+        assert_eq!(
+            String::from_utf8_lossy(&lambda.body),
+            String::from_utf8_lossy(&local.body),
+            "{shown}"
+        );
+        // What the transport adds is the transport's.
+        let ours = |name: &str| !["date", "content-length", "connection"].contains(&name);
+        let of_lambda: Vec<(&str, &str)> = lambda
+            .headers
+            .iter()
+            .filter(|(name, _)| ours(name))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let mut of_local: Vec<(&str, &str)> = local
+            .headers
+            .iter()
+            .filter(|(name, _)| ours(name.as_str()))
+            .map(|(name, value)| (name.as_str(), value.to_str().expect("ASCII")))
+            .collect();
+        of_local.sort_unstable();
+        assert_eq!(of_lambda, of_local, "{shown}");
+        lambda
+    }
+}
+
+#[tokio::test]
+async fn a_familys_evening_goes_through_the_lambda_binaries() {
+    let system = System::start().await;
+    let api = environment(&system, "kinline_app");
+    let families = Function::start(&binary("families"), &api).await;
+    let threads = Function::start(&binary("threads"), &api).await;
+    let messages = Function::start(&binary("messages"), &api).await;
+    let history = Function::start(&binary("history"), &api).await;
+    let health = Function::start(&binary("health"), &api).await;
+    let token = |claims| system.secrets().token(&claims).expect("a token");
+    let (host, u0) = (token(TokenClaims::service()), token(TokenClaims::member(FAMILY, "u0")));
+    let json = ("content-type", "application/json");
+    let id = ("x-request-id", "the-same");
+    let call = |function, method, path: &str, token, body: Option<Value>| Call {
+        function,
+        method,
+        path: path.to_owned(),
+        token: Some(token),
+        headers: vec![json, id],
+        body: body.map(|body| body.to_string().into_bytes()),
+    };
+
+    // Written through Lambda, read both ways.
+    let family = json!({ "name": "Family" });
+    let made = call(&families, Method::PUT, "/families/fam", &host, Some(family)).to_lambda().await;
+    assert_eq!(made.status, 201, "{}", made.json());
+    for i in 0..3 {
+        let user = json!({ "name": format!("Name{i}"), "phone": tests::system::phone(i) });
+        let path = format!("/families/fam/users/u{i}");
+        assert_eq!(
+            call(&families, Method::PUT, &path, &host, Some(user)).to_lambda().await.status,
+            201
+        );
+    }
+    let members = json!({ "memberIds": ["u0", "u1", "u2"] });
+    let thread =
+        call(&threads, Method::POST, "/threads", &u0, Some(members.clone())).to_lambda().await;
+    assert_eq!(thread.status, 201);
+    let thread_id = thread.json()["thread"]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(thread.headers["location"], format!("/threads/{thread_id}"));
+    let path = format!("/threads/{thread_id}/messages");
+    let text = json!({ "body": "Ünïcode 👋 through the gateway" });
+    let mut post = call(&messages, Method::POST, &path, &u0, Some(text));
+    post.headers.push(("idempotency-key", "evening-1"));
+    let posted = post.to_lambda().await;
+    assert_eq!(posted.status, 201);
+    assert_eq!(posted.json()["notifications"]["queued"], 2);
+    let message_id = posted.json()["message"]["id"].as_str().expect("an id").to_owned();
+
+    // The same answers both ways: successes, replays, errors of every kind.
+    let replay = post.compare(&system).await;
+    assert_eq!((replay.status, replay.headers["idempotency-replayed"].as_str()), (201, "true"));
+    assert_eq!(replay.body, posted.body);
+    let found = call(&threads, Method::POST, "/threads", &u0, Some(members)).compare(&system).await;
+    assert_eq!(found.status, 200);
+    let page =
+        call(&history, Method::GET, &format!("{path}?limit=1"), &u0, None).compare(&system).await;
+    assert_eq!(page.status, 200);
+    let etag = page.headers["etag"].clone();
+    let deliveries = format!("{path}/{message_id}/deliveries");
+    for (call, status) in [
+        (call(&threads, Method::GET, "/threads?limit=2", &u0, None), 200),
+        (call(&threads, Method::GET, &format!("/threads/{thread_id}"), &u0, None), 200),
+        (call(&threads, Method::GET, "/threads/th_0", &u0, None), 404),
+        (call(&threads, Method::GET, "/threads/a%20b", &u0, None), 404),
+        (call(&threads, Method::GET, "/threads?cursor=x", &u0, None), 400),
+        (call(&threads, Method::POST, "/threads", &u0, Some(json!({ "memberIds": ["x"] }))), 422),
+        (call(&threads, Method::GET, "/threads", "not-a-token", None), 401),
+        (call(&threads, Method::DELETE, "/threads", &u0, None), 405),
+        (call(&threads, Method::GET, "/nothing", &u0, None), 404),
+        (call(&messages, Method::GET, &deliveries, &u0, None), 200),
+        (call(&messages, Method::POST, &path, &u0, Some(json!({}))), 400),
+        (
+            call(
+                &messages,
+                Method::POST,
+                &path,
+                &u0,
+                Some(json!({ "body": "x".repeat(65 * 1024) })),
+            ),
+            413,
+        ),
+        (call(&history, Method::GET, &format!("{path}?limit=500"), &u0, None), 400),
+        (call(&history, Method::GET, &path, &host, None), 403),
+        (call(&health, Method::GET, "/health", &u0, None), 200),
+        (call(&families, Method::PUT, "/families/fam", &u0, Some(json!({ "name": "x" }))), 403),
+        (
+            Call {
+                headers: vec![id, ("if-none-match", &etag)],
+                ..call(&history, Method::GET, &format!("{path}?limit=1"), &u0, None)
+            },
+            304,
+        ),
+        (
+            Call {
+                headers: vec![id, ("content-type", "application/octet-stream")],
+                body: Some(vec![0, 159, 146, 150]),
+                ..call(&messages, Method::POST, &path, &u0, None)
+            },
+            415,
+        ),
+        (
+            Call {
+                body: Some(b"{\"body\":\"\xff\"}".to_vec()),
+                ..call(&messages, Method::POST, &path, &u0, None)
+            },
+            400,
+        ),
+    ] {
+        assert_eq!(call.compare(&system).await.status, status, "{}", call.path);
+    }
+    for function in [&families, &threads, &messages, &history, &health] {
+        assert_eq!(function.refused(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn the_worker_and_the_sweeper_do_as_lambdas_what_they_do_here() {
+    let mut system = System::start().await;
+    let members = system.family(4).await;
+    let worker = Function::start(&binary("worker"), &environment(&system, "kinline_worker")).await;
+    let sweeper =
+        Function::start(&binary("sweeper"), &environment(&system, "kinline_worker")).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&members).await;
+    // The queue is away, so only the sweeper can wake the worker.
+    system.stack.sqs.stop().await;
+    u0.say(&thread, "as a Lambda").await;
+    system.stack.sqs.resume().await.expect("the port is free");
+    let early = sweeper.invoke(&schedule_event(), TIMEOUT).await.expect("swept");
+    assert_eq!(early, json!({ "enqueued": 0, "notTaken": 0 }));
+    system.pass(Duration::from_secs(31)).await;
+    let swept = sweeper.invoke(&schedule_event(), TIMEOUT).await.expect("swept");
+    assert_eq!(swept, json!({ "enqueued": 3, "notTaken": 0 }));
+
+    let received = system.stack.sqs.client().receive_message();
+    let received = received.queue_url(&system.stack.sqs.queue_url).max_number_of_messages(10);
+    let received = received.send().await.expect("a queue").messages.unwrap_or_default();
+    let mut records: Vec<(&str, &str)> = received
+        .iter()
+        .filter_map(|message| Some((message.message_id.as_deref()?, message.body.as_deref()?)))
+        .collect();
+    assert_eq!(records.len(), 3);
+    // One malformed record, and one that comes twice.
+    records.push(("broken", "not a job"));
+    records.push(("again", records[0].1));
+    let answer = worker.invoke(&sqs_event(&records), TIMEOUT).await.expect("handled");
+    assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": "broken" }] }));
+    for i in 1..4 {
+        let texts = system.texts_of(i);
+        assert_eq!(texts.len(), 1);
+        assert!(texts[0].body.starts_with("Name0: as a Lambda https://kin.example/l#a"));
+    }
+    // A whole batch once more sends nothing; too little time to begin gives everything back.
+    let again = worker.invoke(&sqs_event(&records[..3]), TIMEOUT).await.expect("handled");
+    assert_eq!(again, json!({ "batchItemFailures": [] }));
+    let late = worker.invoke(&sqs_event(&records[..3]), Duration::from_secs(7)).await;
+    assert_eq!(late.expect("handled")["batchItemFailures"].as_array().map(Vec::len), Some(3));
+    assert_eq!(system.stack.carrier.received(None).len(), 3);
+    for secret in ["as a Lambda", "+1555", "Name0", "eyJ"] {
+        assert!(!worker.log().contains(secret), "{secret} in the log");
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_lacks_a_variable_says_which_and_does_not_start() {
+    let system = System::start().await;
+    for (name, variable) in [
+        ("threads", "KINLINE_AUTH_SECRET"),
+        ("messages", "KINLINE_QUEUE_URL"),
+        ("history", "DATABASE_URL"),
+        ("families", "DATABASE_URL"),
+        ("health", "DATABASE_URL"),
+        ("worker", "KINLINE_PUBLIC_URL"),
+        ("worker", "KINLINE_LINK_KEYS"),
+        ("sweeper", "KINLINE_QUEUE_URL"),
+    ] {
+        for value in [None, Some("x")] {
+            let mut environment = environment(&system, "kinline_app");
+            environment.retain(|(name, _)| *name != variable);
+            environment.extend(value.map(|value| (variable, value.to_owned())));
+            let function = Function::start(&binary(name), &environment).await;
+            let failed = function.invoke(&json!({}), TIMEOUT).await.expect_err("it can't start");
+            let FunctionError::Exited { log, .. } = &failed else { panic!("{failed}") };
+            assert!(log.contains(variable), "{name}: {log}");
+        }
+    }
+}
