@@ -11,7 +11,8 @@ use worker::Worker;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    shared::startup::run(async {
+    // Boxed: the SDK's set-up makes it large.
+    shared::startup::run(Box::pin(async {
         let worker = Worker::from_env().await?;
         let handle = |event: LambdaEvent<SqsEvent>| {
             let worker = worker.clone();
@@ -23,6 +24,6 @@ async fn main() -> ExitCode {
             }
         };
         lambda_runtime::run(service_fn(handle)).await
-    })
+    }))
     .await
 }
