@@ -81,7 +81,8 @@ impl Queue {
     /// [`ConfigError`] naming the variable.
     pub async fn from_env() -> Result<Self, ConfigError> {
         let url = config::url("KINLINE_QUEUE_URL", "the SQS queue of jobs")?;
-        let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        // Boxed: its future is of 20 KB, in whatever awaits it.
+        let sdk = Box::pin(aws_config::load_defaults(BehaviorVersion::latest())).await;
         Ok(Self::new(aws_sdk_sqs::config::Builder::from(&sdk), url))
     }
 

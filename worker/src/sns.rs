@@ -23,7 +23,8 @@ pub struct Sns {
 impl Sns {
     /// SNS as the AWS SDK's own variables say.
     pub async fn from_env() -> Self {
-        let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        // Boxed: its future is of 20 KB, in whatever awaits it.
+        let sdk = Box::pin(aws_config::load_defaults(BehaviorVersion::latest())).await;
         Self::new(aws_sdk_sns::config::Builder::from(&sdk))
     }
 

@@ -11,8 +11,7 @@ use worker::Worker;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    // Boxed: the SDK's set-up makes it large.
-    shared::startup::run(Box::pin(async {
+    shared::startup::run(async {
         let worker = Worker::from_env().await?;
         let handle = |event: LambdaEvent<SqsEvent>| {
             let worker = worker.clone();
@@ -24,6 +23,6 @@ async fn main() -> ExitCode {
             }
         };
         lambda_runtime::run(service_fn(handle)).await
-    }))
+    })
     .await
 }
