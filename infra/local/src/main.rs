@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use clap::Parser;
+use clap::{Parser, builder::FalseyValueParser};
 use local::{
     aws,
     carrier::Carrier,
@@ -41,10 +41,10 @@ struct Settings {
     #[arg(long, env = "KINLINE_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// Start over: forget all data of earlier runs
-    #[arg(long, env = "KINLINE_FRESH")]
+    #[arg(long, env = "KINLINE_FRESH", value_parser = FalseyValueParser::new())]
     fresh: bool,
     /// Start without the demo family
-    #[arg(long, env = "KINLINE_NO_DEMO")]
+    #[arg(long, env = "KINLINE_NO_DEMO", value_parser = FalseyValueParser::new())]
     no_demo: bool,
     /// What the links in texts begin with [default: this machine's address]
     #[arg(long, env = "KINLINE_PUBLIC_URL")]
@@ -275,7 +275,7 @@ Post as Mum, and three phones get a text:
 
   TOKEN=$(curl -s {url}/dev/token -H 'content-type: application/json' \\
     -d '{{\"userId\":\"mum\"}}' | cut -d'\"' -f4)
-  curl {url}/threads/{thread}/messages \\
+  curl -s {url}/threads/{thread}/messages \\
     -H \"authorization: Bearer $TOKEN\" -H 'content-type: application/json' \\
     -d '{{\"body\":\"Hello from the terminal\"}}'"
             ));

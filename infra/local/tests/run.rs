@@ -14,6 +14,10 @@ use std::{
 
 use tempfile::TempDir;
 
+/// What is in the last line of the banner, and in the last one of what to try.
+const WITHOUT_DEMO: &str = "  Data ";
+const WITH_DEMO: &str = "-d '{\"body\"";
+
 /// A running stack.
 struct Kinline {
     process: Child,
@@ -35,18 +39,22 @@ fn command(data: &Path, args: &[&str]) -> Command {
 }
 
 impl Kinline {
-    /// Starts one and waits until it says that it runs.
     fn start(data: &Path, args: &[&str]) -> Self {
-        let mut process = command(data, args).spawn().expect("a process");
+        let last = if args.contains(&"--no-demo") { WITHOUT_DEMO } else { WITH_DEMO };
+        Self::wait_for(command(data, args), last)
+    }
+
+    /// Starts one and waits until it has said all that it says when it runs.
+    fn wait_for(mut command: Command, last: &str) -> Self {
+        let mut process = command.spawn().expect("a process");
         let mut output = BufReader::new(process.stdout.take().expect("its output"));
         let mut said = String::new();
-        // The last line of the banner, and of what to try.
-        let last = if args.contains(&"--no-demo") { "  Data " } else { "-d '{\"body\"" };
         while !said.contains(last) {
             let mut line = String::new();
             if output.read_line(&mut line).expect("a line") == 0 {
                 let mut complaint = String::new();
-                let _ = process.stderr.take().expect("its errors").read_to_string(&mut complaint);
+                let mut errors = process.stderr.take().expect("its errors");
+                errors.read_to_string(&mut complaint).expect("text");
                 panic!("it stopped: {said}{complaint}");
             }
             said.push_str(&line);
@@ -151,7 +159,10 @@ fn it_starts_everything_keeps_its_data_and_leaves_nothing_behind() {
     assert!(status.success() && took < Duration::from_secs(3), "{status} {took:?}");
     assert_eq!(processes_of(folder.path()), Vec::<String>::new());
 
-    let fresh = Kinline::start(&data, &["--port", "0", "--fresh", "--no-demo"]);
+    // What the flags say the environment can say.
+    let mut fresh = command(&data, &["--port", "0"]);
+    fresh.env("KINLINE_FRESH", "1").env("KINLINE_NO_DEMO", "yes");
+    let fresh = Kinline::wait_for(fresh, WITHOUT_DEMO);
     assert_eq!(fresh.texts(), 0);
     assert!(!http_get(&format!("{}/dev/wall.json", fresh.address("API"))).contains("userId"));
 }

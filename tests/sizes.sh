@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# The size of each Lambda binary as it is deployed: stripped, and as the zip that is uploaded.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+limit=$((8 * 1024 * 1024))
+cargo build --quiet --locked --release -p functions -p worker --bins
+printf '%-10s %12s %12s\n' function bytes gzipped
+for binary in threads messages history families health worker sweeper; do
+    file=${CARGO_TARGET_DIR:-target}/release/$binary
+    bytes=$(wc -c <"$file")
+    printf '%-10s %12d %12d\n' "$binary" "$bytes" "$(gzip -9c "$file" | wc -c)"
+    if [ "$bytes" -gt "$limit" ]; then
+        echo "$binary is over 8 MiB" >&2
+        exit 1
+    fi
+done
