@@ -9,7 +9,7 @@ use axum::{
         Html, IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use functions::{
@@ -19,7 +19,7 @@ use functions::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use http::{StatusCode, header};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use shared::{
     ids::{FamilyId, UserId},
@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     carrier::{Carrier, Direction, Sms},
     demo,
+    faults::{QueueFault, Rated, SmsFault},
     secrets::{Secrets, TokenClaims},
 };
 
@@ -62,6 +63,7 @@ pub fn router(dev: Dev) -> Router {
         .route("/dev/token", post(token))
         .route("/dev/sms", get(list_texts).delete(clear_texts))
         .route("/dev/inbound", post(inbound))
+        .route("/dev/faults", put(set_faults))
         .with_state(dev)
 }
 
@@ -319,4 +321,61 @@ async fn inbound(
 #[serde(rename_all = "camelCase")]
 struct InboundView {
     message_id: String,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Fault {
+    mode: String,
+    #[serde(default = "always")]
+    rate: f64,
+}
+
+const fn always() -> f64 {
+    1.0
+}
+
+#[derive(Deserialize, Serialize)]
+struct FaultSettings {
+    sms: Option<Fault>,
+    queue: Option<Fault>,
+    seed: Option<u64>,
+}
+
+struct ValidFaults {
+    sms: Option<Rated<SmsFault>>,
+    queue: Option<Rated<QueueFault>>,
+    seed: Option<u64>,
+}
+
+impl Validate for FaultSettings {
+    type Valid = ValidFaults;
+
+    fn validate(self) -> Result<ValidFaults, Problem> {
+        Ok(ValidFaults {
+            sms: rated("sms", self.sms)?,
+            queue: rated("queue", self.queue)?,
+            seed: self.seed,
+        })
+    }
+}
+
+/// A mode of this kind of fault with its rate; `ok` is none.
+fn rated<F: DeserializeOwned>(
+    field: &'static str,
+    fault: Option<Fault>,
+) -> Result<Option<Rated<F>>, Problem> {
+    let Some(Fault { mode, rate }) = fault.filter(|fault| fault.mode != "ok") else {
+        return Ok(None);
+    };
+    let known = serde_json::from_value(mode.into()).ok().filter(|_| (0.0..=1.0).contains(&rate));
+    let problem = || {
+        let detail = format!("{field} has no such mode, or its rate is not from 0 to 1.");
+        Problem::unprocessable("invalid_field", detail).field(field)
+    };
+    known.map(|fault| Some(Rated { fault, rate })).ok_or_else(problem)
+}
+
+async fn set_faults(State(dev): State<Dev>, Valid(faults): Valid<FaultSettings>) -> StatusCode {
+    dev.carrier.faults.set(faults.sms, faults.queue, faults.seed);
+    StatusCode::NO_CONTENT
 }

@@ -5,6 +5,7 @@ pub mod aws;
 pub mod carrier;
 pub mod demo;
 pub mod dev;
+pub mod faults;
 pub mod folder;
 pub mod poller;
 pub mod secrets;

@@ -4,17 +4,29 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use aws_sdk_sqs::{Client, types::QueueAttributeName};
-use hyper::server::conn::http1;
+use axum::body::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Collected};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rustack_sqs_core::{config::SqsConfig, handler::RustackSqsHandler, provider::RustackSqs};
-use rustack_sqs_http::service::{SqsHttpConfig, SqsHttpService};
+use rustack_sqs_http::{
+    body::SqsResponseBody,
+    dispatch::SqsHandler,
+    response::{error_to_response, json_response},
+    router::resolve_operation,
+};
+use rustack_sqs_model::{error::SqsError, operations::SqsOperation};
+use serde_json::{Value, json};
 use shared::queue::Queue;
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
 };
 
-use crate::aws;
+use uuid::Uuid;
+
+use crate::{aws, faults::Faults};
 
 /// How long the worker may take for a batch, as its Lambda function's time-out says.
 pub const WORKER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,6 +36,7 @@ const MAX_RECEIVES: u32 = 5;
 /// The engine. Its messages live in memory: the database knows what they were for.
 pub struct SqsEngine {
     provider: Arc<RustackSqs>,
+    faults: Faults,
     address: SocketAddr,
     server: Option<JoinHandle<()>>,
     client: Client,
@@ -34,11 +47,11 @@ pub struct SqsEngine {
 }
 
 impl SqsEngine {
-    /// Starts the engine on a free port and creates both queues.
+    /// Starts the engine on a free port and creates both queues; `faults` say what it does wrong.
     ///
     /// # Errors
     /// When the port or a queue can't be had.
-    pub async fn start() -> anyhow::Result<Self> {
+    pub async fn start(faults: Faults) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no free port for SQS")?;
         let address = listener.local_addr()?;
         let provider = Arc::new(RustackSqs::new(SqsConfig {
@@ -47,7 +60,7 @@ impl SqsEngine {
             default_region: aws::REGION.to_owned(),
             ..SqsConfig::default()
         }));
-        let server = Some(serve(listener, Arc::clone(&provider)));
+        let server = Some(serve(listener, Arc::clone(&provider), faults.clone()));
         let client = Client::from_conf(aws::sqs(&format!("http://{address}")).build());
 
         let dead_letter_url = create(&client, "kinline-dead", &[]).await?;
@@ -62,7 +75,7 @@ impl SqsEngine {
             (QueueAttributeName::RedrivePolicy, redrive),
         ];
         let queue_url = create(&client, "kinline-jobs", &attributes).await?;
-        Ok(Self { provider, address, server, client, queue_url, dead_letter_url })
+        Ok(Self { provider, faults, address, server, client, queue_url, dead_letter_url })
     }
 
     /// Where the engine listens.
@@ -98,7 +111,7 @@ impl SqsEngine {
     /// When another process took the port meanwhile.
     pub async fn resume(&mut self) -> anyhow::Result<()> {
         let listener = TcpListener::bind(self.address).await.context("the port of SQS is taken")?;
-        self.server = Some(serve(listener, Arc::clone(&self.provider)));
+        self.server = Some(serve(listener, Arc::clone(&self.provider), self.faults.clone()));
         Ok(())
     }
 }
@@ -111,9 +124,75 @@ impl Drop for SqsEngine {
     }
 }
 
-fn serve(listener: TcpListener, provider: Arc<RustackSqs>) -> JoinHandle<()> {
-    let handler = Arc::new(RustackSqsHandler::new(provider));
-    let service = SqsHttpService::new(handler, SqsHttpConfig::default());
+/// The engine behind HTTP, with its faults.
+#[derive(Clone)]
+struct Service {
+    handler: Arc<RustackSqsHandler>,
+    faults: Faults,
+}
+
+/// The queue is down: the connection ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the queue is down")]
+struct Down;
+
+impl Service {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<SqsResponseBody>, Down> {
+        if self.faults.next_queue_is_down() {
+            return Err(Down);
+        }
+        let id = Uuid::new_v4().to_string();
+        let answered = async {
+            let operation = resolve_operation(request.headers())?;
+            let body = request.into_body().collect().await;
+            let body = body.map_err(|_| SqsError::invalid_parameter_value("no body"))?.to_bytes();
+            match operation {
+                SqsOperation::SendMessageBatch => self.send_batch(body, &id).await,
+                operation => self.handler.handle_operation(operation, body).await,
+            }
+        };
+        Ok(answered.await.unwrap_or_else(|error| error_to_response(&error, &id)))
+    }
+
+    /// Hands on the entries that meet no fault, and names the others as failed.
+    async fn send_batch(
+        &self,
+        body: Bytes,
+        id: &str,
+    ) -> Result<Response<SqsResponseBody>, SqsError> {
+        let hand_on = |body| self.handler.handle_operation(SqsOperation::SendMessageBatch, body);
+        let Ok(mut request) = serde_json::from_slice::<Value>(&body) else {
+            return hand_on(body).await;
+        };
+        let mut refused = Vec::new();
+        if let Some(entries) = request.get_mut("Entries").and_then(Value::as_array_mut) {
+            entries.retain(|entry| {
+                let refuse = self.faults.next_entry_is_refused();
+                if refuse {
+                    let (id, code) = (&entry["Id"], "InternalError");
+                    refused.push(json!({ "Id": id, "SenderFault": false, "Code": code }));
+                }
+                !refuse
+            });
+            if !refused.is_empty() && entries.is_empty() {
+                let answer = json!({ "Successful": [], "Failed": refused });
+                return Ok(json_response(answer.to_string().into_bytes(), id));
+            }
+        }
+        if refused.is_empty() {
+            return hand_on(body).await;
+        }
+        let taken = hand_on(request.to_string().into()).await?;
+        let taken = taken.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
+        let mut answer: Value = serde_json::from_slice(&taken).unwrap_or_default();
+        refused.extend(answer["Failed"].as_array().cloned().unwrap_or_default());
+        answer["Failed"] = Value::Array(refused);
+        Ok(json_response(answer.to_string().into_bytes(), id))
+    }
+}
+
+fn serve(listener: TcpListener, provider: Arc<RustackSqs>, faults: Faults) -> JoinHandle<()> {
+    let service = Service { handler: Arc::new(RustackSqsHandler::new(provider)), faults };
     tokio::spawn(async move {
         let mut connections = JoinSet::new();
         loop {
@@ -122,9 +201,11 @@ fn serve(listener: TcpListener, provider: Arc<RustackSqs>) -> JoinHandle<()> {
                     // An error is the connection's (reset before it was accepted), not the listener's.
                     if let Ok((stream, _)) = accepted {
                         let _best_effort = stream.set_nodelay(true);
-                        let served = http1::Builder::new()
-                            .serve_connection(TokioIo::new(stream), service.clone());
-                        connections.spawn(served);
+                        let service = service.clone();
+                        let answer = service_fn(move |request| service.clone().answer(request));
+                        connections.spawn(
+                            http1::Builder::new().serve_connection(TokioIo::new(stream), answer),
+                        );
                     }
                 }
                 Some(_ended) = connections.join_next() => {}

@@ -61,7 +61,7 @@ impl Stack {
     /// # Errors
     /// When a port can't be had, or a setting is of no use.
     pub async fn new(parts: Parts) -> anyhow::Result<Self> {
-        let sqs = SqsEngine::start().await?;
+        let sqs = SqsEngine::start(parts.carrier.faults.clone()).await?;
         let (carrier_endpoint, carrier_server) = parts.carrier.serve().await?;
         let pool = |role, size| anyhow::Ok(Database::new(&parts.database_url, size)?.pool_as(role));
         Ok(Self {

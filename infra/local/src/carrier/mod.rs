@@ -1,8 +1,10 @@
 //! A pretend carrier: Amazon SNS's interface for texts, strict about numbers and lengths, which
 //! remembers every text and shows it on the phone wall.
 
+mod sns;
+
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     fs::{File, OpenOptions},
     io::{BufRead, BufReader, Write},
     os::unix::fs::OpenOptionsExt,
@@ -11,22 +13,14 @@ use std::{
 };
 
 use anyhow::Context;
-use axum::{
-    Form, Router,
-    extract::State,
-    response::{IntoResponse, Response},
-    routing::post,
-};
-use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use shared::phone::PhoneNumber;
 use time::OffsetDateTime;
-use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle};
+use tokio::sync::broadcast;
 use uuid::Uuid;
 use worker::sms::{self, Encoding, Measure};
 
-/// Most characters of a message (Amazon SNS API Reference, Publish: Message).
-const MESSAGE_MAX: usize = 1600;
+use crate::faults::Faults;
 
 /// Which way a text went, seen from the handset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,13 +63,16 @@ struct Memory {
 /// The carrier. Clones are the same carrier.
 #[derive(Clone)]
 pub struct Carrier {
+    /// What goes wrong, as somebody asked for.
+    pub faults: Faults,
     memory: Arc<Mutex<Memory>>,
     changed: broadcast::Sender<()>,
 }
 
 impl Default for Carrier {
     fn default() -> Self {
-        Self { memory: Arc::default(), changed: broadcast::Sender::new(64) }
+        let changed = broadcast::Sender::new(64);
+        Self { faults: Faults::default(), memory: Arc::default(), changed }
     }
 }
 
@@ -100,6 +97,22 @@ impl Carrier {
         let carrier = Self::default();
         *carrier.memory() = Memory { texts, file: Some(file), ..Memory::default() };
         Ok(carrier)
+    }
+
+    /// Whether a number takes no texts.
+    #[must_use]
+    pub fn has_opted_out(&self, phone: &str) -> bool {
+        self.memory().opted_out.contains(phone)
+    }
+
+    /// Makes a number take no texts, or take them again.
+    pub fn opt(&self, phone: &str, out: bool) {
+        let mut memory = self.memory();
+        if out {
+            memory.opted_out.insert(phone.to_owned());
+        } else {
+            memory.opted_out.remove(phone);
+        }
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -182,91 +195,6 @@ impl Carrier {
         self.tell();
         Ok(sms)
     }
-
-    /// Serves SNS on a free port of loopback, until the handle is aborted; returns where.
-    ///
-    /// # Errors
-    /// When there is no free port.
-    pub async fn serve(&self) -> anyhow::Result<(String, JoinHandle<()>)> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no free port for SNS")?;
-        let endpoint = format!("http://{}", listener.local_addr()?);
-        let router = Router::new().route("/", post(operation)).with_state(self.clone());
-        let server = tokio::spawn(async move {
-            let _runs_until_aborted = axum::serve(listener, router).await;
-        });
-        Ok((endpoint, server))
-    }
-}
-
-/// One request of the AWS Query protocol.
-async fn operation(
-    State(carrier): State<Carrier>,
-    Form(form): Form<HashMap<String, String>>,
-) -> Response {
-    let field = |name: &str| form.get(name).map_or("", String::as_str);
-    match field("Action") {
-        "Publish" => publish(&carrier, field("PhoneNumber"), field("Message")),
-        "CheckIfPhoneNumberIsOptedOut" => {
-            let opted_out = carrier.memory().opted_out.contains(field("phoneNumber"));
-            answer("CheckIfPhoneNumberIsOptedOut", &format!("<isOptedOut>{opted_out}</isOptedOut>"))
-        }
-        "OptInPhoneNumber" => {
-            carrier.memory().opted_out.remove(field("phoneNumber"));
-            answer("OptInPhoneNumber", "")
-        }
-        _ => refuse("InvalidAction", "This carrier does texts alone."),
-    }
-}
-
-fn publish(carrier: &Carrier, number: &str, message: &str) -> Response {
-    // SNS takes E.164 and nothing else.
-    let phone = PhoneNumber::parse(number, None).ok().filter(|phone| phone.e164() == number);
-    let Some(phone) = phone else {
-        return refuse("InvalidParameter", "Invalid parameter: PhoneNumber");
-    };
-    if message.trim().is_empty() {
-        return refuse("InvalidParameter", "Invalid parameter: Empty message");
-    }
-    if message.chars().count() > MESSAGE_MAX {
-        return refuse("InvalidParameter", "Invalid parameter: Message too long");
-    }
-    if carrier.memory().opted_out.contains(phone.e164()) {
-        return refuse("OptedOut", "Phone number is opted out");
-    }
-    match carrier.take(Direction::Received, &phone, message) {
-        Ok(sms) => answer("Publish", &format!("<MessageId>{}</MessageId>", sms.message_id)),
-        Err(error) => {
-            tracing::error!(%error, "carrier can't keep a text");
-            xml(StatusCode::INTERNAL_SERVER_ERROR, error_body("Receiver", "InternalError", "disk"))
-        }
-    }
-}
-
-fn answer(action: &str, result: &str) -> Response {
-    let body = format!(
-        "<{action}Response xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\">\
-         <{action}Result>{result}</{action}Result>\
-         <ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata></{action}Response>",
-        Uuid::new_v4()
-    );
-    xml(StatusCode::OK, body)
-}
-
-fn refuse(code: &str, message: &str) -> Response {
-    xml(StatusCode::BAD_REQUEST, error_body("Sender", code, message))
-}
-
-fn error_body(side: &str, code: &str, message: &str) -> String {
-    format!(
-        "<ErrorResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\">\
-         <Error><Type>{side}</Type><Code>{code}</Code><Message>{message}</Message></Error>\
-         <RequestId>{}</RequestId></ErrorResponse>",
-        Uuid::new_v4()
-    )
-}
-
-fn xml(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, "text/xml")], body).into_response()
 }
 
 #[cfg(test)]
