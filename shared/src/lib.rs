@@ -7,6 +7,7 @@ pub mod config;
 pub mod cursor;
 pub mod db;
 pub mod error;
+pub mod failpoint;
 pub mod families;
 pub mod ids;
 pub mod links;

@@ -11,4 +11,5 @@ mod history;
 mod lambda;
 mod posting;
 mod provisioning;
+mod search;
 mod threads;

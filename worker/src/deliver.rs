@@ -8,6 +8,7 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, stream};
 use shared::{
+    failpoint,
     ids::NotificationId,
     notifications::{self, Claimed, Lease, Outcome},
     queue::Job,
@@ -28,6 +29,7 @@ pub(crate) async fn deliver(
     jobs: &[Job],
     deadline: Instant,
 ) -> HashSet<NotificationId> {
+    failpoint::reach("claim.before");
     let (lease, claimed) = match notifications::claim(&worker.db, jobs).await {
         Ok(claim) => claim,
         Err(error) => {
@@ -36,12 +38,16 @@ pub(crate) async fn deliver(
             return jobs.iter().map(|job| job.notification_id).collect();
         }
     };
+    failpoint::reach("claim.after");
     let outcomes: Vec<(NotificationId, Outcome)> = stream::iter(claimed)
         .map(|claimed| async move { (claimed.notification_id, attempt(worker, &claimed).await) })
         .buffer_unordered(SIDE_BY_SIDE)
         .collect()
         .await;
-    record(worker, lease, &outcomes, deadline).await
+    failpoint::reach("record.before");
+    let unrecorded = record(worker, lease, &outcomes, deadline).await;
+    failpoint::reach("record.after");
+    unrecorded
 }
 
 /// Sends one text. A panic is this record's alone, and nobody knows how far it had got.
@@ -78,7 +84,10 @@ async fn send(worker: &Worker, claimed: &Claimed) -> Outcome {
         link: &format!("{}/l#{token}", worker.public_url),
         limits: worker.limits,
     });
-    worker.sns.publish(&claimed.phone, &text).in_current_span().await
+    failpoint::reach("send.before");
+    let outcome = worker.sns.publish(&claimed.phone, &text).in_current_span().await;
+    failpoint::reach("send.after");
+    outcome
 }
 
 /// Writes the outcomes down, trying again while there is time, and returns those not written.

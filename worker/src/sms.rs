@@ -267,7 +267,10 @@ mod tests {
     #[test]
     fn a_long_message_is_cut_at_a_word() {
         let text = text("Grandma", &"apple pie and cream ".repeat(20));
-        assert_eq!(text, format!("Grandma: apple pie and cream apple pie and cream apple pie... {LINK}"));
+        assert_eq!(
+            text,
+            format!("Grandma: apple pie and cream apple pie and cream apple pie... {LINK}")
+        );
         assert_eq!(measure(&text).segments, 1);
     }
 

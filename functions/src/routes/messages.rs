@@ -9,6 +9,7 @@ use axum::{
 use http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use shared::{
+    failpoint,
     ids::MessageId,
     messages::{self, BODY_MAX, FILES_MAX},
     notifications,
@@ -104,8 +105,10 @@ async fn post_message(
         messages::post(&api.db, &family_id, &user_id, thread_id, &new, key.as_ref()).await?;
     let jobs: Vec<Job> =
         posted.to_enqueue.iter().map(|&id| Job::new(family_id.clone(), id)).collect();
+    failpoint::reach("post.after");
     // Committed: what the queue does not take now is enqueued by the sweeper.
     queue.enqueue(&jobs).await;
+    failpoint::reach("enqueue.after");
     let view = Json(PostedView {
         message: posted.message.into(),
         notifications: QueuedView { queued: posted.queued_count },

@@ -40,6 +40,14 @@ const BACK_OFF: [Duration; 6] = [
 #[derive(Debug, Clone, Copy)]
 pub struct Lease(Uuid);
 
+impl Lease {
+    /// As the database keeps it.
+    #[must_use]
+    pub const fn token(self) -> Uuid {
+        self.0
+    }
+}
+
 /// A claimed notification: all that composing and sending its text needs.
 #[derive(Clone, sqlx::FromRow)]
 pub struct Claimed {

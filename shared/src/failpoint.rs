@@ -1,0 +1,46 @@
+//! Places where a test makes a process die or freeze, on both sides of every commit and send.
+//! A release binary has none of it.
+
+/// Does here what `KINLINE_FAILPOINT` asks for: `name=kill` is SIGKILL, `name=stop` SIGSTOP;
+/// `name=kill:3` waits for the third time that the place is reached.
+#[cfg(debug_assertions)]
+pub fn reach(name: &'static str) {
+    use std::{
+        process::{self, Command},
+        sync::{
+            OnceLock,
+            atomic::{AtomicU32, Ordering},
+        },
+    };
+
+    struct Ask {
+        name: String,
+        signal: &'static str,
+        times_left: AtomicU32,
+    }
+
+    static ASK: OnceLock<Option<Ask>> = OnceLock::new();
+    let ask = ASK.get_or_init(|| {
+        let text = std::env::var("KINLINE_FAILPOINT").ok()?;
+        let (name, action) = text.split_once('=')?;
+        let (action, times) = action.split_once(':').unwrap_or((action, "1"));
+        let signal = match action {
+            "kill" => "KILL",
+            "stop" => "STOP",
+            _ => return None,
+        };
+        Some(Ask { name: name.to_owned(), signal, times_left: AtomicU32::new(times.parse().ok()?) })
+    });
+    let Some(ask) = ask.as_ref().filter(|ask| ask.name == name) else { return };
+    if ask.times_left.fetch_sub(1, Ordering::SeqCst) != 1 {
+        return;
+    }
+    let pid = process::id().to_string();
+    // The signal is the kernel's own, from outside: nothing of this process can soften it.
+    let _sent = Command::new("kill").args(["-s", ask.signal, &pid]).status();
+}
+
+/// Nothing.
+#[cfg(not(debug_assertions))]
+#[inline]
+pub const fn reach(_name: &'static str) {}
