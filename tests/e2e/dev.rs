@@ -72,8 +72,67 @@ async fn the_wall_shows_every_handset_and_hears_of_every_text() {
     let inbound = json!({ "from": "+15550100001", "body": "thanks" });
     nobody.post("/dev/inbound", &inbound).await;
     let event = next().await;
-    assert!(event.starts_with(b"event: changed"), "{event:?}");
+    assert!(event.starts_with(b"event: changed\ndata: "), "{event:?}");
     let data = nobody.get("/dev/wall.json").await;
     assert_eq!(data.at("/texts/0/direction"), "sent");
     assert_eq!(data.at("/texts/0/body"), "thanks");
+}
+
+#[tokio::test]
+async fn faults_are_for_the_asking_and_survived() {
+    let system = System::start().await;
+    system.family(3).await;
+    let (u0, nobody) = (system.member("u0"), system.nobody());
+    let thread = u0.thread(&["u1".to_owned(), "u2".to_owned()]).await;
+    let faults = async |body: serde_json::Value| nobody.put("/dev/faults", &body).await;
+    for body in [
+        json!({ "sms": { "mode": "sulk" } }),
+        json!({ "sms": { "mode": "throttle", "rate": 1.5 } }),
+        json!({ "queue": { "mode": "throttle" } }),
+        json!({ "queue": { "rate": 1 } }),
+        json!({ "seed": -1 }),
+    ] {
+        assert_eq!(faults(body.clone()).await.problem(), "422 invalid_field", "{body}");
+    }
+    let states = async |posted: &tests::Answer| {
+        let message = posted.text("/message/id");
+        let path = format!("/threads/{thread}/messages/{message}/deliveries");
+        let deliveries = u0.get(&path).await.at("/deliveries");
+        let deliveries = deliveries.as_array().expect("deliveries").clone();
+        deliveries.iter().map(|d| format!("{} {}", d["state"], d["reason"])).collect::<Vec<_>>()
+    };
+    for (mode, state) in [
+        ("throttle", r#""pending" "throttled""#),
+        ("refuse", r#""pending" "refused""#),
+        ("http500", r#""unknown" "carrier_error""#),
+        ("opted_out", r#""failed" "opted_out""#),
+    ] {
+        assert_eq!(faults(json!({ "sms": { "mode": mode }, "seed": 7 })).await.status, 204);
+        let posted = u0.say(&thread, mode).await;
+        system.deliver().await;
+        assert_eq!(states(&posted).await, [state, state], "{mode}");
+    }
+    assert_eq!(system.stack.carrier.received(None).len(), 0);
+
+    // Without faults, what was a definite no for now goes out; who opted out is not asked again.
+    assert_eq!(faults(json!({})).await.status, 204);
+    let posted = u0.say(&thread, "after").await;
+    assert_eq!(posted.at("/notifications/queued"), json!(0));
+    assert_eq!(states(&posted).await, [r#""suppressed" "opted_out""#; 2]);
+
+    // The queue may fail in part or as a whole: the answer is the same, and the row remembers.
+    for queue in ["down", "partial"] {
+        let back = json!({ "name": "Name1", "phone": format!("+1555010900{}", queue.len()) });
+        system.host().put("/families/fam/users/u1", &back).await;
+        assert_eq!(faults(json!({ "queue": { "mode": queue } })).await.status, 204);
+        let posted = u0.say(&thread, queue).await;
+        assert_eq!(posted.at("/notifications/queued"), json!(1));
+        faults(json!({})).await;
+        system.deliver().await;
+        assert_eq!(states(&posted).await[0], r#""pending" null"#);
+        system.pass(std::time::Duration::from_secs(31)).await;
+        system.sweep().await;
+        system.deliver().await;
+        assert_eq!(states(&posted).await[0], r#""sent" null"#);
+    }
 }

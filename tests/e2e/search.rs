@@ -18,6 +18,10 @@ use tests::{System, system::FAMILY};
 
 /// What is known of a row, with everything left out that no rule looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question that a statement asks of the row"
+)]
 struct Row {
     state: State,
     /// Which claim of the workers' holds it or held it last; none once it is pending.

@@ -62,7 +62,11 @@ impl Sns {
                 carrier_message_id: done.message_id.unwrap_or_default(),
                 segments: sms::measure(text.as_str()).segments,
             },
-            Err(error) => classify(&error),
+            Err(error) => {
+                // The code alone: the message may repeat the number.
+                tracing::warn!(code = error.code(), "carrier's answer");
+                classify(&error)
+            }
         }
     }
 }

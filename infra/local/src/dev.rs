@@ -171,7 +171,7 @@ async fn events(State(dev): State<Dev>) -> Sse<impl Stream<Item = Result<Event, 
         match change {
             // Whoever lagged has missed changes, not what they came to.
             Ok(()) | Err(RecvError::Lagged(_)) => {
-                Some((Ok(Event::default().event("changed").data("")), (changes, stop)))
+                Some((Ok(Event::default().event("changed").data("text")), (changes, stop)))
             }
             Err(RecvError::Closed) => None,
         }

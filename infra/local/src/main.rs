@@ -233,7 +233,7 @@ fn write_environments(
             ("AWS_SECRET_ACCESS_KEY", aws::KEY.to_owned()),
         ];
         let path = folder.join(file);
-        let text = lines.map(|(name, value)| format!("{name}={value}\n")).concat();
+        let text = lines.map(|(name, value)| format!("{name}='{value}'\n")).concat();
         // Removed first: the mode counts only for a file that is new.
         let _not_there = fs::remove_file(&path);
         OpenOptions::new()
@@ -260,7 +260,7 @@ Kinline {version} is running, {took:.1} s after the start. Ctrl-C stops all of i
   SQS engine   {sqs}   queue kinline-jobs, dead letters kinline-dead
   SMS carrier  {carrier}   pretends to be Amazon SNS
   Worker       {POLLERS} pollers; the sweeper looks every {sweep} s
-  Data         {data}   (kinline.log, and api.env for cargo lambda)",
+  Data         {data}   (kinline.log; api.env and worker.env for cargo lambda)",
             version = env!("CARGO_PKG_VERSION"),
             took = took.as_secs_f64(),
             sqs = stack.sqs.endpoint(),
