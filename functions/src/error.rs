@@ -7,9 +7,6 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use shared::{Error, text::TextError};
 
-/// Most of a client's own ids that a problem repeats.
-const IDS_SHOWN: usize = 20;
-
 /// A problem. It travels as an extension of its response; [`crate::edge()`] writes it down, since
 /// only there the request's id is known.
 #[derive(Clone)]
@@ -131,7 +128,7 @@ impl From<Error> for Problem {
             Error::ThreadNotFound => not_found("thread_not_found", "There is no such thread."),
             Error::MessageNotFound => not_found("message_not_found", "There is no such message."),
             Error::UnknownMembers(ids) => Self {
-                member_ids: ids.into_iter().take(IDS_SHOWN).collect(),
+                member_ids: ids,
                 ..Self::unprocessable(
                     "unknown_member",
                     "Some members are not active users of this family; see 'memberIds'.",
@@ -153,6 +150,10 @@ impl From<Error> for Problem {
                 "The message that is replied to is not in this thread.",
             )
             .field("replyToId"),
+            Error::UnknownTimeZone => {
+                Self::unprocessable("invalid_field", "timeZone is not an IANA time zone.")
+                    .field("timeZone")
+            }
             Error::IdempotencyKeyReused => Self::unprocessable(
                 "idempotency_key_reused",
                 "This Idempotency-Key was used in this thread for another message.",

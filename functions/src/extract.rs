@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use axum::{
-    body::Bytes,
+    body::{Bytes, HttpBody},
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
 };
 use http::{HeaderMap, StatusCode, header, request::Parts};
@@ -64,14 +64,18 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 async fn read(request: Request) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = "A body has at most 64 KiB.";
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+    };
+    // What announces too much is not waited for.
+    if request.body().size_hint().lower() > BODY_MAX as u64 {
+        return Err(too_large());
+    }
     let body = Limited::new(request.into_body(), BODY_MAX);
     match body.collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "A body has at most 64 KiB.",
-        )),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
         Err(_) => Err(Problem::bad_request("incomplete_body", "The body did not arrive whole.")),
     }
 }
@@ -146,8 +150,8 @@ macro_rules! path_ids {
             #[expect(non_snake_case, reason = "the macro has one name for each id")]
             async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
                 let path = Path::<Vec<(String, String)>>::from_request_parts(parts, state).await;
-                // Not UTF-8 once its percent signs are decoded: no id, so nothing is there.
-                let path = path.map_err(|_| Problem::of_status(StatusCode::NOT_FOUND))?;
+                // Not UTF-8 once its percent signs are decoded: as malformed as any other.
+                let Path(path) = path.unwrap_or(Path(Vec::new()));
                 let mut values = path.iter().map(|(_, value)| value.as_str());
                 $(let $id = values
                     .next()

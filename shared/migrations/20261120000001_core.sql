@@ -11,10 +11,12 @@ DECLARE
     wanted text;
 BEGIN
     FOREACH wanted IN ARRAY ARRAY['kinline_app', 'kinline_worker'] LOOP
+        -- Roles belong to the server: another database of it may have made this one, even now.
+        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = wanted);
         BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
-            NULL; -- Roles belong to the server: another database of it has made this one.
+            NULL;
         END;
     END LOOP;
 END

@@ -42,7 +42,14 @@ pub fn optional(name: &str) -> Option<String> {
 /// # Errors
 /// [`ConfigError`].
 pub fn url(name: &'static str, what: &'static str) -> Result<String, ConfigError> {
-    let value = required(name, what)?;
+    address(name, required(name, what)?)
+}
+
+/// `value`, if it is an `http` or `https` address that a path can be put after.
+///
+/// # Errors
+/// [`ConfigError::Invalid`] naming `name`.
+pub fn address(name: &'static str, value: String) -> Result<String, ConfigError> {
     let host = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
     let whole = host.is_some_and(|host| {
         !host.is_empty() && !host.starts_with('/') && host.bytes().all(|b| b.is_ascii_graphic())

@@ -7,6 +7,7 @@ use sqlx::{
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::time::timeout;
 
 use crate::{
     Result,
@@ -88,11 +89,24 @@ impl Database {
     }
 
     fn pool_with(&self, options: PgConnectOptions) -> PgPool {
+        // A Lambda environment has one connection and nobody to wait for. A server's callers queue
+        // for theirs, and a new one takes a while to be made under load: cancelled too soon, it is
+        // begun again and again.
+        let patience = Duration::from_secs(if self.max_connections == 1 { 3 } else { 10 });
         PgPoolOptions::new()
             .max_connections(self.max_connections)
-            .acquire_timeout(Duration::from_secs(3))
+            .acquire_timeout(patience)
             .connect_lazy_with(options)
     }
+}
+
+/// What bounds every transaction, so that a lock that somebody forgot stops nobody else for long.
+/// Local settings, since a proxy that pools transactions takes no others.
+macro_rules! begin {
+    () => {
+        "BEGIN; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '3s'; \
+         SET LOCAL idle_in_transaction_session_timeout = '10s'"
+    };
 }
 
 /// Begins a transaction that sees and writes one family's rows and no other's.
@@ -105,15 +119,24 @@ impl Database {
 pub async fn family(pool: &PgPool, family: &FamilyId) -> Result<Transaction<'static, Postgres>> {
     // A family id has no character that could end the literal (`FamilyId`), and `SET` takes
     // no parameters.
-    let begin = format!("BEGIN; SET LOCAL app.family_id = '{family}'");
+    let begin = format!(concat!(begin!(), "; SET LOCAL app.family_id = '{}'"), family);
     Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
 }
 
-/// Whether the database answers.
+/// Begins a transaction of the worker's or the sweeper's, who serve every family.
 ///
 /// # Errors
-/// [`crate::Error`] when it does not.
+/// [`crate::Error::Unavailable`] when no connection is to be had.
+pub async fn every_family(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
+    Ok(pool.begin_with(begin!()).await?)
+}
+
+/// Whether the database answers, within two seconds.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`] when it does not.
 pub async fn ping(pool: &PgPool) -> Result<()> {
-    sqlx::query("SELECT 1").execute(pool).await?;
+    let answer = timeout(Duration::from_secs(2), sqlx::query("SELECT 1").execute(pool)).await;
+    answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
     Ok(())
 }

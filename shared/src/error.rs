@@ -2,6 +2,8 @@
 
 use std::error::Error as _;
 
+use sqlx::error::DatabaseError;
+
 /// Result of a use case.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -32,6 +34,9 @@ pub enum Error {
     /// The message that is answered is not in that thread.
     #[error("the message that is replied to is not in this thread")]
     UnknownReply,
+    /// Not the name of a time zone.
+    #[error("unknown time zone")]
+    UnknownTimeZone,
     /// The idempotency key was used before, with another request.
     #[error("idempotency key reused with another request")]
     IdempotencyKeyReused,
@@ -88,13 +93,19 @@ fn is_transient(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::BeginFailed => true,
         // Classes of SQLSTATE (PostgreSQL, appendix A): 08 connection, 40 serialization and
-        // deadlock, 53 resources, 57P operator intervention, 55P03 lock timeout, 55000 a database
-        // that takes no connections.
+        // deadlock, 53 resources, 57P operator intervention; 25006 a standby that is not yet a
+        // primary, 25P03 idle for too long, 55000 a database that takes no connections, 55P03 a
+        // lock and 57014 a statement that took too long.
         sqlx::Error::Database(db) => db.code().is_some_and(|code| {
-            ["08", "40", "53", "57P", "55P03", "55000"].iter().any(|class| code.starts_with(class))
+            ["08", "40", "53", "57P", "25006", "25P03", "55000", "55P03", "57014"].iter().any(|class| code.starts_with(class))
         }),
         _ => false,
     }
+}
+
+/// Whether PostgreSQL refused with this SQLSTATE.
+pub(crate) fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    error.as_database_error().and_then(DatabaseError::code).is_some_and(|found| found == code)
 }
 
 /// The name of the constraint that a statement broke.

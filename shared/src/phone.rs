@@ -28,11 +28,12 @@ impl PhoneNumber {
     /// [`InvalidPhone`] for an unknown region, a wrong length, an extension, or anything else.
     pub fn parse(written: &str, region: Option<&str>) -> Result<Self, InvalidPhone> {
         // No number is longer with any decoration; and the parser need not meet what isn't one.
-        if written.len() > 40 {
+        let usual = |c: char| c.is_ascii_digit() || "+-. ()/\u{a0}\u{2011}".contains(c);
+        if written.len() > 40 || !written.chars().all(usual) {
             return Err(InvalidPhone);
         }
-        let region: Option<country::Id> =
-            region.map(str::parse).transpose().map_err(|_| InvalidPhone)?;
+        let region = region.map(|region| region.to_ascii_uppercase().parse::<country::Id>());
+        let region = region.transpose().map_err(|_| InvalidPhone)?;
         let number = phonenumber::parse(region, written).map_err(|_| InvalidPhone)?;
         let e164 = number.format().mode(Mode::E164).to_string();
         let code = number.country().code();
@@ -97,6 +98,7 @@ mod tests {
         assert_eq!(e164("+15550100001", None).as_deref(), Ok("+15550100001"));
         assert_eq!(e164("+1 (555) 010-0001", None).as_deref(), Ok("+15550100001"));
         assert_eq!(e164("(212) 555-0199", Some("US")).as_deref(), Ok("+12125550199"));
+        assert_eq!(e164("212.555.0199", Some("us")).as_deref(), Ok("+12125550199"));
         assert_eq!(e164("020 7946 0958", Some("GB")).as_deref(), Ok("+442079460958"));
         assert_eq!(e164("+39 06 698 12345", None).as_deref(), Ok("+390669812345"));
     }
@@ -113,6 +115,9 @@ mod tests {
             ("2125550199", Some("XX")),
             ("+12125550199 ext. 5", None),
             ("+1212555\u{0}0199", None),
+            ("+12125550199\u{0}", None),
+            ("+1-800-FLOWERS", None),
+            ("tel:+12125550199", None),
         ] {
             assert_eq!(e164(written, region), Err(InvalidPhone), "{written:?}");
         }

@@ -63,6 +63,7 @@ async fn what_can_not_be_provisioned_is_refused() {
         (user, json!({ "name": "x", "phone": "2125550199" }), "422 invalid_phone"),
         (user, json!({ "name": "x", "phone": "2125550199", "region": "ZZ" }), "422 invalid_phone"),
         (user, json!({ "name": "x", "timeZone": "a b" }), "422 invalid_field"),
+        (user, json!({ "name": "x", "timeZone": "Mars/Phobos" }), "422 invalid_field"),
         (
             user,
             json!({ "name": "x", "quietHours": { "from": "25:00", "to": "08:00" } }),

@@ -19,6 +19,8 @@ use crate::{Worker, sms};
 
 /// How many texts one batch sends at once. A Lambda batch has ten.
 const SIDE_BY_SIDE: usize = 32;
+/// What one call may take (5 s), and recording it.
+const SEND_TIME: Duration = Duration::from_secs(6);
 /// Pauses between tries to write outcomes down: a send that is not recorded ends as `unknown`.
 const RECORD_AGAIN: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
@@ -40,7 +42,9 @@ pub(crate) async fn deliver(
     };
     failpoint::reach("claim.after");
     let outcomes: Vec<(NotificationId, Outcome)> = stream::iter(claimed)
-        .map(|claimed| async move { (claimed.notification_id, attempt(worker, &claimed).await) })
+        .map(|claimed| async move {
+            (claimed.notification_id, attempt(worker, &claimed, deadline).await)
+        })
         .buffer_unordered(SIDE_BY_SIDE)
         .collect()
         .await;
@@ -51,7 +55,7 @@ pub(crate) async fn deliver(
 }
 
 /// Sends one text. A panic is this record's alone, and nobody knows how far it had got.
-async fn attempt(worker: &Worker, claimed: &Claimed) -> Outcome {
+async fn attempt(worker: &Worker, claimed: &Claimed, deadline: Instant) -> Outcome {
     let span = tracing::info_span!(
         "text",
         notification.id = %claimed.notification_id,
@@ -59,7 +63,7 @@ async fn attempt(worker: &Worker, claimed: &Claimed) -> Outcome {
         thread.id = %claimed.thread_id,
         attempt = claimed.attempts,
     );
-    let outcome = AssertUnwindSafe(send(worker, claimed))
+    let outcome = AssertUnwindSafe(send(worker, claimed, deadline))
         .catch_unwind()
         .await
         .unwrap_or(Outcome::Unknown { reason: "panic" });
@@ -73,7 +77,11 @@ async fn attempt(worker: &Worker, claimed: &Claimed) -> Outcome {
     outcome
 }
 
-async fn send(worker: &Worker, claimed: &Claimed) -> Outcome {
+async fn send(worker: &Worker, claimed: &Claimed, deadline: Instant) -> Outcome {
+    // A claim can be slow: what would be cut short in mid-call is left for another run.
+    if deadline.saturating_duration_since(Instant::now()) < SEND_TIME {
+        return Outcome::Retry { reason: "no_time" };
+    }
     let Ok(token) = worker.keys.sign(claimed.link) else {
         return Outcome::Retry { reason: "signing" };
     };

@@ -1,14 +1,26 @@
 //! The way to the carrier: Amazon SNS, asked once and never twice.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{
+    error::Error as StdError,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use aws_sdk_sns::{
     Client,
-    config::{BehaviorVersion, http::HttpResponse, retry::RetryConfig, timeout::TimeoutConfig},
-    error::{ProvideErrorMetadata, SdkError},
+    config::{
+        BehaviorVersion, ConfigBag, Intercept, RuntimeComponents, http::HttpResponse,
+        interceptors::BeforeTransmitInterceptorContextRef, retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
+    error::{BoxError, ProvideErrorMetadata, SdkError},
     operation::publish::PublishError,
     types::MessageAttributeValue,
 };
+use aws_smithy_http_client::tls;
 use hyper_util::client::legacy;
 use shared::{notifications::Outcome, phone::PhoneNumber};
 
@@ -35,7 +47,17 @@ impl Sns {
             .connect_timeout(Duration::from_secs(1))
             .operation_timeout(Duration::from_secs(5))
             .build();
-        let config = config.retry_config(RetryConfig::disabled()).timeout_config(timeouts).build();
+        // A connection that was idle may be dead by now, above all in an environment that was
+        // frozen meanwhile; a text lost to one would be `unknown`.
+        let http = aws_smithy_http_client::Builder::new()
+            .pool_idle_timeout(Duration::from_secs(1))
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+            .build_https();
+        let config = config
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
+            .http_client(http)
+            .build();
         Self { client: Client::from_conf(config) }
     }
 
@@ -49,12 +71,15 @@ impl Sns {
         else {
             return Outcome::Retry { reason: "request" };
         };
+        let departure = Departure::default();
         let sent = self
             .client
             .publish()
             .phone_number(to.e164())
             .message(text.as_str())
             .message_attributes("AWS.SNS.SMS.SMSType", transactional)
+            .customize()
+            .interceptor(departure.clone())
             .send()
             .await;
         match sent {
@@ -65,9 +90,40 @@ impl Sns {
             Err(error) => {
                 // The code alone: the message may repeat the number.
                 tracing::warn!(code = error.code(), "carrier's answer");
-                classify(&error)
+                if departure.has_left() {
+                    classify(&error)
+                } else {
+                    Outcome::Retry { reason: "not_sent" }
+                }
             }
         }
+    }
+}
+
+/// Whether a request has got as far as the network: what fails before (credentials, endpoint,
+/// signature), in whatever shape the SDK reports it, is a definite no.
+#[derive(Debug, Clone, Default)]
+struct Departure(Arc<AtomicBool>);
+
+impl Departure {
+    fn has_left(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Intercept for Departure {
+    fn name(&self) -> &'static str {
+        "Departure"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.store(true, Ordering::SeqCst);
+        Ok(())
     }
 }
 
@@ -109,7 +165,9 @@ fn before_connected(error: &(dyn StdError + 'static)) -> bool {
 /// What an error answer of SNS says (Amazon SNS API Reference, Publish: Errors).
 fn refusal(status: u16, code: Option<&str>, message: Option<&str>) -> Outcome {
     let code = code.unwrap_or_default();
-    let opted_out = message.is_some_and(|text| text.to_ascii_lowercase().contains("opted out"));
+    let message = message.unwrap_or_default().to_ascii_lowercase();
+    let opted_out = message.contains("opted out");
+    let reason = if message.contains("phonenumber") { "invalid_number" } else { "invalid_text" };
     match (status, code) {
         (_, "OptedOut" | "OptedOutException") => Outcome::OptedOut,
         (400, "InvalidParameter" | "InvalidParameterException") if opted_out => Outcome::OptedOut,
@@ -119,7 +177,7 @@ fn refusal(status: u16, code: Option<&str>, message: Option<&str>) -> Outcome {
             | "InvalidParameterException"
             | "InvalidParameterValue"
             | "ParameterValueInvalid",
-        ) => Outcome::Failed { reason: "invalid_number" },
+        ) => Outcome::Failed { reason },
         (429, _)
         | (
             _,
@@ -137,7 +195,66 @@ fn refusal(status: u16, code: Option<&str>, message: Option<&str>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_sns::config::{Builder, Credentials, Region};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
+
+    fn config(endpoint: &str) -> Builder {
+        aws_sdk_sns::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .endpoint_url(endpoint)
+    }
+
+    async fn outcome(config: Builder) -> Outcome {
+        let to = PhoneNumber::parse("+15550100001", None).expect("possible");
+        let content = sms::Content {
+            sender: "Dad",
+            body: Some("hello"),
+            file_count: 0,
+            link: "https://kin.example/l#t",
+            limits: sms::Limits::default(),
+        };
+        Sns::new(config).publish(&to, &sms::compose(&content)).await
+    }
+
+    /// A carrier that reads a request and answers it with `answer`, or hangs up without one.
+    async fn carrier(answer: &'static str) -> String {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = vec![0; 64 * 1024];
+                let _read = stream.read(&mut request).await;
+                let _written = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        endpoint
+    }
+
+    #[tokio::test]
+    async fn what_never_left_is_tried_again_and_what_may_have_is_not() {
+        let keys = || Credentials::new("key", "secret", None, None, "test");
+        let silent = carrier("").await;
+        let never_left = Outcome::Retry { reason: "not_sent" };
+        assert_eq!(outcome(config(&silent)).await, never_left, "no credentials");
+
+        let nobody = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = nobody.local_addr().expect("an address");
+        drop(nobody);
+        let refused = config(&format!("http://{address}")).credentials_provider(keys());
+        assert_eq!(outcome(refused).await, Outcome::Retry { reason: "unreachable" });
+
+        let hung_up = config(&silent).credentials_provider(keys());
+        assert_eq!(outcome(hung_up).await, Outcome::Unknown { reason: "connection_lost" });
+        let garbage = carrier("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n???").await;
+        let garbage = config(&garbage).credentials_provider(keys());
+        assert_eq!(outcome(garbage).await, Outcome::Unknown { reason: "carrier_error" });
+    }
 
     #[test]
     fn only_a_definite_no_is_tried_again() {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{Read, Seek, Write},
+    io::{ErrorKind, Read, Seek, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
@@ -10,6 +10,9 @@ use std::{
 use anyhow::{Context, bail};
 
 const LOCK: &str = "lock";
+/// All that a stack leaves in its folder.
+const OURS: [&str; 6] =
+    ["postgres", "secrets.json", "texts.jsonl", "api.env", "worker.env", "kinline.log"];
 
 /// A data folder that is ours until this is dropped.
 pub struct Folder {
@@ -75,23 +78,19 @@ impl Folder {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Removes all that an earlier run left in it.
+    /// Removes all that an earlier run left in it, and nothing else.
     ///
     /// # Errors
     /// When something can't be removed.
     pub fn empty(&self) -> anyhow::Result<()> {
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            if entry.file_name() == LOCK {
-                continue;
+        for name in OURS {
+            let path = self.path.join(name);
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match removed {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed.with_context(|| format!("can't remove {}", path.display()))?,
             }
-            let path = entry.path();
-            let removed = if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
-            removed.with_context(|| format!("can't remove {}", path.display()))?;
         }
         Ok(())
     }
@@ -126,14 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn emptying_leaves_nothing_but_the_lock() {
+    fn emptying_removes_what_is_ours_and_nothing_else() {
         let parent = tempfile::tempdir().expect("a folder");
         let folder = Folder::open(parent.path()).expect("free");
-        fs::create_dir_all(folder.join("a/b")).expect("made");
-        fs::write(folder.join("c"), "c").expect("written");
+        fs::create_dir_all(folder.join("postgres/cluster")).expect("made");
+        fs::write(folder.join("texts.jsonl"), "{}").expect("written");
+        fs::write(folder.join("precious"), "theirs").expect("written");
         folder.empty().expect("emptied");
         let left: Vec<_> = fs::read_dir(folder.path()).expect("read").flatten().collect();
-        assert_eq!(left.len(), 1);
+        assert_eq!(left.len(), 2, "the lock and what is precious");
+        assert!(folder.join("precious").exists());
         assert!(Folder::open(parent.path()).is_err(), "still locked");
     }
 }

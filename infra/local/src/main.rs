@@ -1,7 +1,7 @@
 //! `cargo run`: everything on this machine, in one process and a PostgreSQL beside it.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ use local::{
     secrets::Secrets,
     stack::{self, POLLERS, Parts, SWEEP_EVERY, Stack},
 };
-use shared::logging;
+use shared::{config, logging};
 use sqlx::{Connection, PgConnection};
 use tokio::{
     net::TcpListener,
@@ -126,7 +126,8 @@ async fn listen(port: u16) -> anyhow::Result<TcpListener> {
 
 /// Everything goes to the log file as JSON, what needs a person to the terminal as well.
 fn log_to(file: &Path) -> anyhow::Result<()> {
-    let log = File::create(file).with_context(|| format!("can't write {}", file.display()))?;
+    let log = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(file);
+    let log = log.with_context(|| format!("can't write {}", file.display()))?;
     let terminal = tracing_subscriber::fmt::layer()
         .compact()
         .with_target(false)
@@ -168,6 +169,7 @@ async fn start(
 
     let secrets = Secrets::at(&folder.join("secrets.json"))?;
     let public_url = settings.public_url.clone().unwrap_or_else(|| url.clone());
+    let public_url = config::address("KINLINE_PUBLIC_URL", public_url)?;
     let stack = Stack::new(Parts {
         database_url: database_url.clone(),
         secrets: secrets.clone(),

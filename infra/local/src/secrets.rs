@@ -1,6 +1,6 @@
 //! The secrets of one data folder: made once, so that tokens and links outlive a restart.
 
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 use anyhow::Context;
 use jsonwebtoken::{EncodingKey, Header, get_current_timestamp};
@@ -79,7 +79,7 @@ impl Secrets {
         let mut body = json!({
             "sub": claims.user_id,
             "familyId": claims.family_id,
-            "exp": get_current_timestamp() + claims.expires_in.as_secs(),
+            "exp": get_current_timestamp().saturating_add_signed(claims.expires_in),
         });
         for (name, value) in [("name", claims.name), ("role", claims.role)] {
             if let Some(value) = value {
@@ -97,6 +97,9 @@ impl Default for Secrets {
     }
 }
 
+/// A day, in seconds.
+const DAY: i64 = 86_400;
+
 /// What a token says.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenClaims<'a> {
@@ -108,22 +111,26 @@ pub struct TokenClaims<'a> {
     pub name: Option<&'a str>,
     /// `service`, for the host application itself.
     pub role: Option<&'a str>,
-    /// How long it holds.
-    pub expires_in: Duration,
+    /// How long it holds, in seconds; negative for one that has expired.
+    pub expires_in: i64,
 }
 
 impl<'a> TokenClaims<'a> {
     /// A member's, for a day.
     #[must_use]
     pub const fn member(family_id: &'a str, user_id: &'a str) -> Self {
-        let expires_in = Duration::from_hours(24);
-        Self { user_id, family_id: Some(family_id), name: None, role: None, expires_in }
+        Self { user_id, family_id: Some(family_id), name: None, role: None, expires_in: DAY }
     }
 
     /// The host application's, for every family, for a day.
     #[must_use]
     pub const fn service() -> Self {
-        let expires_in = Duration::from_hours(24);
-        Self { user_id: "host", family_id: None, name: None, role: Some("service"), expires_in }
+        Self {
+            user_id: "host",
+            family_id: None,
+            name: None,
+            role: Some("service"),
+            expires_in: DAY,
+        }
     }
 }

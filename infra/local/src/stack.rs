@@ -13,7 +13,7 @@ use shared::{
     notifications,
     queue::Queue,
 };
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use worker::{Worker, sms::Limits, sns::Sns};
@@ -179,12 +179,24 @@ async fn sweep_often(db: PgPool, queue: Queue, stop: CancellationToken) {
 /// # Errors
 /// When the database can't be reached, is newer than this program, or refuses.
 pub async fn migrate(url: &str) -> anyhow::Result<()> {
+    Database::new(url, 1)?;
     let mut connection = PgConnection::connect(url).await.context("can't reach the database")?;
-    db::MIGRATOR.run(&mut connection).await.context("can't bring the schema up to date")?;
-    sqlx::query("GRANT kinline_app, kinline_worker TO CURRENT_USER")
-        .execute(&mut connection)
-        .await
-        .context("can't take the roles kinline_app and kinline_worker")?;
+    db::MIGRATOR.run(&mut connection).await.context(
+        "can't bring the schema up to date (its login needs to own the database, and CREATEROLE \
+         the first time)",
+    )?;
+    for role in ["kinline_app", "kinline_worker"] {
+        let is_member: bool = sqlx::query_scalar("SELECT pg_has_role(CURRENT_USER, $1, 'MEMBER')")
+            .bind(role)
+            .fetch_one(&mut connection)
+            .await?;
+        if !is_member {
+            let grant = AssertSqlSafe(format!("GRANT {role} TO CURRENT_USER"));
+            sqlx::query(grant).execute(&mut connection).await.with_context(|| {
+                format!("can't take the role {role}; as a superuser: GRANT {role} TO <this login>")
+            })?;
+        }
+    }
     connection.close().await?;
     Ok(())
 }

@@ -5,9 +5,12 @@ use sqlx::{FromRow, PgConnection, Row};
 use super::{Family, FamilyProfile, Provisioned, User, UserProfile};
 use crate::{
     Error, Result,
-    error::constraint,
+    error::{constraint, has_code},
     ids::{FamilyId, UserId},
 };
+
+/// `invalid_parameter_value` (PostgreSQL, appendix A).
+const UNKNOWN_TIME_ZONE: &str = "22023";
 
 pub(super) async fn upsert_family(
     tx: &mut PgConnection,
@@ -41,7 +44,9 @@ pub(super) async fn upsert_user(
 ) -> Result<Provisioned<User>> {
     let row = sqlx::query(
         "INSERT INTO users (family_id, user_id, name, phone, locale, time_zone, quiet_from, quiet_to)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8
+         -- Fails for a zone that PostgreSQL does not know, before it could fail a whole batch.
+         WHERE $6::text IS NULL OR (now() AT TIME ZONE $6) IS NOT NULL
          ON CONFLICT (family_id, user_id) DO UPDATE SET
              name = excluded.name,
              phone = excluded.phone,
@@ -68,6 +73,7 @@ pub(super) async fn upsert_user(
     .await
     .map_err(|error| match constraint(&error) {
         Some("users_family_id_fkey") => Error::FamilyNotFound,
+        _ if has_code(&error, UNKNOWN_TIME_ZONE) => Error::UnknownTimeZone,
         _ => error.into(),
     })?;
     Ok(Provisioned { now: User::from_row(&row)?, created: row.try_get("created")? })
@@ -102,7 +108,7 @@ pub(super) async fn end_everything_of(
              WHERE family_id = $1 AND user_id = $2 AND status = 'active'
          ), links AS (
              UPDATE magic_links SET revoked_at = now()
-             WHERE family_id = $1 AND user_id = $2 AND revoked_at IS NULL
+             WHERE family_id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > now()
          )
          UPDATE notifications SET state = 'cancelled', reason = 'deactivated'
          WHERE family_id = $1 AND recipient_id = $2 AND state IN ('pending', 'held')",

@@ -104,8 +104,18 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
 }
 
 /// The columns of a [`Message`] beside its thread's last number, for one reader; a thread without
-/// messages gives one row of nulls, a thread that is not the reader's none.
+/// messages gives one row of nulls, a thread that is not the reader's none. Numbers have no gaps, so both ends
+/// of the range are known, and no plan can read more.
 macro_rules! history {
+    (backward) => {
+        history!(
+            "seq < coalesce($4, t.last_seq + 1) AND seq >= coalesce($4, t.last_seq + 1) - $5",
+            "DESC"
+        )
+    };
+    (forward) => {
+        history!("seq > $4 AND seq <= $4 + $5", "ASC")
+    };
     ($range:literal, $order:literal) => {
         concat!(
             "SELECT t.last_seq, m.*, a.name AS author_name
@@ -139,9 +149,9 @@ pub(super) async fn list(
     limit: usize,
 ) -> Result<Option<(i64, Vec<Message>)>> {
     let (statement, seq) = match range {
-        Range::Newest => (history!("seq < $4", "DESC"), i64::MAX),
-        Range::Before(cursor) => (history!("seq < $4", "DESC"), cursor.seq),
-        Range::After(cursor) => (history!("seq > $4", "ASC"), cursor.seq),
+        Range::Newest => (history!(backward), None),
+        Range::Before(cursor) => (history!(backward), Some(cursor.seq)),
+        Range::After(cursor) => (history!(forward), Some(cursor.seq)),
     };
     let rows = sqlx::query(statement)
         .bind(family_id)

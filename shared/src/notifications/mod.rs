@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
-    Result,
+    Result, db,
     ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
     links::LinkId,
     phone::PhoneNumber,
@@ -108,7 +108,9 @@ pub enum Outcome {
 /// [`crate::Error`] of the database alone; then nothing was claimed.
 pub async fn claim(pool: &PgPool, jobs: &[Job]) -> Result<(Lease, Vec<Claimed>)> {
     let lease = Lease(Uuid::new_v4());
-    let claimed = store::claim(pool, lease, jobs).await?;
+    let mut tx = db::every_family(pool).await?;
+    let claimed = store::claim(&mut tx, lease, jobs).await?;
+    tx.commit().await?;
     Ok((lease, claimed))
 }
 
@@ -122,7 +124,10 @@ pub async fn record(
     lease: Lease,
     outcomes: &[(NotificationId, Outcome)],
 ) -> Result<Vec<NotificationId>> {
-    store::record(pool, lease, outcomes).await
+    let mut tx = db::every_family(pool).await?;
+    let recorded = store::record(&mut tx, lease, outcomes).await?;
+    tx.commit().await?;
+    Ok(recorded)
 }
 
 /// What one run of the sweeper did.
@@ -144,14 +149,18 @@ pub struct Swept {
 /// # Errors
 /// [`crate::Error`] of the database alone.
 pub async fn sweep(pool: &PgPool, queue: &Queue) -> Result<Swept> {
+    let mut tx = db::every_family(pool).await?;
     let mut swept = Swept {
-        leases_expired: store::expire_leases(pool).await?,
-        expired: store::expire_unsent(pool).await?,
+        leases_expired: store::expire_leases(&mut tx).await?,
+        expired: store::expire_unsent(&mut tx).await?,
         ..Swept::default()
     };
+    tx.commit().await?;
     // One run takes a backlog of ten thousand; a minute later the next one goes on.
     for _ in 0..20 {
-        let due = store::take_due(pool, 500).await?;
+        let mut tx = db::every_family(pool).await?;
+        let due = store::take_due(&mut tx).await?;
+        tx.commit().await?;
         if due.is_empty() {
             break;
         }
@@ -159,7 +168,9 @@ pub async fn sweep(pool: &PgPool, queue: &Queue) -> Result<Swept> {
         swept.enqueued += due.len() - not_taken.len();
         if !not_taken.is_empty() {
             swept.not_taken += not_taken.len();
-            store::put_back(pool, &not_taken).await?;
+            let mut tx = db::every_family(pool).await?;
+            store::put_back(&mut tx, &not_taken).await?;
+            tx.commit().await?;
             // A queue that is down gets no further batches in this run.
             break;
         }
@@ -200,7 +211,7 @@ pub async fn deliveries(
     thread_id: ThreadId,
     message_id: MessageId,
 ) -> Result<Vec<Delivery>> {
-    let mut tx = crate::db::family(pool, family_id).await?;
+    let mut tx = db::family(pool, family_id).await?;
     let found = store::list_deliveries(&mut tx, family_id, reader, thread_id, message_id).await?;
     tx.commit().await?;
     Ok(found)

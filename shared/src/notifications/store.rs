@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{FromRow, PgConnection, PgPool, Row};
+use sqlx::{FromRow, PgConnection, Row};
 
 use super::{BACK_OFF, Claimed, Delivery, LEASE, LINK_LIFE, Lease, Outcome};
 use crate::{
@@ -19,7 +19,11 @@ const SWEEP_MAX: i64 = 500;
 
 /// Takes what is due from `pending` to `sending`, or to where it belongs instead, and makes the
 /// rows of the links.
-pub(super) async fn claim(pool: &PgPool, lease: Lease, jobs: &[Job]) -> Result<Vec<Claimed>> {
+pub(super) async fn claim(
+    tx: &mut PgConnection,
+    lease: Lease,
+    jobs: &[Job],
+) -> Result<Vec<Claimed>> {
     let ids: Vec<NotificationId> = jobs.iter().map(|job| job.notification_id).collect();
     let families: Vec<&str> = jobs.iter().map(|job| job.family_id.as_str()).collect();
     let links: Vec<Vec<u8>> = jobs.iter().map(|_| LinkId::new().as_bytes().to_vec()).collect();
@@ -46,7 +50,11 @@ pub(super) async fn claim(pool: &PgPool, lease: Lease, jobs: &[Job]) -> Result<V
              JOIN thread_members tm ON tm.family_id = n.family_id AND tm.thread_id = n.thread_id
                  AND tm.user_id = n.recipient_id
              JOIN users u ON u.family_id = n.family_id AND u.user_id = n.recipient_id
-             JOIN messages m ON m.thread_id = n.thread_id AND m.message_id = n.message_id
+             -- One at a time, by its unique key: joined plainly, the planner may read whole threads.
+             CROSS JOIN LATERAL (
+                 SELECT family_id, author_id, body, file_ids, deleted_at FROM messages
+                 WHERE thread_id = n.thread_id AND message_id = n.message_id LIMIT 1
+             ) m
              JOIN users author ON author.family_id = m.family_id AND author.user_id = m.author_id
              WHERE n.state = 'pending' AND n.next_attempt_at <= now()
              -- A row that another worker is just claiming is that worker's.
@@ -81,14 +89,14 @@ pub(super) async fn claim(pool: &PgPool, lease: Lease, jobs: &[Job]) -> Result<V
     .bind(lease.0)
     .bind(LEASE.as_secs_f64())
     .bind(LINK_LIFE.as_secs_f64())
-    .fetch_all(pool)
+    .fetch_all(tx)
     .await?;
     Ok(claimed)
 }
 
 /// Writes outcomes where `lease` still holds, and late proof where it had been given up.
 pub(super) async fn record(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     lease: Lease,
     outcomes: &[(NotificationId, Outcome)],
 ) -> Result<Vec<NotificationId>> {
@@ -151,14 +159,14 @@ pub(super) async fn record(
     .bind(carrier_ids)
     .bind(segments)
     .bind(BACK_OFF.map(|pause| pause.as_secs_f64()).to_vec())
-    .fetch_all(pool)
+    .fetch_all(tx)
     .await?;
     Ok(recorded)
 }
 
 /// `sending` whose lease has run out becomes `unknown`: the text may have gone out. The lease's
 /// token stays, so that its worker can still bring late proof.
-pub(super) async fn expire_leases(pool: &PgPool) -> Result<u64> {
+pub(super) async fn expire_leases(tx: &mut PgConnection) -> Result<u64> {
     let done = sqlx::query(
         "UPDATE notifications SET state = 'unknown', reason = 'lease_expired', lease_until = NULL
          WHERE notification_id IN (
@@ -168,13 +176,13 @@ pub(super) async fn expire_leases(pool: &PgPool) -> Result<u64> {
          )",
     )
     .bind(SWEEP_MAX)
-    .execute(pool)
+    .execute(tx)
     .await?;
     Ok(done.rows_affected())
 }
 
 /// What waited for longer than its life becomes `failed`.
-pub(super) async fn expire_unsent(pool: &PgPool) -> Result<u64> {
+pub(super) async fn expire_unsent(tx: &mut PgConnection) -> Result<u64> {
     let done = sqlx::query(
         "UPDATE notifications SET state = 'failed', reason = 'expired'
          WHERE notification_id IN (
@@ -184,13 +192,13 @@ pub(super) async fn expire_unsent(pool: &PgPool) -> Result<u64> {
          )",
     )
     .bind(SWEEP_MAX)
-    .execute(pool)
+    .execute(tx)
     .await?;
     Ok(done.rows_affected())
 }
 
-/// Takes up to `limit` notifications whose wake-up call is due, and puts the next call off.
-pub(super) async fn take_due(pool: &PgPool, limit: i64) -> Result<Vec<Job>> {
+/// Takes notifications whose wake-up call is due, and puts the next call off.
+pub(super) async fn take_due(tx: &mut PgConnection) -> Result<Vec<Job>> {
     let due: Vec<(FamilyId, NotificationId)> = sqlx::query_as(
         "UPDATE notifications SET state = 'pending', wake_at = now() + make_interval(secs => $2)
          WHERE notification_id IN (
@@ -201,21 +209,21 @@ pub(super) async fn take_due(pool: &PgPool, limit: i64) -> Result<Vec<Job>> {
          )
          RETURNING family_id, notification_id",
     )
-    .bind(limit)
+    .bind(SWEEP_MAX)
     .bind(WAKE_AGAIN.as_secs_f64())
-    .fetch_all(pool)
+    .fetch_all(tx)
     .await?;
     Ok(due.into_iter().map(|(family_id, id)| Job::new(family_id, id)).collect())
 }
 
 /// Makes calls due again that the queue did not take.
-pub(super) async fn put_back(pool: &PgPool, jobs: &[Job]) -> Result<()> {
+pub(super) async fn put_back(tx: &mut PgConnection, jobs: &[Job]) -> Result<()> {
     let ids: Vec<NotificationId> = jobs.iter().map(|job| job.notification_id).collect();
     sqlx::query(
         "UPDATE notifications SET wake_at = now() WHERE notification_id = ANY($1) AND state = 'pending'",
     )
     .bind(ids)
-    .execute(pool)
+    .execute(tx)
     .await?;
     Ok(())
 }

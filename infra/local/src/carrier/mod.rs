@@ -6,7 +6,7 @@ mod sns;
 use std::{
     collections::BTreeSet,
     fs::{File, OpenOptions},
-    io::{BufRead, BufReader, Write},
+    io::{Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -84,14 +84,12 @@ impl Carrier {
     pub fn with_file(file: &Path) -> anyhow::Result<Self> {
         let open = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(file);
         let mut file = open.with_context(|| format!("can't open {}", file.display()))?;
-        let mut texts = Vec::new();
-        let mut whole = true;
-        for line in BufReader::new(&file).lines() {
-            let line = line?;
-            whole = serde_json::from_str(&line).map(|text| texts.push(text)).is_ok();
-        }
-        if !whole {
-            // A line that a kill cut short: what comes next begins on a line of its own.
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        // A line that a kill cut short is no text, wherever it was cut.
+        let texts = bytes.split(|&b| b == b'\n');
+        let texts = texts.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        if bytes.last().is_some_and(|&last| last != b'\n') {
             file.write_all(b"\n")?;
         }
         let carrier = Self::default();
@@ -210,7 +208,7 @@ mod tests {
         carrier.take(Direction::Received, &phone, "one").expect("taken");
         drop(carrier);
         let mut cut = OpenOptions::new().append(true).open(&file).expect("opens");
-        cut.write_all(b"{\"direction\":\"rec").expect("written");
+        cut.write_all(b"{\"body\":\"caf\xc3").expect("written");
         let carrier = Carrier::with_file(&file).expect("opens");
         carrier.take(Direction::Sent, &phone, "two").expect("taken");
         let bodies: Vec<String> = Carrier::with_file(&file)
