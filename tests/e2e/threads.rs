@@ -85,15 +85,12 @@ async fn two_hundred_sets_and_thirty_two_callers_each_make_two_hundred_threads()
     assert_eq!(sets.len(), 200);
     let mut ids = BTreeSet::new();
     let calls = sets.iter().flat_map(|body| (0..32).map(|_| u0.post("/threads", body)));
-    let answers = join_all(calls).await;
-    {
-        for of_one_set in answers.chunks(32) {
-            let same: BTreeSet<String> =
-                of_one_set.iter().map(|answer| answer.text("/thread/id")).collect();
-            assert_eq!(same.len(), 1);
-            assert_eq!(of_one_set.iter().filter(|answer| answer.status == 201).count(), 1);
-            ids.extend(same);
-        }
+    for of_one_set in join_all(calls).await.chunks(32) {
+        let same: BTreeSet<String> =
+            of_one_set.iter().map(|answer| answer.text("/thread/id")).collect();
+        assert_eq!(same.len(), 1);
+        assert_eq!(of_one_set.iter().filter(|answer| answer.status == 201).count(), 1);
+        ids.extend(same);
     }
     assert_eq!(ids.len(), 200);
     assert_eq!(system.count("threads").await, 200);
