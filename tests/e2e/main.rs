@@ -7,6 +7,7 @@ mod access;
 mod delivery;
 mod dev;
 mod edge;
+mod faults;
 mod history;
 mod lambda;
 mod posting;

@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod events;
+pub mod faults;
 pub mod lambda;
 pub mod system;
 

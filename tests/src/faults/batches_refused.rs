@@ -1,0 +1,28 @@
+//! The queue takes batches but refuses three in ten of their entries.
+
+use local::faults::{QueueFault, Rated};
+
+use super::{Progress, Row, trial::Trial};
+
+/// So that each post is one whole batch of ten.
+const FAMILY_SIZE: usize = 11;
+
+pub(super) async fn run(batches: usize, progress: Progress<'_>) -> Vec<Row> {
+    let mut trial = Trial::of(FAMILY_SIZE).await;
+    let refuse = Rated { fault: QueueFault::Partial, rate: 0.3 };
+    trial.system.stack.carrier.faults.set(None, Some(refuse), Some(3));
+    for tried in 1..=batches {
+        trial.say(&format!("batch {tried}")).await;
+        progress(tried);
+    }
+    trial.deliver(1).await;
+    let refused = trial.waiting().await;
+    // The sweeper's own batches meet the same fault.
+    let drained = trial.drain(async || trial.deliver(1).await).await;
+    let mut verdict = trial.verdict().await;
+    verdict.must(refused > 0, || "the queue refused nothing".to_owned());
+    let (texts, all) = (trial.system.stack.carrier.received(None).len(), batches * 10);
+    verdict.must(texts == all, || format!("{texts} of {all} texts"));
+    let fault = "3 of 10 batch entries fail".to_owned();
+    vec![Row { fault, tried: batches, verdict, drained }]
+}

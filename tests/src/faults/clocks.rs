@@ -1,0 +1,58 @@
+//! Workers whose clocks are five minutes off get the same jobs as one whose clock is right.
+
+use std::time::Duration;
+
+use super::{
+    Progress, Row,
+    process::{TIMEOUT, worker},
+    queue,
+    trial::Trial,
+};
+
+/// What a worker sees whose clock is slow.
+const SLOW: Duration = TIMEOUT.saturating_add(Duration::from_mins(5));
+/// What a worker sees whose clock is fast: a deadline 4.5 min ago, which is as little time to begin
+/// in as this. (The harness would end a call that has no time at all before it is made.)
+const FAST: Duration = Duration::from_secs(5);
+
+/// The worker looks at its clock in one place: how far away the deadline is that it is handed. So
+/// a clock that is off is a deadline that is off by as much the other way.
+pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
+    let mut trial = Trial::of(11).await;
+    let system = &trial.system;
+    let (slow, fast, right) =
+        (worker(system, None).await, worker(system, None).await, worker(system, None).await);
+    let (mut failed, mut given_back, mut drained) = (0, 0, Duration::ZERO);
+    for tried in 1..=times {
+        trial.say(&format!("clock {tried}")).await;
+        let records = queue::receive_all(&trial.system, &trial.system.stack.sqs.queue_url).await;
+        let event = queue::event(&records);
+        let (slow, fast, right) = tokio::join!(
+            slow.invoke(&event, SLOW),
+            fast.invoke(&event, FAST),
+            right.invoke(&event, TIMEOUT),
+        );
+        let failures = |answer: Result<serde_json::Value, _>| {
+            let answer = answer.ok()?;
+            answer["batchItemFailures"].as_array().map(Vec::len)
+        };
+        failed += failures(slow).unwrap_or(1) + failures(right).unwrap_or(1);
+        given_back += usize::from(failures(fast) == Some(records.len()));
+        // What the fast one gave back comes again.
+        queue::give_back(&trial.system, &records).await;
+        drained = drained.max(trial.drain(async || trial.deliver(1).await).await);
+        progress(tried);
+    }
+    let twice: i64 = sqlx::query_scalar("SELECT count(*) FROM notifications WHERE attempts > 1")
+        .fetch_one(&trial.system.owner)
+        .await
+        .expect("a count");
+    let mut verdict = trial.verdict().await;
+    verdict.must(twice == 0, || format!("{twice} were claimed twice"));
+    verdict.must(failed == 0, || format!("{failed} failures of workers that had time"));
+    verdict.must(given_back == times, || format!("given back {given_back} of {times} times"));
+    let (texts, all) = (trial.system.stack.carrier.received(None).len(), times * 10);
+    verdict.must(texts == all, || format!("{texts} of {all} texts"));
+    let fault = "worker's clock 5 min off, both ways".to_owned();
+    vec![Row { fault, tried: times, verdict, drained }]
+}

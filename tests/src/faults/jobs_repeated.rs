@@ -1,0 +1,55 @@
+//! Every job comes five times, in any order, to ten workers at once.
+
+use std::{sync::Arc, time::Instant};
+
+use aws_lambda_events::sqs::SqsEvent;
+use local::sqs::WORKER_TIMEOUT;
+use tokio::{sync::Mutex, task::JoinSet};
+
+use super::{Progress, Row, queue, trial::Trial};
+
+const FAMILY_SIZE: usize = 11;
+const TIMES: usize = 5;
+const WORKERS: usize = 10;
+const SEED: u64 = 5;
+
+pub(super) async fn run(jobs: usize, progress: Progress<'_>) -> Vec<Row> {
+    let mut trial = Trial::of(FAMILY_SIZE).await;
+    for i in 0..jobs / (FAMILY_SIZE - 1) {
+        trial.say(&format!("again {i}")).await;
+    }
+    let once = queue::receive_all(&trial.system, &trial.system.stack.sqs.queue_url).await;
+    let found = once.len();
+    let mut deliveries: Vec<_> = (0..TIMES).flat_map(|_| once.iter().cloned()).collect();
+    fastrand::Rng::with_seed(SEED).shuffle(&mut deliveries);
+    let batches: Vec<SqsEvent> = deliveries
+        .chunks(10)
+        .map(|batch| serde_json::from_value(queue::event(batch)).expect("an event"))
+        .collect();
+
+    let began = Instant::now();
+    let batches = Arc::new(Mutex::new(batches.into_iter()));
+    let mut workers = JoinSet::new();
+    for _ in 0..WORKERS {
+        let (worker, batches) = (trial.system.stack.worker.clone(), Arc::clone(&batches));
+        workers.spawn(async move {
+            let mut failed = 0;
+            loop {
+                let Some(batch) = batches.lock().await.next() else { return failed };
+                let response = worker.handle_batch(batch, Instant::now() + WORKER_TIMEOUT).await;
+                failed += response.batch_item_failures.len();
+            }
+        });
+    }
+    let failed: usize = workers.join_all().await.into_iter().sum();
+    queue::delete(&trial.system, &trial.system.stack.sqs.queue_url, &once).await;
+    progress(jobs);
+    let took = began.elapsed();
+    let drained = took + trial.drain(async || trial.deliver(1).await).await;
+    let mut verdict = trial.verdict().await;
+    verdict.must(found == jobs, || format!("{found} of {jobs} jobs were in the queue"));
+    verdict.must(failed == 0, || format!("{failed} records failed"));
+    let texts = trial.system.stack.carrier.received(None).len();
+    verdict.must(texts == jobs, || format!("{texts} texts for {jobs} jobs"));
+    vec![Row { fault: "every job 5 times, 10 workers".to_owned(), tried: jobs, verdict, drained }]
+}

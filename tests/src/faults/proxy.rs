@@ -1,0 +1,144 @@
+//! Stands between a client and PostgreSQL: one address for servers that come and go, and answers
+//! that get lost on the way.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
+    task::JoinSet,
+};
+
+/// A simple query, as sqlx commits (PostgreSQL, Message Formats).
+const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
+
+/// A proxy on a port of loopback. Dropping it cuts every connection.
+pub(super) struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    _server: JoinSet<()>,
+}
+
+struct Shared {
+    target: Mutex<SocketAddr>,
+    lose_commit: AtomicBool,
+}
+
+impl Proxy {
+    /// Serves what connects with the server of `url`.
+    pub(super) async fn before(url: &str) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let target = Mutex::new(address_of(url));
+        let shared = Arc::new(Shared { target, lose_commit: AtomicBool::new(false) });
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener, Arc::clone(&shared)));
+        Self { address, shared, _server: server }
+    }
+
+    /// `url` with this proxy in the place of the server.
+    pub(super) fn url(&self, url: &str) -> String {
+        url.replacen(&address_of(url).to_string(), &self.address.to_string(), 1)
+    }
+
+    /// What connects from now on is served with the server of `url`.
+    pub(super) fn point_at(&self, url: &str) {
+        *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = address_of(url);
+    }
+
+    /// The next `COMMIT` is done, but nobody hears of it: the connection ends first.
+    pub(super) fn lose_next_commit(&self) {
+        self.shared.lose_commit.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a `COMMIT` is still to be lost.
+    pub(super) fn waits_for_commit(&self) -> bool {
+        self.shared.lose_commit.load(Ordering::SeqCst)
+    }
+}
+
+/// The host and port of a database's URL.
+fn address_of(url: &str) -> SocketAddr {
+    let host = url.rsplit_once('@').map_or(url, |(_login, host)| host);
+    let host = host.split('/').next().unwrap_or_default();
+    host.parse().unwrap_or_else(|error| panic!("{host} is no address: {error}"))
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                if let Ok((client, _)) = accepted {
+                    let shared = Arc::clone(&shared);
+                    // However a connection ends: both of its sides are told so.
+                    connections.spawn(async move { relay(client, &shared).await.is_ok() });
+                }
+            }
+            Some(_ended) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn relay(client: TcpStream, shared: &Shared) -> io::Result<()> {
+    let target = *shared.target.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = TcpStream::connect(target).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (client_says, mut to_client) = client.into_split();
+    let (mut server_says, mut to_server) = server.into_split();
+    let mut client_says = BufReader::new(client_says);
+    let up = async {
+        // The start-up message has no type before its length (PostgreSQL, Message Formats).
+        to_server.write_all(&message(&mut client_says, 0).await?).await?;
+        loop {
+            let message = message(&mut client_says, 1).await?;
+            if message == COMMIT && shared.lose_commit.swap(false, Ordering::SeqCst) {
+                return io::Result::Ok(message);
+            }
+            to_server.write_all(&message).await?;
+        }
+    };
+    let commit = tokio::select! {
+        done = tokio::io::copy(&mut server_says, &mut to_client) => return done.map(drop),
+        commit = up => commit?,
+    };
+    // From here on nothing reaches the client any more.
+    to_server.write_all(&commit).await?;
+    // The answer says that it is done.
+    server_says.read_u8().await?;
+    Ok(())
+}
+
+/// One message of a client, whose length is after `kind` bytes and counts itself.
+async fn message(from: &mut BufReader<OwnedReadHalf>, kind: usize) -> io::Result<Vec<u8>> {
+    let mut message = vec![0; kind + 4];
+    from.read_exact(&mut message).await?;
+    let (_, length) = message.split_at(kind);
+    let length = length.try_into().map_or(0, u32::from_be_bytes);
+    let rest = usize::try_from(length).unwrap_or_default().saturating_sub(4);
+    message.resize(kind + 4 + rest, 0);
+    from.read_exact(&mut message[kind + 4..]).await?;
+    Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_url_keeps_all_but_its_address() {
+        let url = "postgres://user:p@ss@127.0.0.1:5433/db?a=b";
+        let proxy = Proxy::before(url).await;
+        let through = proxy.url(url);
+        assert_eq!(through, format!("postgres://user:p@ss@{}/db?a=b", proxy.address));
+        assert_eq!(address_of(&through), proxy.address);
+    }
+}

@@ -1,0 +1,116 @@
+//! One system that meets a fault: what its clients were told, and how it gets over it.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    checker::{self, Acknowledged, Verdict},
+    evidence,
+};
+use crate::{Answer, Client, System, client::send};
+
+/// How often the deployed sweeper runs.
+pub(super) const SWEEP_EVERY: Duration = Duration::from_mins(1);
+/// Past this a notification has expired by itself: what still waits then waits for ever.
+const DAY: Duration = Duration::from_hours(26);
+
+/// A system with one family in one thread.
+pub(super) struct Trial {
+    pub(super) system: System,
+    /// Who posts.
+    pub(super) u0: Client,
+    /// Where to.
+    pub(super) thread: String,
+    acknowledged: Vec<Acknowledged>,
+}
+
+impl Trial {
+    /// A system of its own, with a family of `size`.
+    pub(super) async fn of(size: usize) -> Self {
+        Self::on(System::start().await, size).await
+    }
+
+    /// A family of `size` on an empty system.
+    pub(super) async fn on(system: System, size: usize) -> Self {
+        let members = system.family(size).await;
+        let u0 = system.member("u0");
+        let thread = u0.thread(&members).await;
+        Self { system, u0, thread, acknowledged: Vec::new() }
+    }
+
+    /// Posts `text`, under a key that is the text, and returns the answer, whatever it is.
+    pub(super) async fn post(&self, text: &str) -> Answer {
+        post(&self.u0, &self.thread, text).await
+    }
+
+    /// Posts `text`, which must be acknowledged.
+    pub(super) async fn say(&mut self, text: &str) {
+        let answer = self.post(text).await;
+        assert_eq!(answer.status, 201, "{}", answer.as_text());
+        self.acknowledge(&answer.json());
+    }
+
+    /// Remembers what a client was told by a `201`.
+    pub(super) fn acknowledge(&mut self, answer: &Value) {
+        let message_id = answer["message"]["id"].as_str().expect("an id").to_owned();
+        let queued = answer["notifications"]["queued"].as_u64().expect("a number");
+        let queued = usize::try_from(queued).expect("a small number");
+        self.acknowledged.push(Acknowledged { message_id, queued });
+    }
+
+    /// Lets `workers` handle what is in the queue, side by side, until it has nothing to hand out.
+    pub(super) async fn deliver(&self, workers: usize) {
+        let poller = self.system.stack.poller();
+        loop {
+            let batches = join_all((0..workers).map(|_| poller.poll_once())).await;
+            let handled: usize = batches.into_iter().map(|size| size.expect("a queue")).sum();
+            if handled == 0 {
+                break;
+            }
+        }
+    }
+
+    /// Lets minutes pass, with a run of the sweeper and `deliver` after each, until nothing waits.
+    /// Returns how long that would have taken, with the sweeper's first run as late as can be.
+    pub(super) async fn drain(&self, deliver: impl AsyncFn()) -> Duration {
+        let began = Instant::now();
+        let mut passed = Duration::ZERO;
+        deliver().await;
+        while self.waiting().await > 0 && passed < DAY {
+            self.system.pass(SWEEP_EVERY).await;
+            passed += SWEEP_EVERY;
+            self.system.sweep().await;
+            deliver().await;
+        }
+        began.elapsed() + passed
+    }
+
+    /// How many notifications have not ended yet.
+    pub(super) async fn waiting(&self) -> i64 {
+        sqlx::query_scalar(
+            "SELECT count(*) FROM notifications WHERE state IN ('pending', 'sending', 'held')",
+        )
+        .fetch_one(&self.system.owner)
+        .await
+        .expect("a count")
+    }
+
+    /// What the checker says, once nothing waits.
+    pub(super) async fn verdict(&self) -> Verdict {
+        checker::judge(&evidence::gather(&self.system, self.acknowledged.clone()).await)
+    }
+}
+
+/// Posts `text`, under a key that is the text, and returns the answer, whatever it is.
+pub(super) async fn post(client: &Client, thread: &str, text: &str) -> Answer {
+    let request = client.request(Method::POST, &format!("/threads/{thread}/messages"));
+    send(request.header("idempotency-key", key(text)).json(&json!({ "body": text }))).await
+}
+
+/// The idempotency key of a text: no white space.
+pub(super) fn key(text: &str) -> String {
+    text.replace(' ', "-")
+}
