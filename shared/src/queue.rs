@@ -67,6 +67,18 @@ impl Job {
     }
 }
 
+/// How often a queue must be found empty in a row.
+const EMPTY_POLLS: u32 = 5;
+
+/// What moving dead letters back came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Redriven {
+    /// Jobs that are in the queue again.
+    pub moved: usize,
+    /// Records that stay where they were: no jobs, or not taken.
+    pub left: usize,
+}
+
 /// The queue, to send to.
 #[derive(Debug, Clone)]
 pub struct Queue {
@@ -113,6 +125,44 @@ impl Queue {
             })
         });
         join_all(batches).await.concat()
+    }
+
+    /// Moves the jobs of a dead-letter queue back here; what is no job stays there as evidence.
+    ///
+    /// Each job is sent before it is deleted, so one may come twice, which sends no second text.
+    ///
+    /// # Errors
+    /// When either queue can't be reached; what was moved by then has been moved.
+    pub async fn redrive(&self, dead_letter_url: &str) -> Result<Redriven, aws_sdk_sqs::Error> {
+        let (mut moved, mut left, mut empty) = (0, Vec::new(), 0);
+        // A short poll asks some of the queue's servers: one that finds nothing proves nothing.
+        while empty < EMPTY_POLLS {
+            let receive = self.client.receive_message().queue_url(dead_letter_url);
+            let received = receive.max_number_of_messages(10).send().await?;
+            empty = if received.messages().is_empty() { empty + 1 } else { 0 };
+            for message in received.messages() {
+                let receipt = message.receipt_handle.clone();
+                let job = Job::parse(message.body().unwrap_or_default()).ok();
+                let taken = match job {
+                    Some(job) => self.enqueue(&[job]).await.is_empty(),
+                    None => false,
+                };
+                if taken {
+                    let delete = self.client.delete_message().queue_url(dead_letter_url);
+                    delete.set_receipt_handle(receipt).send().await?;
+                    moved += 1;
+                } else {
+                    left.push(receipt);
+                }
+            }
+        }
+        let redriven = Redriven { moved, left: left.len() };
+        // Hidden until now, so that each was looked at once; whoever comes next sees them again.
+        for receipt in left {
+            let show = self.client.change_message_visibility().queue_url(dead_letter_url);
+            show.set_receipt_handle(receipt).visibility_timeout(0).send().await?;
+        }
+        Ok(redriven)
     }
 
     /// Sends up to ten jobs and returns those not taken.

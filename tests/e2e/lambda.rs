@@ -19,15 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The environment of a deployed function, on one test's system.
 fn environment(system: &System, role: &str) -> Vec<(&'static str, String)> {
-    vec![
-        ("DATABASE_URL", format!("{}?options[role]={role}", system.database_url())),
-        ("KINLINE_AUTH_SECRET", system.secrets().auth().expect("a secret").reveal().to_owned()),
-        ("KINLINE_LINK_KEYS", system.secrets().link_pairs()),
-        ("KINLINE_PUBLIC_URL", "https://kin.example".to_owned()),
-        ("KINLINE_QUEUE_URL", system.stack.sqs.queue_url.clone()),
-        ("AWS_ENDPOINT_URL_SQS", system.stack.sqs.endpoint()),
-        ("AWS_ENDPOINT_URL_SNS", system.stack.carrier_endpoint.clone()),
-    ]
+    system.environment(system.database_url(), role)
 }
 
 /// One request, to be sent both ways.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_sqs::types::QueueAttributeName;
 use local::{
     carrier::{Carrier, Sms},
     secrets::{Secrets, TokenClaims},
@@ -115,7 +116,33 @@ impl System {
     /// Runs the worker until the queue has nothing to hand out.
     pub async fn deliver(&self) {
         let poller = self.stack.poller();
-        while poller.poll_once().await.expect("a queue") > 0 {}
+        // A receive that only moves dead letters is empty too.
+        while poller.poll_once().await.expect("a queue") > 0 || self.waiting().await > 0 {}
+    }
+
+    /// How many records the queue could hand out now.
+    async fn waiting(&self) -> usize {
+        let name = QueueAttributeName::ApproximateNumberOfMessages;
+        let sqs = self.stack.sqs.client();
+        let request = sqs.get_queue_attributes().queue_url(&self.stack.sqs.queue_url);
+        let attributes = request.attribute_names(name.clone()).send().await.expect("a queue");
+        let number = attributes.attributes().and_then(|attributes| attributes.get(&name));
+        number.and_then(|number| number.parse().ok()).expect("a number")
+    }
+
+    /// The environment of a deployed function on this system, on the database at `database_url`. In
+    /// plain text, since some tests look for a COMMIT on its way.
+    #[must_use]
+    pub fn environment(&self, database_url: &str, role: &str) -> Vec<(&'static str, String)> {
+        vec![
+            ("DATABASE_URL", format!("{database_url}?sslmode=disable&options[role]={role}")),
+            ("KINLINE_AUTH_SECRET", self.secrets.auth().expect("a secret").reveal().to_owned()),
+            ("KINLINE_LINK_KEYS", self.secrets.link_pairs()),
+            ("KINLINE_PUBLIC_URL", "https://kin.example".to_owned()),
+            ("KINLINE_QUEUE_URL", self.stack.sqs.queue_url.clone()),
+            ("AWS_ENDPOINT_URL_SQS", self.stack.sqs.endpoint()),
+            ("AWS_ENDPOINT_URL_SNS", self.stack.carrier_endpoint.clone()),
+        ]
     }
 
     /// Runs the sweeper once.

@@ -171,8 +171,10 @@ pub async fn sweep(pool: &PgPool, queue: &Queue) -> Result<Swept> {
             let mut tx = db::every_family(pool).await?;
             store::put_back(&mut tx, &not_taken).await?;
             tx.commit().await?;
-            // A queue that is down gets no further batches in this run.
-            break;
+            // A queue that takes nothing gets no further batches in this run.
+            if not_taken.len() == due.len() {
+                break;
+            }
         }
     }
     Ok(swept)

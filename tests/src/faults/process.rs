@@ -47,16 +47,7 @@ async fn start(
     role: &str,
     failpoint: Option<&str>,
 ) -> Function {
-    let auth = system.secrets().auth().expect("a secret");
-    let mut environment = vec![
-        ("DATABASE_URL", format!("{database_url}?sslmode=disable&options[role]={role}")),
-        ("KINLINE_AUTH_SECRET", auth.reveal().to_owned()),
-        ("KINLINE_LINK_KEYS", system.secrets().link_pairs()),
-        ("KINLINE_PUBLIC_URL", "https://kin.example".to_owned()),
-        ("KINLINE_QUEUE_URL", system.stack.sqs.queue_url.clone()),
-        ("AWS_ENDPOINT_URL_SQS", system.stack.sqs.endpoint()),
-        ("AWS_ENDPOINT_URL_SNS", system.stack.carrier_endpoint.clone()),
-    ];
+    let mut environment = system.environment(database_url, role);
     environment.extend(failpoint.map(|failpoint| ("KINLINE_FAILPOINT", failpoint.to_owned())));
     Function::start(&binary(name), &environment).await
 }

@@ -67,9 +67,14 @@ pub(super) async fn send(system: &System, body: &str) {
 /// Makes records visible again at once. On AWS they would be when their 180 s have passed: this
 /// changes when they come back, not whether, and each time counts as a receive.
 pub(super) async fn give_back(system: &System, messages: &[Message]) {
+    show_again(system, &system.stack.sqs.queue_url, messages).await;
+}
+
+/// Makes records of any queue visible again at once; see [`give_back`].
+pub(super) async fn show_again(system: &System, queue_url: &str, messages: &[Message]) {
     for message in messages {
         let request = system.stack.sqs.client().change_message_visibility();
-        let request = request.queue_url(&system.stack.sqs.queue_url).visibility_timeout(0);
+        let request = request.queue_url(queue_url).visibility_timeout(0);
         request.receipt_handle(receipt(message)).send().await.expect("visible");
     }
 }
