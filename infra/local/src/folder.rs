@@ -1,13 +1,15 @@
 //! The data folder of one running stack: where it is, and that nobody else is using it.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File, TryLockError},
     io::{ErrorKind, Read, Seek, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
 
 const LOCK: &str = "lock";
 /// All that a stack leaves in its folder.
@@ -83,8 +85,8 @@ impl Folder {
     /// # Errors
     /// When something can't be removed.
     pub fn empty(&self) -> anyhow::Result<()> {
-        for name in OURS {
-            let path = self.path.join(name);
+        let ours = OURS.iter().map(|name| self.path.join(name));
+        for path in ours.chain([self.outside()]) {
             let removed =
                 if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             match removed {
@@ -93,6 +95,18 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// Where PostgreSQL's data goes when we are root and its user can't get through to this folder:
+    /// a place of this folder's own, among the system's data.
+    #[must_use]
+    pub fn outside(&self) -> PathBuf {
+        let digest = Sha256::digest(self.path.as_os_str().as_bytes());
+        let name = digest.iter().take(8).fold(String::new(), |mut hex, byte| {
+            let _infallible = write!(hex, "{byte:02x}");
+            hex
+        });
+        Path::new("/var/lib/kinline/outside").join(name)
     }
 
     /// The folder.

@@ -191,12 +191,22 @@ async fn start(
 }
 
 async fn start_postgres(folder: &Folder) -> anyhow::Result<postgres::Server> {
-    let options = postgres::Options {
-        data_dir: folder.join("postgres"),
-        durable: true,
-        max_connections: 100,
+    let start = async |data_dir| {
+        let options = postgres::Options { data_dir, durable: true, max_connections: 100 };
+        postgres::Server::start(&options, &|step| say(&format!("  {step}"))).await
     };
-    Ok(postgres::Server::start(&options, &|step| say(&format!("  {step}"))).await?)
+    match start(folder.join("postgres")).await {
+        Err(postgres::Error::Unreachable { .. }) => {
+            let outside = folder.outside();
+            say(&format!(
+                "  PostgreSQL, which does not run as root, can't get to {}: its data goes to {}",
+                folder.path().display(),
+                outside.display()
+            ));
+            Ok(start(outside).await?)
+        }
+        started => Ok(started?),
+    }
 }
 
 async fn create_database(url: &str) -> anyhow::Result<()> {

@@ -183,6 +183,31 @@ fn a_kill_leaves_nothing_that_stops_the_next_start() {
 }
 
 #[test]
+fn a_folder_that_is_ours_alone_is_good_enough() {
+    // As `mktemp -d` makes it: where we are root, PostgreSQL's user can't get through.
+    let folder = folder();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("closed");
+    let data = folder.path().join("data");
+    let first = Kinline::start(&data, &["--port", "0"]);
+    assert_eq!(first.texts(), 9);
+    first.signal("TERM");
+    assert!(first.wait().0.success());
+    let again = Kinline::start(&data, &["--port", "0"]);
+    assert_eq!(again.texts(), 9);
+    again.signal("TERM");
+    assert!(again.wait().0.success());
+    let fresh = Kinline::start(&data, &["--port", "0", "--fresh", "--no-demo"]);
+    assert_eq!(fresh.texts(), 0);
+    fresh.signal("TERM");
+    let outside = fresh.said.split("its data goes to ").nth(1).and_then(|rest| rest.lines().next());
+    let outside = outside.map(str::to_owned);
+    assert!(fresh.wait().0.success());
+    if let Some(outside) = outside {
+        fs::remove_dir_all(outside).expect("removed");
+    }
+}
+
+#[test]
 fn two_run_side_by_side_but_not_on_one_port_or_one_folder() {
     let folder = folder();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
