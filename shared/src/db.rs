@@ -103,9 +103,12 @@ impl Database {
 /// What bounds every transaction, so that a lock that somebody forgot stops nobody else for long.
 /// Local settings, since a proxy that pools transactions takes no others.
 macro_rules! begin {
-    () => {
-        "BEGIN; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '3s'; \
-         SET LOCAL idle_in_transaction_session_timeout = '10s'"
+    ($statement:literal) => {
+        concat!(
+            "BEGIN; SET LOCAL statement_timeout = '",
+            $statement,
+            "'; SET LOCAL lock_timeout = '2s'; SET LOCAL idle_in_transaction_session_timeout = '10s'"
+        )
     };
 }
 
@@ -119,16 +122,17 @@ macro_rules! begin {
 pub async fn family(pool: &PgPool, family: &FamilyId) -> Result<Transaction<'static, Postgres>> {
     // A family id has no character that could end the literal (`FamilyId`), and `SET` takes
     // no parameters.
-    let begin = format!(concat!(begin!(), "; SET LOCAL app.family_id = '{}'"), family);
+    let begin = format!(concat!(begin!("10s"), "; SET LOCAL app.family_id = '{}'"), family);
     Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
 }
 
-/// Begins a transaction of the worker's or the sweeper's, who serve every family.
+/// Begins a transaction of the worker's or the sweeper's, who serve every family. Its statements
+/// are short or not at all: a worker begins with eight seconds left, and a send takes five.
 ///
 /// # Errors
 /// [`crate::Error::Unavailable`] when no connection is to be had.
 pub async fn every_family(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
-    Ok(pool.begin_with(begin!()).await?)
+    Ok(pool.begin_with(begin!("3s")).await?)
 }
 
 /// Whether the database answers, within two seconds.

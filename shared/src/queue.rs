@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_sqs::{
     Client,
     config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig},
-    types::SendMessageBatchRequestEntry,
+    types::{Message, SendMessageBatchRequestEntry},
 };
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -70,13 +70,20 @@ impl Job {
 /// How often a queue must be found empty in a row.
 const EMPTY_POLLS: u32 = 5;
 
+/// How long a record is hidden from others while dead letters are moved, in seconds: longer than
+/// that takes, so that each is looked at once.
+const REDRIVE_SECONDS: i32 = 60 * 60;
+
 /// What moving dead letters back came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Redriven {
     /// Jobs that are in the queue again.
     pub moved: usize,
-    /// Records that stay where they were: no jobs, or not taken.
+    /// Records that stay where they were.
     pub left: usize,
+    /// The queue took none or not all of the last jobs, so the rest was left alone; else what is
+    /// left is no job.
+    pub refused: bool,
 }
 
 /// The queue, to send to.
@@ -134,20 +141,20 @@ impl Queue {
     /// # Errors
     /// When either queue can't be reached; what was moved by then has been moved.
     pub async fn redrive(&self, dead_letter_url: &str) -> Result<Redriven, aws_sdk_sqs::Error> {
-        let (mut moved, mut left, mut empty) = (0, Vec::new(), 0);
+        let (mut moved, mut left, mut empty, mut refused) = (0, Vec::new(), 0, false);
         // A short poll asks some of the queue's servers: one that finds nothing proves nothing.
-        while empty < EMPTY_POLLS {
+        while empty < EMPTY_POLLS && !refused {
             let receive = self.client.receive_message().queue_url(dead_letter_url);
-            let received = receive.max_number_of_messages(10).send().await?;
+            let receive = receive.visibility_timeout(REDRIVE_SECONDS).max_number_of_messages(10);
+            let received = receive.send().await?;
             empty = if received.messages().is_empty() { empty + 1 } else { 0 };
+            let parsed = |message: &Message| Job::parse(message.body().unwrap_or_default()).ok();
+            let jobs: Vec<Job> = received.messages().iter().filter_map(parsed).collect();
+            let not_taken = self.enqueue(&jobs).await;
+            refused = !not_taken.is_empty();
             for message in received.messages() {
                 let receipt = message.receipt_handle.clone();
-                let job = Job::parse(message.body().unwrap_or_default()).ok();
-                let taken = match job {
-                    Some(job) => self.enqueue(&[job]).await.is_empty(),
-                    None => false,
-                };
-                if taken {
+                if parsed(message).is_some_and(|job| !not_taken.contains(&job)) {
                     let delete = self.client.delete_message().queue_url(dead_letter_url);
                     delete.set_receipt_handle(receipt).send().await?;
                     moved += 1;
@@ -156,7 +163,7 @@ impl Queue {
                 }
             }
         }
-        let redriven = Redriven { moved, left: left.len() };
+        let redriven = Redriven { moved, left: left.len(), refused };
         // Hidden until now, so that each was looked at once; whoever comes next sees them again.
         for receipt in left {
             let show = self.client.change_message_visibility().queue_url(dead_letter_url);

@@ -374,8 +374,7 @@ async fn no_order_of_events_sends_twice_and_none_is_a_dead_end() {
         assert!(honest, "{world:?}");
     }
 
-    // From everywhere there is a way to an end that no worker has to walk: with the sweeper and
-    // time alone, or with one more wake-up call.
+    // From everywhere there is a way to an end.
     let mut ends: BTreeSet<World> =
         worlds.keys().filter(|world| world.row.state.is_final()).copied().collect();
     loop {

@@ -3,16 +3,20 @@
 
 #![expect(clippy::print_stdout, reason = "the terminal is its interface")]
 
+use anyhow::ensure;
 use shared::{config, queue::Queue};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let from = config::url("KINLINE_DEAD_LETTER_URL", "the SQS queue of dead letters")?;
-    let queue = Queue::from_env().await?;
-    let redriven = queue.redrive(&from).await?;
-    println!(
-        "{} jobs moved back; {} records are no jobs and stay as evidence",
-        redriven.moved, redriven.left
+    let to = config::url("KINLINE_QUEUE_URL", "the SQS queue of jobs")?;
+    ensure!(from != to, "KINLINE_DEAD_LETTER_URL and KINLINE_QUEUE_URL are the same queue");
+    let redriven = Queue::from_env().await?.redrive(&from).await?;
+    println!("{} jobs moved back, {} records left", redriven.moved, redriven.left);
+    ensure!(
+        !redriven.refused,
+        "the queue did not take all of them: check KINLINE_QUEUE_URL, then run this again"
     );
+    println!("what is left is no job, and stays as evidence");
     Ok(())
 }

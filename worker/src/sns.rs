@@ -20,7 +20,7 @@ use aws_sdk_sns::{
     operation::publish::PublishError,
     types::MessageAttributeValue,
 };
-use aws_smithy_http_client::tls;
+use aws_smithy_http_client::{Connector, proxy::ProxyConfig, tls};
 use hyper_util::client::legacy;
 use shared::{notifications::Outcome, phone::PhoneNumber};
 
@@ -49,10 +49,18 @@ impl Sns {
             .build();
         // A connection that was idle may be dead by now, above all in an environment that was
         // frozen meanwhile; a text lost to one would be `unknown`.
-        let http = aws_smithy_http_client::Builder::new()
-            .pool_idle_timeout(Duration::from_secs(1))
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-            .build_https();
+        // All else is as the SDK's own client has it, proxies included.
+        let http = aws_smithy_http_client::Builder::new().build_with_connector_fn(
+            |settings, components| {
+                let mut connector = Connector::builder().pool_idle_timeout(Duration::from_secs(1));
+                connector.set_connector_settings(settings.cloned());
+                connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+                connector.set_proxy_config(Some(ProxyConfig::from_env()));
+                connector
+                    .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+                    .build()
+            },
+        );
         let config = config
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
@@ -195,6 +203,8 @@ fn refusal(status: u16, code: Option<&str>, message: Option<&str>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use aws_sdk_sns::config::{Builder, Credentials, Region};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -234,6 +244,27 @@ mod tests {
             }
         });
         endpoint
+    }
+
+    #[tokio::test]
+    async fn a_call_is_made_once_whatever_comes_of_it() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = vec![0; 64 * 1024];
+                let _read = stream.read(&mut request).await;
+                counted.fetch_add(1, Ordering::SeqCst);
+                let answer = b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n";
+                let _written = stream.write_all(answer).await;
+            }
+        });
+        let keys = Credentials::new("key", "secret", None, None, "test");
+        let unknown = Outcome::Unknown { reason: "carrier_error" };
+        assert_eq!(outcome(config(&endpoint).credentials_provider(keys)).await, unknown);
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]

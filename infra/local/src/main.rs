@@ -196,7 +196,8 @@ async fn start_postgres(folder: &Folder) -> anyhow::Result<postgres::Server> {
         postgres::Server::start(&options, &|step| say(&format!("  {step}"))).await
     };
     match start(folder.join("postgres")).await {
-        Err(postgres::Error::Unreachable { .. }) => {
+        // Data that is there already must not seem to be gone: then the error is better.
+        Err(postgres::Error::Unreachable { .. }) if !folder.join("postgres/cluster").exists() => {
             let outside = folder.outside();
             say(&format!(
                 "  PostgreSQL, which does not run as root, can't get to {}: its data goes to {}",
@@ -238,6 +239,7 @@ fn write_environments(
             ("KINLINE_LINK_KEYS", secrets.link_pairs()),
             ("KINLINE_PUBLIC_URL", public_url.to_owned()),
             ("KINLINE_QUEUE_URL", stack.sqs.queue_url.clone()),
+            ("KINLINE_DEAD_LETTER_URL", stack.sqs.dead_letter_url.clone()),
             ("AWS_ENDPOINT_URL_SQS", stack.sqs.endpoint()),
             ("AWS_ENDPOINT_URL_SNS", stack.carrier_endpoint.clone()),
             ("AWS_REGION", aws::REGION.to_owned()),

@@ -15,8 +15,9 @@ const SLOW: Duration = TIMEOUT.saturating_add(Duration::from_mins(5));
 /// in as this. (The harness would end a call that has no time at all before it is made.)
 const FAST: Duration = Duration::from_secs(5);
 
-/// The worker looks at its clock in one place: how far away the deadline is that it is handed. So
-/// a clock that is off is a deadline that is off by as much the other way.
+/// Our worker looks at its clock in one place: how far away the deadline is that it is handed. So a
+/// clock that is off is a deadline that is off by as much the other way. (The SDK signs by the clock
+/// too, which this carrier does not check.)
 pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
     let mut trial = Trial::of(11).await;
     let system = &trial.system;

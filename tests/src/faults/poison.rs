@@ -86,7 +86,7 @@ async fn redriven(batches: usize) -> Row {
     verdict.must(moved == jobs + 1, || format!("{moved} dead letters of {jobs} jobs, 1 poison"));
     // Moving them back is what sends them, not the sweeper.
     verdict.must(texts == jobs, || format!("{texts} texts for {jobs} jobs that were moved back"));
-    let expected = Redriven { moved: jobs, left: 2 };
+    let expected = Redriven { moved: jobs, left: 2, refused: false };
     verdict.must(redriven == expected, || format!("{redriven:?} of {jobs} jobs, 2 poisons"));
     verdict.must(again == 2, || format!("{again} dead letters of a poison moved back once"));
     Row { fault: "dead letters moved back twice".to_owned(), tried: jobs, verdict, drained }

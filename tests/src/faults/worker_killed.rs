@@ -47,6 +47,9 @@ async fn kill_at(point: &str, leaves_unknown: bool, times: usize, progress: Prog
     }
     let mut verdict = trial.verdict().await;
     verdict.must(killed == times, || format!("killed {killed} of {times} times"));
+    let texts = trial.system.stack.carrier.received(None).len();
+    let expected = if ["claim.after", "send.before"].contains(&point) { 0 } else { times };
+    verdict.must(texts == expected, || format!("{texts} texts, not {expected}"));
     let (unknown, most) = (verdict.unknown, if leaves_unknown { killed } else { 0 });
     verdict.must(unknown <= most, || format!("{unknown} unknown after {killed} kills"));
     Row { fault: format!("worker killed at {point}"), tried: times, verdict, drained }

@@ -30,7 +30,7 @@ async fn main() -> ExitCode {
             let worker = worker.clone();
             async move {
                 let deadline = Instant::now() + left(&event.context);
-                let response = worker.handle_batch(event.payload, deadline).await;
+                let response = Box::pin(worker.handle_batch(event.payload, deadline)).await;
                 Ok::<SqsBatchResponse, Error>(response)
             }
         };
