@@ -1,5 +1,5 @@
 //! Places where a test makes a process die or freeze: on both sides of the worker's commits and of
-//! its send, and after the commit of a post and its wake-up calls.
+//! its send, of a post's commit, and after its wake-up calls.
 //! A release binary has none of it.
 
 /// Does here what `KINLINE_FAILPOINT` asks for: `name=kill` is SIGKILL, `name=stop` SIGSTOP;

@@ -101,6 +101,7 @@ async fn post_message(
     Valid(new): Valid<NewMessage>,
 ) -> Result<Response, Problem> {
     let Caller { family_id, user_id } = caller;
+    failpoint::reach("post.before");
     let posted =
         messages::post(&api.db, &family_id, &user_id, thread_id, &new, key.as_ref()).await?;
     let jobs: Vec<Job> =

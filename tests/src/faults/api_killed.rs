@@ -1,4 +1,4 @@
-//! SIGKILL of the API between the commit of a post and its wake-up calls.
+//! SIGKILL of the API around the commit of a post and its wake-up calls.
 
 use super::{
     Progress, Row,
@@ -6,19 +6,44 @@ use super::{
     trial::Trial,
 };
 
+/// Where it dies; whether the post is committed by then; and what the table calls it.
+const POINTS: [(&str, bool, &str); 3] = [
+    ("post.before", false, "API killed before the commit"),
+    ("post.after", true, "API killed between commit and enqueue"),
+    ("enqueue.after", true, "API killed after the enqueue"),
+];
+
 pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (done, (point, committed, fault)) in POINTS.into_iter().enumerate() {
+        let killed = |tried| progress(done * times + tried);
+        rows.push(kill_at(point, committed, fault, times, &killed).await);
+    }
+    rows
+}
+
+async fn kill_at(
+    point: &str,
+    committed: bool,
+    fault: &str,
+    times: usize,
+    progress: Progress<'_>,
+) -> Row {
+    let failpoint = format!("{point}=kill");
     let mut trial = Trial::of(3).await;
     let mut killed = 0;
     for tried in 1..=times {
         let url = trial.system.database_url();
-        let doomed = messages(&trial.system, url, Some("post.after=kill")).await;
+        let doomed = messages(&trial.system, url, Some(&failpoint)).await;
         let event = post_event(&trial.system, &trial.thread, &format!("kill {tried}"));
         killed += usize::from(was_killed(&doomed.invoke(&event, TIMEOUT).await));
         progress(tried);
     }
-    // Nobody was told anything, and all is committed: it arrives without the client's help.
+    // Nobody was told anything: what is committed arrives without the client's help.
     let mut drained = trial.drain(async || trial.deliver(1).await).await;
     let unasked = trial.verdict().await;
+    let early = trial.system.stack.carrier.received(None).len();
+    let arrived = if committed { 2 * times } else { 0 };
 
     let mut replayed = 0;
     for tried in 1..=times {
@@ -32,9 +57,10 @@ pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
     let mut verdict = trial.verdict().await;
     verdict.must(unasked.broken.is_empty(), || format!("before the retries: {unasked:?}"));
     verdict.must(killed == times, || format!("killed {killed} of {times} times"));
-    verdict.must(replayed == times, || format!("{replayed} of {times} retries were replays"));
+    verdict.must(early == arrived, || format!("{early} texts before the retries, not {arrived}"));
+    let known = if committed { times } else { 0 };
+    verdict.must(replayed == known, || format!("{replayed} retries were replays, not {known}"));
     let texts = trial.system.stack.carrier.received(None).len();
     verdict.must(texts == 2 * times, || format!("{texts} texts to 2 about {times} messages"));
-    let fault = "API killed between commit and enqueue".to_owned();
-    vec![Row { fault, tried: times, verdict, drained }]
+    Row { fault: fault.to_owned(), tried: times, verdict, drained }
 }
