@@ -43,7 +43,9 @@ pub struct Rated<F> {
 struct Current {
     sms: Option<Rated<SmsFault>>,
     queue: Option<Rated<QueueFault>>,
-    random: fastrand::Rng,
+    /// One for each kind, so that neither's requests change what the other's meet.
+    sms_random: fastrand::Rng,
+    queue_random: fastrand::Rng,
 }
 
 /// The faults of one stack. Clones are the same faults.
@@ -60,8 +62,9 @@ impl Faults {
         queue: Option<Rated<QueueFault>>,
         seed: Option<u64>,
     ) {
-        let random = seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        *self.current() = Current { sms, queue, random };
+        let random = || seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let (sms_random, queue_random) = (random(), random());
+        *self.current() = Current { sms, queue, sms_random, queue_random };
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -73,7 +76,7 @@ impl Faults {
     pub fn next_sms(&self) -> Option<SmsFault> {
         let mut current = self.current();
         let rated = current.sms?;
-        (current.random.f64() < rated.rate).then_some(rated.fault)
+        (current.sms_random.f64() < rated.rate).then_some(rated.fault)
     }
 
     /// Whether the next request to the queue finds it down.
@@ -91,6 +94,6 @@ impl Faults {
     fn next_queue(&self, fault: QueueFault) -> bool {
         let mut current = self.current();
         let Some(rated) = current.queue.filter(|rated| rated.fault == fault) else { return false };
-        current.random.f64() < rated.rate
+        current.queue_random.f64() < rated.rate
     }
 }
