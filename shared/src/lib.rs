@@ -19,5 +19,6 @@ pub mod queue;
 pub mod startup;
 pub mod text;
 pub mod threads;
+pub mod words;
 
 pub use error::{Error, Result};
