@@ -1,15 +1,19 @@
-//! Who calls: the extractors that verify a bearer token, so that no handler can forget it.
+//! Who calls: the extractors that verify a token or a session, so that no handler can forget it.
 
-use axum::{extract::FromRef, extract::FromRequestParts};
-use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
+use std::{convert::Infallible, sync::Arc};
+
+use axum::extract::{FromRef, FromRequestParts, RawPathParams};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION, request::Parts};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use shared::{
+    Error,
     config::{self, ConfigError, Secret},
-    ids::{FamilyId, UserId},
+    ids::{FamilyId, ThreadId, UserId},
+    sessions::{self, BrowserHash, BrowserSecret},
 };
 
-use crate::{error::Problem, state::Api};
+use crate::{error::Problem, site::Site, state::Api};
 
 const SECRET: &str = "KINLINE_AUTH_SECRET";
 /// How far the clocks of the host application and ours may be apart, in seconds.
@@ -81,13 +85,15 @@ impl Claims {
     }
 }
 
-/// A member of a family, by the host application's word.
+/// A member of a family: by the host application's word, or by a session that a link began.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// Their family.
     pub family_id: FamilyId,
     /// Who they are in it.
     pub user_id: UserId,
+    /// The threads that they may enter, for whoever came by a link; `None` for all of theirs.
+    pub only: Option<Vec<ThreadId>>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller
@@ -97,7 +103,20 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let claims = Api::from_ref(state).auth.verify(&parts.headers)?;
+        let api = Api::from_ref(state);
+        if parts.headers.contains_key(AUTHORIZATION) {
+            return Self::by_token(&api, &parts.headers);
+        }
+        match api.site.browser(&parts.headers) {
+            Some(browser) => Self::by_session(&api, &browser, parts, state).await,
+            None => Err(Problem::unauthenticated()),
+        }
+    }
+}
+
+impl Caller {
+    fn by_token(api: &Api, headers: &HeaderMap) -> Result<Self, Problem> {
+        let claims = api.auth.verify(headers)?;
         if claims.is_service() {
             return Err(Problem::forbidden("This is for members; a service token is not one."));
         }
@@ -105,7 +124,94 @@ where
         Ok(Self {
             family_id: id(claims.family_id)?.parse().map_err(|_| Problem::unauthenticated())?,
             user_id: id(claims.sub)?.parse().map_err(|_| Problem::unauthenticated())?,
+            only: None,
         })
+    }
+
+    async fn by_session<S: Send + Sync>(
+        api: &Api,
+        browser: &BrowserSecret,
+        parts: &mut Parts,
+        state: &S,
+    ) -> Result<Self, Problem> {
+        api.site.same_site(&parts.method, &parts.headers)?;
+        let path = RawPathParams::from_request_parts(parts, state).await;
+        let path = path.map_err(|_| Problem::from(Error::ThreadNotFound))?;
+        let named = path.iter().find(|(name, _)| *name == "threadId");
+        // A malformed one is nobody's: whoever has a session at all is told so.
+        let thread = named.and_then(|(_, value)| value.parse().ok());
+        let visitor = sessions::find(&api.db, &browser.hash(), thread).await?;
+        Ok(Self {
+            family_id: visitor.family_id,
+            user_id: visitor.user_id,
+            only: Some(visitor.threads),
+        })
+    }
+}
+
+/// The browser that asks, by its cookie; one that has none is a new one.
+#[derive(Debug, Clone)]
+pub struct Browser {
+    secret: BrowserSecret,
+    is_new: bool,
+    site: Arc<Site>,
+}
+
+impl Browser {
+    /// It came without a cookie of ours.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// What is kept of its secret.
+    #[must_use]
+    pub fn hash(&self) -> BrowserHash {
+        self.secret.hash()
+    }
+
+    /// A `Set-Cookie` by which it is known next time.
+    #[must_use]
+    pub fn set_cookie(&self) -> HeaderValue {
+        self.site.keep(&self.secret)
+    }
+
+    /// A `Set-Cookie` by which it becomes another one.
+    #[must_use]
+    pub fn forget_cookie(&self) -> HeaderValue {
+        self.site.forget()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Browser
+where
+    Api: FromRef<S>,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let site = Api::from_ref(state).site;
+        let secret = site.browser(&parts.headers);
+        Ok(Self {
+            is_new: secret.is_none(),
+            secret: secret.unwrap_or_else(BrowserSecret::new),
+            site,
+        })
+    }
+}
+
+/// A request that no other site's page has made a browser send.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnPage;
+
+impl<S: Send + Sync> FromRequestParts<S> for OwnPage
+where
+    Api: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Api::from_ref(state).site.same_site(&parts.method, &parts.headers).map(|()| Self)
     }
 }
 

@@ -127,6 +127,12 @@ impl From<Error> for Problem {
             Error::UserNotFound => not_found("user_not_found", "There is no such user."),
             Error::ThreadNotFound => not_found("thread_not_found", "There is no such thread."),
             Error::MessageNotFound => not_found("message_not_found", "There is no such message."),
+            Error::LinkInvalid => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "link_invalid",
+                "This link opens nothing here. A fresh one can be sent with POST /links/renew.",
+            ),
+            Error::NoSession => Self::unauthenticated(),
             Error::UnknownMembers(ids) => Self {
                 member_ids: ids,
                 ..Self::unprocessable(

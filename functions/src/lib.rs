@@ -5,21 +5,26 @@ pub mod edge;
 pub mod error;
 pub mod extract;
 pub mod routes;
+pub mod site;
 pub mod state;
 pub mod views;
 
+use std::sync::Arc;
+
 use axum::Router;
-use shared::queue::Queue;
+use shared::{links::LinkKeys, queue::Queue};
 
 pub use edge::edge;
 pub use state::Api;
 
 /// Every route of every function, for the local stack and the tests; not yet behind [`edge()`].
-pub fn all(api: &Api, queue: &Queue) -> Router {
+pub fn all(api: &Api, keys: &Arc<LinkKeys>, queue: &Queue) -> Router {
     Router::new()
         .merge(routes::families::router(api.clone()))
         .merge(routes::health::router(api.db.clone()))
         .merge(routes::history::router(api.clone()))
+        .merge(routes::links::router(api.clone(), Arc::clone(keys), queue.clone()))
+        .merge(routes::members::router(api.clone()))
         .merge(routes::messages::router(api.clone(), queue.clone()))
         .merge(routes::threads::router(api.clone()))
 }

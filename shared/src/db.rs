@@ -1,9 +1,9 @@
 //! PostgreSQL: migrations, pools and roles, and a transaction that is scoped to one family.
 
-use std::{str::FromStr, time::Duration};
+use std::{fmt::Write, str::FromStr, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, PgPool, Postgres, Transaction,
+    AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -13,6 +13,8 @@ use crate::{
     Result,
     config::{self, ConfigError},
     ids::FamilyId,
+    links::LinkId,
+    sessions::BrowserHash,
 };
 
 /// The schema, forward only.
@@ -124,6 +126,46 @@ pub async fn family(pool: &PgPool, family: &FamilyId) -> Result<Transaction<'sta
     // no parameters.
     let begin = format!(concat!(begin!("10s"), "; SET LOCAL app.family_id = '{}'"), family);
     Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+}
+
+/// What a caller presents who is not yet known to be of a family.
+#[derive(Debug, Clone, Copy)]
+pub enum Bearer<'a> {
+    /// A link whose signature holds.
+    Link(&'a LinkId),
+    /// A browser, by the hash of its cookie.
+    Browser(&'a BrowserHash),
+}
+
+/// Begins a transaction that sees the row that `bearer` is the key to, and no family's yet: what
+/// that row says goes to [`enter`].
+///
+/// # Errors
+/// [`crate::Error::Unavailable`] when no connection is to be had.
+pub async fn bearer(pool: &PgPool, bearer: Bearer<'_>) -> Result<Transaction<'static, Postgres>> {
+    let (setting, key): (_, &[u8]) = match bearer {
+        Bearer::Link(link) => ("link", link.as_bytes()),
+        Bearer::Browser(browser) => ("browser", browser.as_bytes()),
+    };
+    let key = hex(key);
+    let begin = format!(concat!(begin!("10s"), "; SET LOCAL app.{} = '{}'"), setting, key);
+    Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+}
+
+/// Goes on with a transaction of [`bearer`]'s as one of `family`.
+///
+/// # Errors
+/// [`crate::Error`] of the database alone.
+pub async fn enter(tx: &mut PgConnection, family: &FamilyId) -> Result<()> {
+    sqlx::query("SELECT set_config('app.family_id', $1, true)").bind(family).execute(tx).await?;
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+        let _infallible = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Begins a transaction of the worker's or the sweeper's, who serve every family. Its statements

@@ -25,6 +25,12 @@ pub enum Error {
     /// Some of these are not active users of the caller's family. As the caller wrote them.
     #[error("unknown members")]
     UnknownMembers(Vec<String>),
+    /// A link that opens nothing (any more), or not in this browser.
+    #[error("link invalid")]
+    LinkInvalid,
+    /// Somebody without a session, or one that has ended.
+    #[error("no session")]
+    NoSession,
     /// A direct message of more or fewer than two.
     #[error("a direct message has exactly two members")]
     DmNeedsTwo,

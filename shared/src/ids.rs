@@ -145,6 +145,10 @@ typed_id!(
     /// One recipient's notification of one message: `ntf_` and 32 hex digits.
     NotificationId, "ntf_"
 );
+typed_id!(
+    /// Somebody's wish to be sent a link: `lrq_` and 32 hex digits.
+    LinkRequestId, "lrq_"
+);
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::{
     config::{self, ConfigError},
-    ids::{FamilyId, NotificationId},
+    ids::{FamilyId, LinkRequestId, NotificationId},
 };
 
 /// Most entries of one `SendMessageBatch` (Amazon SQS quotas).
@@ -21,12 +21,18 @@ const BATCH_MAX: usize = 10;
 /// What a post may spend on waking the worker. The sweeper does what is left.
 const BUDGET: Duration = Duration::from_secs(1);
 
-/// The wire format of a job: ids alone, so that the queue never holds a person's data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Job {
-    /// The version of this format.
-    v: u8,
+/// What a message of the queue wakes the worker for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// A text is due.
+    Notification(NotificationJob),
+    /// Somebody wants to be sent a link.
+    LinkRequest(LinkRequestId),
+}
+
+/// A notification to send, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationJob {
     /// Whose notification.
     pub family_id: FamilyId,
     /// The notification to send.
@@ -38,13 +44,26 @@ pub struct Job {
 #[error("not a job")]
 pub struct NotAJob;
 
+/// The wire format of a job: ids alone, so that the queue never holds a person's data.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wire {
+    v: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family_id: Option<FamilyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notification_id: Option<NotificationId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link_request_id: Option<LinkRequestId>,
+}
+
 impl Job {
     const VERSION: u8 = 1;
 
     /// A job to send this notification.
     #[must_use]
-    pub const fn new(family_id: FamilyId, notification_id: NotificationId) -> Self {
-        Self { v: Self::VERSION, family_id, notification_id }
+    pub const fn notification(family_id: FamilyId, notification_id: NotificationId) -> Self {
+        Self::Notification(NotificationJob { family_id, notification_id })
     }
 
     /// Reads a message's body.
@@ -52,18 +71,33 @@ impl Job {
     /// # Errors
     /// [`NotAJob`].
     pub fn parse(body: &str) -> Result<Self, NotAJob> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase", deny_unknown_fields)]
-        struct Wire {
-            v: u8,
-            family_id: FamilyId,
-            notification_id: NotificationId,
+        match serde_json::from_str(body).map_err(|_| NotAJob)? {
+            Wire {
+                v: Self::VERSION,
+                family_id: Some(family_id),
+                notification_id: Some(notification_id),
+                link_request_id: None,
+            } => Ok(Self::notification(family_id, notification_id)),
+            Wire {
+                v: Self::VERSION,
+                family_id: None,
+                notification_id: None,
+                link_request_id: Some(id),
+            } => Ok(Self::LinkRequest(id)),
+            _ => Err(NotAJob),
         }
-        let wire: Wire = serde_json::from_str(body).map_err(|_| NotAJob)?;
-        if wire.v != Self::VERSION {
-            return Err(NotAJob);
-        }
-        Ok(Self::new(wire.family_id, wire.notification_id))
+    }
+
+    /// Its body as a message.
+    fn body(&self) -> Result<String, serde_json::Error> {
+        let (notification, link_request_id) = match self {
+            Self::Notification(job) => (Some(job.clone()), None),
+            Self::LinkRequest(id) => (None, Some(*id)),
+        };
+        let (family_id, notification_id) =
+            notification.map(|job| (job.family_id, job.notification_id)).unzip();
+        let v = Self::VERSION;
+        serde_json::to_string(&Wire { v, family_id, notification_id, link_request_id })
     }
 }
 
@@ -176,7 +210,7 @@ impl Queue {
     async fn send(&self, jobs: &[Job]) -> Vec<Job> {
         let mut request = self.client.send_message_batch().queue_url(&self.url);
         for (i, job) in jobs.iter().enumerate() {
-            let entry = serde_json::to_string(job).ok().and_then(|body| {
+            let entry = job.body().ok().and_then(|body| {
                 SendMessageBatchRequestEntry::builder()
                     .id(i.to_string())
                     .message_body(body)
@@ -218,24 +252,33 @@ mod tests {
 
     #[test]
     fn a_job_carries_ids_alone_and_comes_back() {
-        let job = Job::new("fam".parse().expect("an id"), NotificationId::new());
-        let body = serde_json::to_string(&job).expect("JSON");
-        let expected =
-            format!(r#"{{"v":1,"familyId":"fam","notificationId":"{}"}}"#, job.notification_id);
-        assert_eq!(body, expected);
-        assert_eq!(Job::parse(&body), Ok(job));
+        let (id, request) = (NotificationId::new(), LinkRequestId::new());
+        let job = Job::notification("fam".parse().expect("an id"), id);
+        for (job, body) in [
+            (job, format!(r#"{{"v":1,"familyId":"fam","notificationId":"{id}"}}"#)),
+            (Job::LinkRequest(request), format!(r#"{{"v":1,"linkRequestId":"{request}"}}"#)),
+        ] {
+            assert_eq!(job.body().expect("JSON"), body);
+            assert_eq!(Job::parse(&body), Ok(job));
+        }
     }
 
     #[test]
     fn what_is_no_job_is_refused() {
-        let id = NotificationId::new();
+        let (id, request) = (NotificationId::new(), LinkRequestId::new());
         for body in [
             String::new(),
             "{}".to_owned(),
             "null".to_owned(),
+            r#"{"v":1}"#.to_owned(),
+            r#"{"v":1,"familyId":"fam"}"#.to_owned(),
             format!(r#"{{"v":2,"familyId":"fam","notificationId":"{id}"}}"#),
+            format!(r#"{{"v":2,"linkRequestId":"{request}"}}"#),
             format!(r#"{{"v":1,"familyId":"a,b","notificationId":"{id}"}}"#),
             format!(r#"{{"v":1,"familyId":"fam","notificationId":"{id}","phone":"+1"}}"#),
+            format!(
+                r#"{{"v":1,"familyId":"fam","notificationId":"{id}","linkRequestId":"{request}"}}"#
+            ),
             r#"{"v":1,"familyId":"fam","notificationId":"msg_00"}"#.to_owned(),
         ] {
             assert_eq!(Job::parse(&body), Err(NotAJob), "{body}");

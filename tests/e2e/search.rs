@@ -12,7 +12,7 @@ use std::{
 use shared::{
     ids::NotificationId,
     notifications::{self, Lease, Outcome},
-    queue::Job,
+    queue::NotificationJob,
 };
 use tests::{System, system::FAMILY};
 
@@ -133,8 +133,9 @@ impl Oracle {
         // Two leases of real claims, for the two workers to hold.
         let mut leases = Vec::new();
         for _ in 0..2 {
-            leases
-                .push(notifications::claim(&system.stack.worker.db, &[]).await.expect("a lease").0);
+            leases.push(
+                notifications::claim(&system.stack.worker.db, &[], None).await.expect("a lease").0,
+            );
         }
         let leases = [leases[0], leases[1]];
         Self { system, id, leases, rules, known: BTreeMap::new() }
@@ -161,8 +162,12 @@ impl Oracle {
         let db = &self.system.stack.worker.db;
         match step {
             Step::Claim(worker) => {
-                let job = Job::new(FAMILY.parse().expect("an id"), self.id);
-                let (lease, claimed) = notifications::claim(db, &[job]).await.expect("claimed");
+                let job = NotificationJob {
+                    family_id: FAMILY.parse().expect("an id"),
+                    notification_id: self.id,
+                };
+                let (lease, claimed) =
+                    notifications::claim(db, &[job], None).await.expect("claimed");
                 let fresh = claimed.iter().any(|claimed| claimed.notification_id == self.id);
                 if fresh {
                     // The worker's own lease from here on.
@@ -176,9 +181,11 @@ impl Oracle {
             }
             Step::Record(worker, known) => {
                 let outcome = match known {
-                    Known::Sent => {
-                        Outcome::Sent { carrier_message_id: "c".to_owned(), segments: 1 }
-                    }
+                    Known::Sent => Outcome::Sent {
+                        carrier_message_id: "c".to_owned(),
+                        segments: 1,
+                        stop_notice: false,
+                    },
                     Known::Timeout if self.rules == Rules::TimeoutIsRetried => {
                         Outcome::Retry { reason: "timeout" }
                     }

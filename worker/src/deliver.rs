@@ -11,7 +11,7 @@ use shared::{
     failpoint,
     ids::NotificationId,
     notifications::{self, Claimed, Lease, Outcome},
-    queue::Job,
+    queue::NotificationJob,
 };
 use tracing::Instrument;
 
@@ -28,11 +28,11 @@ const RECORD_AGAIN: [Duration; 3] =
 /// Sends what is due among `jobs` and returns those whose records must come back.
 pub(crate) async fn deliver(
     worker: &Worker,
-    jobs: &[Job],
+    jobs: &[NotificationJob],
     deadline: Instant,
 ) -> HashSet<NotificationId> {
     failpoint::reach("claim.before");
-    let (lease, claimed) = match notifications::claim(&worker.db, jobs).await {
+    let (lease, claimed) = match notifications::claim(&worker.db, jobs, worker.stop_notices).await {
         Ok(claim) => claim,
         Err(error) => {
             let error = error.with_causes();
@@ -59,7 +59,7 @@ async fn attempt(worker: &Worker, claimed: &Claimed, deadline: Instant) -> Outco
     let span = tracing::info_span!(
         "text",
         notification.id = %claimed.notification_id,
-        message.id = %claimed.message_id,
+        message.id = claimed.message_id.map(tracing::field::display),
         thread.id = %claimed.thread_id,
         attempt = claimed.attempts,
     );
@@ -86,7 +86,7 @@ async fn send(worker: &Worker, claimed: &Claimed, deadline: Instant) -> Outcome 
         return Outcome::Retry { reason: "signing" };
     };
     let text = sms::compose(&sms::Content {
-        sender: claimed.sender.as_str(),
+        sender: claimed.sender.as_ref().map_or("Kinline", |name| name.as_str()),
         body: claimed.body.as_deref(),
         file_count: claimed.file_count,
         link: &format!("{}/l#{token}", worker.public_url),

@@ -8,6 +8,7 @@ pub mod sms;
 pub mod sns;
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,8 +17,8 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use shared::{
     config::{self, ConfigError},
     db::Database,
-    links::LinkKeys,
-    queue::Job,
+    links::{self, LinkKeys},
+    queue::{Job, NotificationJob},
 };
 use sqlx::PgPool;
 
@@ -39,6 +40,22 @@ pub struct Worker {
     pub public_url: Arc<str>,
     /// How long a text may be.
     pub limits: Limits,
+    /// How often a member is told how to opt out; `None` is never.
+    pub stop_notices: Option<Duration>,
+}
+
+/// Reads `KINLINE_SMS_STOP_NOTICE_DAYS`: how often a member's texts say how to opt out, the first one
+/// being the first time. 0 by default, which is never.
+///
+/// # Errors
+/// [`ConfigError`] when it is no number of days up to ten years.
+pub fn stop_notices_from_env() -> Result<Option<Duration>, ConfigError> {
+    const NAME: &str = "KINLINE_SMS_STOP_NOTICE_DAYS";
+    match config::parsed(NAME, 0_u32)? {
+        0 => Ok(None),
+        days if days <= 3650 => Ok(Some(Duration::from_hours(24 * u64::from(days)))),
+        _ => Err(ConfigError::Invalid { name: NAME, why: "must be 0 to 3650".to_owned() }),
+    }
 }
 
 impl Worker {
@@ -54,6 +71,7 @@ impl Worker {
             keys: Arc::new(LinkKeys::from_env()?),
             public_url: url.trim_end_matches('/').into(),
             limits: Limits::from_env()?,
+            stop_notices: stop_notices_from_env()?,
         })
     }
 
@@ -82,19 +100,46 @@ impl Worker {
             tracing::warn!(records = records.len(), "no time left to begin");
             failed.extend(records.into_iter().map(|(message_id, _)| message_id));
         } else {
-            let jobs: Vec<Job> = records.iter().map(|(_, job)| job.clone()).collect();
-            let unfinished = deliver::deliver(self, &jobs, deadline).await;
-            failed.extend(
-                records
-                    .into_iter()
-                    .filter(|(_, job)| unfinished.contains(&job.notification_id))
-                    .map(|(message_id, _)| message_id),
-            );
+            failed.extend(self.handle_jobs(records, deadline).await);
         }
         let mut response = SqsBatchResponse::default();
         for message_id in failed {
             response.add_failure(message_id);
         }
         response
+    }
+
+    /// Does what jobs ask for, and returns the records of those that must come back.
+    async fn handle_jobs(&self, records: Vec<(String, Job)>, deadline: Instant) -> Vec<String> {
+        let mut due: Vec<NotificationJob> = Vec::new();
+        let mut requests = Vec::new();
+        for (_, job) in &records {
+            match job {
+                Job::Notification(job) => due.push(job.clone()),
+                Job::LinkRequest(id) => requests.push(*id),
+            }
+        }
+        let mut unanswered = false;
+        if !requests.is_empty() {
+            match links::answer(&self.db, &requests).await {
+                // Committed: should this worker go no further, the sweeper finds them.
+                Ok(texts) => due.extend(texts),
+                Err(error) => {
+                    let error = error.with_causes();
+                    tracing::error!(requests = requests.len(), error, "can't answer requests");
+                    unanswered = true;
+                }
+            }
+        }
+        let unfinished = if due.is_empty() {
+            HashSet::new()
+        } else {
+            deliver::deliver(self, &due, deadline).await
+        };
+        let comes_back = |job: &Job| match job {
+            Job::Notification(job) => unfinished.contains(&job.notification_id),
+            Job::LinkRequest(_) => unanswered,
+        };
+        records.into_iter().filter(|(_, job)| comes_back(job)).map(|(id, _)| id).collect()
     }
 }

@@ -94,6 +94,7 @@ impl Sns {
             Ok(done) => Outcome::Sent {
                 carrier_message_id: done.message_id.unwrap_or_default(),
                 segments: sms::measure(text.as_str()).segments,
+                stop_notice: false,
             },
             Err(error) => {
                 // The code alone: the message may repeat the number.

@@ -54,7 +54,7 @@ struct Page {
 
 async fn history(
     State(api): State<Api>,
-    Caller { family_id, user_id }: Caller,
+    Caller { family_id, user_id, .. }: Caller,
     ThreadPath(thread_id): ThreadPath,
     Params(params): Params<HistoryParams>,
     headers: HeaderMap,

@@ -100,12 +100,12 @@ async fn post_message(
     Idempotency(key): Idempotency,
     Valid(new): Valid<NewMessage>,
 ) -> Result<Response, Problem> {
-    let Caller { family_id, user_id } = caller;
+    let Caller { family_id, user_id, .. } = caller;
     failpoint::reach("post.before");
     let posted =
         messages::post(&api.db, &family_id, &user_id, thread_id, &new, key.as_ref()).await?;
     let jobs: Vec<Job> =
-        posted.to_enqueue.iter().map(|&id| Job::new(family_id.clone(), id)).collect();
+        posted.to_enqueue.iter().map(|&id| Job::notification(family_id.clone(), id)).collect();
     failpoint::reach("post.after");
     // Committed: what the queue does not take now is enqueued by the sweeper.
     queue.enqueue(&jobs).await;
@@ -128,7 +128,7 @@ struct Deliveries {
 
 async fn deliveries(
     State(api): State<Api>,
-    Caller { family_id, user_id }: Caller,
+    Caller { family_id, user_id, .. }: Caller,
     MessagePath(thread_id, message_id): MessagePath,
 ) -> Result<Json<Deliveries>, Problem> {
     let rows =

@@ -3,5 +3,7 @@
 pub mod families;
 pub mod health;
 pub mod history;
+pub mod links;
+pub mod members;
 pub mod messages;
 pub mod threads;

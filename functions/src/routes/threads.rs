@@ -90,6 +90,9 @@ async fn resolve_or_create(
     caller: Caller,
     Valid(new): Valid<NewThread>,
 ) -> Result<Response, Problem> {
+    if caller.only.is_some() {
+        return Err(Problem::forbidden("A link's session is for its thread; it begins no other."));
+    }
     let members = MemberSet::new(new.kind, &caller.user_id, new.others)?;
     let new =
         threads::NewThread { kind: new.kind, members, title: new.title, distinct: new.distinct };
@@ -125,8 +128,15 @@ async fn list(
     let limit = limit(params.limit.as_deref())?;
     let after = params.cursor.as_deref().map(InboxCursor::decode).transpose();
     let after = after.map_err(|_| bad_cursor("cursor"))?;
-    let (entries, next) =
-        threads::list(&api.db, &caller.family_id, &caller.user_id, after, limit).await?;
+    let (entries, next) = threads::list(
+        &api.db,
+        &caller.family_id,
+        &caller.user_id,
+        caller.only.as_deref(),
+        after,
+        limit,
+    )
+    .await?;
     Ok(Json(Inbox {
         threads: entries.into_iter().map(InboxEntryView::from).collect(),
         next_cursor: next.map(InboxCursor::encode),

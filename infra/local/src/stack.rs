@@ -7,7 +7,7 @@ use axum::{
     Router,
     serve::{Listener, ListenerExt},
 };
-use functions::{Api, auth::Auth, edge};
+use functions::{Api, auth::Auth, edge, site::Site};
 use shared::{
     db::{self, Database, Role},
     notifications,
@@ -65,13 +65,18 @@ impl Stack {
         let (carrier_endpoint, carrier_server) = parts.carrier.serve().await?;
         let pool = |role, size| anyhow::Ok(Database::new(&parts.database_url, size)?.pool_as(role));
         Ok(Self {
-            api: Api::new(pool(Role::App, 16)?, Auth::hs256(&parts.secrets.auth()?)),
+            api: Api::new(
+                pool(Role::App, 16)?,
+                Auth::hs256(&parts.secrets.auth()?),
+                Site::new(&parts.public_url)?,
+            ),
             worker: Worker {
                 db: pool(Role::Worker, 8)?,
                 sns: Sns::new(aws::sns(&carrier_endpoint)),
                 keys: Arc::new(parts.secrets.link_keys()?),
                 public_url: parts.public_url.trim_end_matches('/').into(),
                 limits: Limits::from_env()?,
+                stop_notices: worker::stop_notices_from_env()?,
             },
             sqs,
             carrier: parts.carrier,
@@ -91,7 +96,7 @@ impl Stack {
             db: self.worker.db.clone(),
             stop: self.stop.clone(),
         });
-        edge(functions::all(&self.api, &self.sqs.queue()).merge(dev))
+        edge(functions::all(&self.api, &self.worker.keys, &self.sqs.queue()).merge(dev))
     }
 
     /// The queue as the API and the sweeper see it.

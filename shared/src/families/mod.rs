@@ -102,6 +102,7 @@ pub async fn put_family(
 }
 
 /// Creates or replaces a member, and brings a deactivated one back (without their old threads).
+/// Another phone number ends the links and sessions that came by the old one.
 ///
 /// # Errors
 /// [`crate::Error::FamilyNotFound`].
@@ -117,7 +118,7 @@ pub async fn put_user(
     Ok(put)
 }
 
-/// Deactivates a member: memberships end, links die, and texts not yet sent are cancelled, all
+/// Deactivates a member: memberships end, links and sessions die, and texts not yet sent are cancelled, all
 /// at once. Doing it again changes nothing.
 ///
 /// # Errors

@@ -43,7 +43,16 @@ pub(super) async fn upsert_user(
     profile: &UserProfile,
 ) -> Result<Provisioned<User>> {
     let row = sqlx::query(
-        "INSERT INTO users (family_id, user_id, name, phone, locale, time_zone, quiet_from, quiet_to)
+        "WITH old AS (
+             SELECT phone FROM users WHERE family_id = $1 AND user_id = $2 FOR UPDATE
+         ), moved AS (
+             -- Links and sessions are for whoever had the old number, should it have been another's.
+             UPDATE thread_members tm SET access_epoch = tm.access_epoch + 1
+             FROM old
+             WHERE tm.family_id = $1 AND tm.user_id = $2 AND old.phone IS DISTINCT FROM $4::text
+               AND old.phone IS NOT NULL
+         )
+         INSERT INTO users (family_id, user_id, name, phone, locale, time_zone, quiet_from, quiet_to)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8
          -- Fails for a zone that PostgreSQL does not know, before it could fail a whole batch.
          WHERE $6::text IS NULL OR (now() AT TIME ZONE $6) IS NOT NULL
@@ -95,7 +104,7 @@ pub(super) async fn deactivate_user(
     if done.rows_affected() == 1 { Ok(()) } else { Err(Error::UserNotFound) }
 }
 
-/// Ends memberships, links and waiting texts.
+/// Ends memberships, links, sessions and waiting texts.
 pub(super) async fn end_everything_of(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -109,6 +118,8 @@ pub(super) async fn end_everything_of(
          ), links AS (
              UPDATE magic_links SET revoked_at = now()
              WHERE family_id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > now()
+         ), ended AS (
+             DELETE FROM sessions WHERE family_id = $1 AND user_id = $2
          )
          UPDATE notifications SET state = 'cancelled', reason = 'deactivated'
          WHERE family_id = $1 AND recipient_id = $2 AND state IN ('pending', 'held')",

@@ -14,9 +14,10 @@ use uuid::Uuid;
 use crate::{
     Result, db,
     ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
-    links::LinkId,
+    limits,
+    links::{self, LinkId},
     phone::PhoneNumber,
-    queue::{Job, Queue},
+    queue::{NotificationJob, Queue},
     text::Name,
 };
 
@@ -53,14 +54,20 @@ impl Lease {
 pub struct Claimed {
     /// Its id.
     pub notification_id: NotificationId,
-    /// The message it is about.
-    pub message_id: MessageId,
-    /// The thread of the message.
+    /// The message it is about; `None` when it brings a fresh link and nothing else.
+    pub message_id: Option<MessageId>,
+    /// The thread that its link opens.
     pub thread_id: ThreadId,
+    /// What that thread is called.
+    pub thread_title: String,
     /// Where the text goes.
     pub phone: PhoneNumber,
+    /// The recipient's language, as a BCP 47 tag.
+    pub locale: Option<String>,
+    /// It is time to tell them again how to opt out.
+    pub stop_notice: bool,
     /// Who wrote the message.
-    pub sender: Name,
+    pub sender: Option<Name>,
     /// The message's text; `None` when it is of files only.
     pub body: Option<String>,
     /// How many files the message has.
@@ -81,6 +88,8 @@ pub enum Outcome {
         carrier_message_id: String,
         /// How many segments it was.
         segments: u32,
+        /// It said how to opt out.
+        stop_notice: bool,
     },
     /// Nobody can know whether the carrier took it.
     Unknown {
@@ -104,12 +113,18 @@ pub enum Outcome {
 /// Claims those of `jobs` that are due, for one worker. What is not among the claimed is sent by
 /// somebody else, was sent, must not be sent, or is not due: its wake-up call has done its work.
 ///
+/// Whoever was told longer ago than `stop_notices` how to opt out is told again; `None` tells nobody.
+///
 /// # Errors
 /// [`crate::Error`] of the database alone; then nothing was claimed.
-pub async fn claim(pool: &PgPool, jobs: &[Job]) -> Result<(Lease, Vec<Claimed>)> {
+pub async fn claim(
+    pool: &PgPool,
+    jobs: &[NotificationJob],
+    stop_notices: Option<Duration>,
+) -> Result<(Lease, Vec<Claimed>)> {
     let lease = Lease(Uuid::new_v4());
     let mut tx = db::every_family(pool).await?;
-    let claimed = store::claim(&mut tx, lease, jobs).await?;
+    let claimed = store::claim(&mut tx, lease, jobs, stop_notices).await?;
     tx.commit().await?;
     Ok((lease, claimed))
 }
@@ -155,7 +170,12 @@ pub async fn sweep(pool: &PgPool, queue: &Queue) -> Result<Swept> {
         expired: store::expire_unsent(&mut tx).await?,
         ..Swept::default()
     };
+    limits::forget_old(&mut tx).await?;
     tx.commit().await?;
+    let requests = links::take_due_requests(pool).await?;
+    let not_taken = queue.enqueue(&requests).await.len();
+    swept.enqueued += requests.len() - not_taken;
+    swept.not_taken += not_taken;
     // One run takes a backlog of ten thousand; a minute later the next one goes on.
     for _ in 0..20 {
         let mut tx = db::every_family(pool).await?;

@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
     links::LinkId,
-    queue::Job,
+    queue::{Job, NotificationJob},
 };
 
 /// When a wake-up call that nobody answered is given once more.
@@ -22,19 +22,23 @@ const SWEEP_MAX: i64 = 500;
 pub(super) async fn claim(
     tx: &mut PgConnection,
     lease: Lease,
-    jobs: &[Job],
+    jobs: &[NotificationJob],
+    stop_notices: Option<Duration>,
 ) -> Result<Vec<Claimed>> {
     let ids: Vec<NotificationId> = jobs.iter().map(|job| job.notification_id).collect();
     let families: Vec<&str> = jobs.iter().map(|job| job.family_id.as_str()).collect();
     let links: Vec<Vec<u8>> = jobs.iter().map(|_| LinkId::new().as_bytes().to_vec()).collect();
     let claimed = sqlx::query_as(
         "WITH due AS (
-             SELECT n.notification_id, job.link, tm.access_epoch, u.phone, author.name AS sender,
-                    m.body, cardinality(m.file_ids) AS file_count,
+             SELECT n.notification_id, job.link, tm.access_epoch, u.phone, u.locale,
+                    coalesce(u.stop_notice_at, '-infinity') < now() - make_interval(secs => $7)
+                        IS TRUE AS stop_notice,
+                    t.title AS thread_title, author.name AS sender, m.body,
+                    coalesce(cardinality(m.file_ids), 0) AS file_count,
                     CASE WHEN n.expires_at <= now() THEN 'failed'
                          WHEN tm.status <> 'active' OR m.deleted_at IS NOT NULL THEN 'cancelled'
-                         WHEN u.phone IS NULL OR u.opted_out_at IS NOT NULL OR tm.muted_until > now()
-                             THEN 'suppressed'
+                         WHEN u.phone IS NULL OR u.opted_out_at IS NOT NULL
+                             OR (tm.muted_until > now() AND n.kind = 'message') THEN 'suppressed'
                          ELSE 'sending'
                     END AS state,
                     CASE WHEN n.expires_at <= now() THEN 'expired'
@@ -42,20 +46,22 @@ pub(super) async fn claim(
                          WHEN m.deleted_at IS NOT NULL THEN 'message_deleted'
                          WHEN u.phone IS NULL THEN 'no_number'
                          WHEN u.opted_out_at IS NOT NULL THEN 'opted_out'
-                         WHEN tm.muted_until > now() THEN 'muted'
+                         -- Who asks for a link wants it, mute or not.
+                         WHEN tm.muted_until > now() AND n.kind = 'message' THEN 'muted'
                     END AS reason
              FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS job (notification_id, family_id, link)
              JOIN notifications n
                  ON n.notification_id = job.notification_id AND n.family_id = job.family_id
              JOIN thread_members tm ON tm.family_id = n.family_id AND tm.thread_id = n.thread_id
                  AND tm.user_id = n.recipient_id
+             JOIN threads t ON t.family_id = n.family_id AND t.thread_id = n.thread_id
              JOIN users u ON u.family_id = n.family_id AND u.user_id = n.recipient_id
              -- One at a time, by its unique key: joined plainly, the planner may read whole threads.
-             CROSS JOIN LATERAL (
+             LEFT JOIN LATERAL (
                  SELECT family_id, author_id, body, file_ids, deleted_at FROM messages
                  WHERE thread_id = n.thread_id AND message_id = n.message_id LIMIT 1
-             ) m
-             JOIN users author ON author.family_id = m.family_id AND author.user_id = m.author_id
+             ) m ON true
+             LEFT JOIN users author ON author.family_id = m.family_id AND author.user_id = m.author_id
              WHERE n.state = 'pending' AND n.next_attempt_at <= now()
              -- A row that another worker is just claiming is that worker's.
              FOR UPDATE OF n SKIP LOCKED
@@ -69,8 +75,8 @@ pub(super) async fn claim(
              FROM due
              WHERE n.notification_id = due.notification_id
              RETURNING n.notification_id, n.family_id, n.thread_id, n.message_id, n.recipient_id,
-                       n.state, n.attempts, due.link, due.access_epoch, due.phone, due.sender,
-                       due.body, due.file_count
+                       n.state, n.attempts, due.link, due.access_epoch, due.phone, due.locale,
+                       due.stop_notice, due.thread_title, due.sender, due.body, due.file_count
          ), linked AS (
              INSERT INTO magic_links (jti, family_id, thread_id, user_id, notification_id,
                                       access_epoch, expires_at)
@@ -89,6 +95,7 @@ pub(super) async fn claim(
     .bind(lease.0)
     .bind(LEASE.as_secs_f64())
     .bind(LINK_LIFE.as_secs_f64())
+    .bind(stop_notices.map(|every| every.as_secs_f64()))
     .fetch_all(tx)
     .await?;
     Ok(claimed)
@@ -105,9 +112,10 @@ pub(super) async fn record(
     let mut reasons = Vec::with_capacity(outcomes.len());
     let mut carrier_ids = Vec::with_capacity(outcomes.len());
     let mut segments = Vec::with_capacity(outcomes.len());
+    let mut stop_notices = Vec::with_capacity(outcomes.len());
     for (id, outcome) in outcomes {
         let (state, reason, carrier_id, segment_count) = match outcome {
-            Outcome::Sent { carrier_message_id, segments } => (
+            Outcome::Sent { carrier_message_id, segments, .. } => (
                 "sent",
                 None,
                 Some(carrier_message_id.as_str()),
@@ -123,6 +131,7 @@ pub(super) async fn record(
         reasons.push(reason);
         carrier_ids.push(carrier_id);
         segments.push(segment_count);
+        stop_notices.push(matches!(outcome, Outcome::Sent { stop_notice: true, .. }));
     }
     let recorded = sqlx::query_scalar(
         "WITH recorded AS (
@@ -140,11 +149,16 @@ pub(super) async fn record(
                  wake_at = CASE WHEN o.state = 'pending'
                      THEN now() + make_interval(secs => ($7::float8[])[least(n.attempts, cardinality($7))])
                      ELSE n.wake_at END
-             FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[])
-                      AS o (notification_id, state, reason, carrier_message_id, segments)
+             FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[],
+                         $8::bool[])
+                      AS o (notification_id, state, reason, carrier_message_id, segments, stop_notice)
              WHERE n.notification_id = o.notification_id AND n.lease_token = $1
                AND (n.state = 'sending' OR (n.state = 'unknown' AND o.state = 'sent'))
-             RETURNING n.notification_id, n.family_id, n.recipient_id, n.reason
+             RETURNING n.notification_id, n.family_id, n.recipient_id, n.reason, o.stop_notice
+         ), told AS (
+             UPDATE users u SET stop_notice_at = now()
+             FROM recorded r
+             WHERE r.stop_notice AND u.family_id = r.family_id AND u.user_id = r.recipient_id
          ), opted_out AS (
              UPDATE users u SET opted_out_at = coalesce(u.opted_out_at, now()), updated_at = now()
              FROM recorded r
@@ -159,6 +173,7 @@ pub(super) async fn record(
     .bind(carrier_ids)
     .bind(segments)
     .bind(BACK_OFF.map(|pause| pause.as_secs_f64()).to_vec())
+    .bind(stop_notices)
     .fetch_all(tx)
     .await?;
     Ok(recorded)
@@ -213,12 +228,16 @@ pub(super) async fn take_due(tx: &mut PgConnection) -> Result<Vec<Job>> {
     .bind(WAKE_AGAIN.as_secs_f64())
     .fetch_all(tx)
     .await?;
-    Ok(due.into_iter().map(|(family_id, id)| Job::new(family_id, id)).collect())
+    Ok(due.into_iter().map(|(family_id, id)| Job::notification(family_id, id)).collect())
 }
 
 /// Makes calls due again that the queue did not take.
 pub(super) async fn put_back(tx: &mut PgConnection, jobs: &[Job]) -> Result<()> {
-    let ids: Vec<NotificationId> = jobs.iter().map(|job| job.notification_id).collect();
+    let id = |job: &Job| match job {
+        Job::Notification(job) => Some(job.notification_id),
+        Job::LinkRequest(_) => None,
+    };
+    let ids: Vec<NotificationId> = jobs.iter().filter_map(id).collect();
     sqlx::query(
         "UPDATE notifications SET wake_at = now() WHERE notification_id = ANY($1) AND state = 'pending'",
     )

@@ -258,7 +258,8 @@ pub async fn resolve_or_create(
     Err(Error::Corrupt("a thread that can be neither found nor created"))
 }
 
-/// The caller's threads, the most recently active first, up to `limit`, and where to read on.
+/// The caller's threads, the most recently active first, up to `limit`, and where to read on; of
+/// these alone where there is an `only`.
 ///
 /// # Errors
 /// [`Error`] of the database alone.
@@ -266,11 +267,12 @@ pub async fn list(
     pool: &PgPool,
     family_id: &FamilyId,
     caller: &UserId,
+    only: Option<&[ThreadId]>,
     after: Option<InboxCursor>,
     limit: usize,
 ) -> Result<(Vec<InboxEntry>, Option<InboxCursor>)> {
     let mut tx = db::family(pool, family_id).await?;
-    let mut entries = store::list(&mut tx, family_id, caller, after, limit + 1).await?;
+    let mut entries = store::list(&mut tx, family_id, caller, only, after, limit + 1).await?;
     tx.commit().await?;
     let more = entries.len() > limit;
     entries.truncate(limit);

@@ -189,6 +189,7 @@ pub(super) async fn list(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     caller: &UserId,
+    only: Option<&[ThreadId]>,
     after: Option<InboxCursor>,
     limit: usize,
 ) -> Result<Vec<InboxEntry>> {
@@ -196,6 +197,7 @@ pub(super) async fn list(
         inbox!(),
         "AND ($3::timestamptz IS NULL
               OR (coalesce(t.last_message_at, t.created_at), t.thread_id) < ($3, $4))
+           AND ($6::uuid[] IS NULL OR me.thread_id = ANY($6))
          ORDER BY active_at DESC, t.thread_id DESC
          LIMIT $5",
     ))
@@ -204,6 +206,7 @@ pub(super) async fn list(
     .bind(after.map(|cursor| cursor.active_at))
     .bind(after.map(|cursor| cursor.thread_id))
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .bind(only)
     .fetch_all(tx)
     .await?;
     Ok(entries)

@@ -1,0 +1,16 @@
+//! The Lambda function that opens magic links and has fresh ones sent.
+
+use std::{process::ExitCode, sync::Arc};
+
+use functions::{Api, edge, routes};
+use shared::{links::LinkKeys, queue::Queue};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    shared::startup::run(async {
+        let keys = Arc::new(LinkKeys::from_env()?);
+        let router = routes::links::router(Api::from_env()?, keys, Queue::from_env().await?);
+        lambda_http::run(edge(router)).await
+    })
+    .await
+}

@@ -1,0 +1,13 @@
+//! The Lambda function that notes what members have read and which texts they want.
+
+use std::process::ExitCode;
+
+use functions::{Api, edge, routes};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    shared::startup::run(async {
+        lambda_http::run(edge(routes::members::router(Api::from_env()?))).await
+    })
+    .await
+}

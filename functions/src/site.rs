@@ -1,0 +1,203 @@
+//! The address that family members see: what cookies are called there, and which pages may write.
+
+use cookie::{Cookie, SameSite, time::Duration};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use shared::{
+    config::{self, ConfigError},
+    sessions::{self, BrowserSecret},
+};
+
+use crate::error::Problem;
+
+const PUBLIC_URL: &str = "KINLINE_PUBLIC_URL";
+
+/// The public address.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Scheme, host and port, as a browser's `Origin` says them.
+    origin: String,
+    /// Whether browsers get there by HTTPS alone.
+    secure: bool,
+}
+
+impl Site {
+    /// Reads `KINLINE_PUBLIC_URL`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::new(&config::url(PUBLIC_URL, "where the links in texts lead")?)
+    }
+
+    /// The site at `public_url`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is no address.
+    pub fn new(public_url: &str) -> Result<Self, ConfigError> {
+        let url = config::address(PUBLIC_URL, public_url.to_owned())?;
+        let scheme_end = url.find("://").map_or(0, |at| at + 3);
+        let (scheme, rest) = url.split_at(scheme_end);
+        let authority = rest.split('/').next().unwrap_or_default().to_ascii_lowercase();
+        let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _port)| host);
+        let own_machine = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+        // Whatever else is not HTTPS gets cookies that its browsers refuse: no session of a family's
+        // goes over a wire that others read.
+        let secure = scheme != "http://" || !own_machine;
+        Ok(Self { origin: format!("{scheme}{authority}"), secure })
+    }
+
+    const fn cookie_name(&self) -> &'static str {
+        // The prefix is a promise of the browser's: only this host can have set it, by HTTPS (RFC
+        // 6265bis, 4.1.3.2). It refuses the prefix on plain HTTP.
+        if self.secure { "__Host-kin" } else { "kin" }
+    }
+
+    /// The secret in a browser's cookie, if it has one.
+    #[must_use]
+    pub fn browser(&self, headers: &HeaderMap) -> Option<BrowserSecret> {
+        headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(Cookie::split_parse)
+            .filter_map(Result::ok)
+            .find(|cookie| cookie.name() == self.cookie_name())
+            .and_then(|cookie| cookie.value().parse().ok())
+    }
+
+    /// A `Set-Cookie` that lets a browser keep its secret for as long as a session may live.
+    #[must_use]
+    pub fn keep(&self, browser: &BrowserSecret) -> HeaderValue {
+        let seconds = i64::try_from(sessions::LIFE.as_secs()).unwrap_or(i64::MAX);
+        self.set_cookie(browser.reveal(), Duration::seconds(seconds))
+    }
+
+    /// A `Set-Cookie` that makes a browser forget its secret.
+    #[must_use]
+    pub fn forget(&self) -> HeaderValue {
+        self.set_cookie("", Duration::ZERO)
+    }
+
+    fn set_cookie(&self, value: &str, age: Duration) -> HeaderValue {
+        let cookie = Cookie::build((self.cookie_name(), value))
+            .path("/")
+            .http_only(true)
+            .secure(self.secure)
+            // Sent along when a link is tapped, never with another site's request that writes.
+            .same_site(SameSite::Lax)
+            .max_age(age);
+        // Name and value are plain ASCII.
+        let header = HeaderValue::from_str(&cookie.to_string());
+        header.unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+
+    /// Refuses what another site's page makes a browser send (OWASP, cross-site request forgery:
+    /// verifying the origin). What is no browser says neither header.
+    ///
+    /// # Errors
+    /// `403 cross_site`.
+    pub fn same_site(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+        if method.is_safe() {
+            return Ok(());
+        }
+        let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let own = match text(header::ORIGIN) {
+            Some(origin) => {
+                let host = text(header::HOST).unwrap_or_default();
+                let authority = origin.split_once("://").map(|(_scheme, authority)| authority);
+                // The same stack may be reached by several names.
+                origin == self.origin || (!host.is_empty() && authority == Some(host))
+            }
+            None => !matches!(text(FETCH_SITE), Some("cross-site" | "same-site")),
+        };
+        if own {
+            Ok(())
+        } else {
+            Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "cross_site",
+                "This browser's session is for our own pages.",
+            ))
+        }
+    }
+}
+
+const FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(url: &str) -> Site {
+        Site::new(url).expect("an address")
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().expect("a value"));
+        }
+        headers
+    }
+
+    #[test]
+    fn cookies_are_for_https_but_on_ones_own_machine() {
+        let secret = BrowserSecret::new();
+        let cookie = |url: &str| site(url).keep(&secret).to_str().expect("ASCII").to_owned();
+        for url in ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:80/"] {
+            let cookie = cookie(url);
+            assert!(cookie.starts_with("kin=") && !cookie.contains("Secure"), "{cookie}");
+        }
+        for url in
+            ["https://kin.example", "http://kin.example", "https://localhost", "http://10.0.0.1"]
+        {
+            let cookie = cookie(url);
+            let expected = format!(
+                "__Host-kin={}; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=2592000",
+                secret.reveal()
+            );
+            assert_eq!(cookie, expected, "{url}");
+        }
+        assert!(site("https://a.b").forget().to_str().expect("ASCII").contains("Max-Age=0"));
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        let secret = BrowserSecret::new();
+        let site = site("https://kin.example");
+        let cookie = format!("a=b; __Host-kin={}; kin=x", secret.reveal());
+        assert_eq!(site.browser(&headers(&[("cookie", &cookie)])), Some(secret.clone()));
+        let later = [("cookie", "a=b"), ("cookie", cookie.as_str())];
+        assert_eq!(site.browser(&headers(&later)), Some(secret.clone()));
+        let plain = format!("kin={}", secret.reveal());
+        for none in ["", "kin", "=", "__Host-kin=", "__Host-kin=short", &plain] {
+            assert_eq!(site.browser(&headers(&[("cookie", none)])), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn other_sites_may_not_write() {
+        let site = site("https://kin.example");
+        let check = |method: Method, pairs: &[(&'static str, &str)]| {
+            site.same_site(&method, &headers(pairs)).is_ok()
+        };
+        let local = ("host", "127.0.0.1:3000");
+        assert!(check(Method::POST, &[]));
+        assert!(check(Method::POST, &[("origin", "https://kin.example")]));
+        assert!(check(Method::POST, &[local, ("origin", "http://127.0.0.1:3000")]));
+        assert!(check(Method::POST, &[("sec-fetch-site", "same-origin")]));
+        assert!(check(Method::GET, &[("origin", "https://evil.example")]));
+        for origin in [
+            "https://evil.example",
+            "null",
+            "",
+            "https://kin.example.evil.com",
+            "https://kin.example:8443",
+        ] {
+            assert!(!check(Method::POST, &[local, ("origin", origin)]), "{origin}");
+            assert!(!check(Method::PUT, &[("origin", origin)]), "{origin}");
+        }
+        assert!(!check(Method::DELETE, &[("sec-fetch-site", "cross-site")]));
+        assert!(!check(Method::POST, &[("sec-fetch-site", "same-site")]));
+    }
+}

@@ -1,0 +1,209 @@
+//! Every SQL statement on magic links and on who asks for one.
+
+use sqlx::{PgConnection, PgPool};
+
+use super::{LinkId, Opened};
+use crate::{
+    Result,
+    ids::{FamilyId, LinkRequestId, NotificationId, ThreadId, UserId},
+    limits::{FRESH_LINKS, Subject, take_statement},
+    phone::PhoneNumber,
+    sessions::{BrowserHash, LIFE, live},
+};
+
+/// Most members of one number who are each sent a link: a household's phone, not a switchboard.
+const SHARING_MAX: i64 = 5;
+/// How long a request is worth answering.
+const REQUEST_LIFE_MINUTES: i32 = 60;
+
+pub(super) async fn find_family(tx: &mut PgConnection, link: LinkId) -> Result<Option<FamilyId>> {
+    let family = sqlx::query_scalar("SELECT family_id FROM magic_links WHERE jti = $1")
+        .bind(link.as_bytes().as_slice())
+        .fetch_optional(tx)
+        .await?;
+    Ok(family)
+}
+
+/// Binds a link that is still free to `browser` with a new session, or finds the session that it
+/// opened there before.
+pub(super) async fn exchange(
+    tx: &mut PgConnection,
+    link: LinkId,
+    browser: &BrowserHash,
+) -> Result<Option<Opened>> {
+    let opened = sqlx::query_as(concat!(
+        "WITH link AS (
+             SELECT l.jti, l.family_id, l.thread_id, l.user_id, l.notification_id, l.access_epoch,
+                    l.expires_at, l.browser
+             FROM magic_links l
+             JOIN thread_members tm ON tm.family_id = l.family_id AND tm.thread_id = l.thread_id
+                 AND tm.user_id = l.user_id
+             WHERE l.jti = $1 AND l.family_id = current_family() AND l.revoked_at IS NULL
+               AND tm.status = 'active' AND tm.access_epoch = l.access_epoch
+             -- Of fifty at the same moment, one is first; the others read what it has written.
+             FOR UPDATE OF l
+         ), bound AS (
+             UPDATE magic_links l SET browser = $2
+             FROM link
+             WHERE l.jti = link.jti AND link.browser IS NULL AND link.expires_at > now()
+             RETURNING link.*
+         ), begun AS (
+             INSERT INTO sessions (browser, family_id, thread_id, user_id, access_epoch, expires_at)
+             SELECT $2, family_id, thread_id, user_id, access_epoch, now() + make_interval(secs => $3)
+             FROM bound
+             ON CONFLICT (browser, thread_id, user_id) DO UPDATE SET
+                 access_epoch = excluded.access_epoch, created_at = now(), opened_at = now(),
+                 last_seen_at = now(), expires_at = excluded.expires_at
+             RETURNING family_id, thread_id, user_id, expires_at
+         ), again AS (
+             UPDATE sessions s SET opened_at = now(), last_seen_at = now()
+             FROM link
+             WHERE link.browser = $2 AND s.browser = $2 AND s.family_id = link.family_id
+               AND s.thread_id = link.thread_id AND s.user_id = link.user_id
+               AND s.access_epoch = link.access_epoch AND ",
+        live!("s"),
+        "    RETURNING s.family_id, s.thread_id, s.user_id, s.expires_at
+         ), opened AS (
+             UPDATE notifications n SET opened_at = coalesce(n.opened_at, now())
+             FROM bound WHERE n.notification_id = bound.notification_id
+         )
+         SELECT * FROM begun UNION ALL SELECT * FROM again",
+    ))
+    .bind(link.as_bytes().as_slice())
+    .bind(browser.as_bytes().as_slice())
+    .bind(LIFE.as_secs_f64())
+    .fetch_optional(tx)
+    .await?;
+    Ok(opened)
+}
+
+/// Whom a link was sent to, if it opens nothing new any more and they may be sent another.
+pub(super) async fn find_spent(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    link: LinkId,
+) -> Result<Option<(UserId, ThreadId)>> {
+    let found = sqlx::query_as(
+        "SELECT l.user_id, l.thread_id
+         FROM magic_links l
+         JOIN thread_members tm ON tm.family_id = l.family_id AND tm.thread_id = l.thread_id
+             AND tm.user_id = l.user_id AND tm.status = 'active'
+         JOIN users u ON u.family_id = l.family_id AND u.user_id = l.user_id
+         WHERE l.jti = $2 AND l.family_id = $1
+           AND (l.expires_at <= now() OR l.browser IS NOT NULL OR l.revoked_at IS NOT NULL
+                OR l.access_epoch <> tm.access_epoch)
+           AND u.phone IS NOT NULL AND u.opted_out_at IS NULL
+           -- One is on its way: whoever taps twice gets one.
+           AND NOT EXISTS (SELECT FROM notifications n
+                           WHERE n.family_id = $1 AND n.recipient_id = l.user_id
+                             AND n.thread_id = l.thread_id AND n.kind = 'link'
+                             AND n.state = 'pending' AND n.expires_at > now())",
+    )
+    .bind(family_id)
+    .bind(link.as_bytes().as_slice())
+    .fetch_optional(tx)
+    .await?;
+    Ok(found)
+}
+
+/// A text that is a link alone. Whoever asked for it waits for it now, so it is given up after an
+/// hour.
+pub(super) async fn insert_fresh(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    thread_id: ThreadId,
+    user_id: &UserId,
+) -> Result<NotificationId> {
+    let id = sqlx::query_scalar(
+        "INSERT INTO notifications (family_id, thread_id, recipient_id, kind, state, expires_at)
+         VALUES ($1, $2, $3, 'link', 'pending', now() + interval '1 hour')
+         RETURNING notification_id",
+    )
+    .bind(family_id)
+    .bind(thread_id)
+    .bind(user_id)
+    .fetch_one(tx)
+    .await?;
+    Ok(id)
+}
+
+/// Whether the request was noted: one too many is not. One statement, whoever has the number.
+pub(super) async fn insert_request(
+    pool: &PgPool,
+    id: LinkRequestId,
+    phone: &PhoneNumber,
+) -> Result<bool> {
+    let done = sqlx::query(concat!(
+        "WITH allowed AS (",
+        take_statement!(),
+        " RETURNING true)
+         INSERT INTO link_requests (link_request_id, phone) SELECT $4, $5 FROM allowed",
+    ))
+    .bind(Subject::phone_links(phone).as_bytes().as_slice())
+    .bind(FRESH_LINKS.hourly)
+    .bind(FRESH_LINKS.daily)
+    .bind(id)
+    .bind(phone)
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Takes requests for good, and finds the members with their numbers: each with the thread that
+/// they were last written to in.
+pub(super) async fn take_requests(
+    tx: &mut PgConnection,
+    requests: &[LinkRequestId],
+) -> Result<Vec<(FamilyId, UserId, ThreadId)>> {
+    let found = sqlx::query_as(
+        "WITH taken AS (
+             DELETE FROM link_requests WHERE link_request_id IN (
+                 SELECT link_request_id FROM link_requests WHERE link_request_id = ANY($1)
+                 FOR UPDATE SKIP LOCKED
+             )
+             RETURNING phone, created_at
+         )
+         SELECT who.* FROM (
+             SELECT DISTINCT phone FROM taken WHERE created_at > now() - make_interval(mins => $3)
+         ) asked
+         CROSS JOIN LATERAL (
+             SELECT u.family_id, u.user_id, latest.thread_id
+             FROM users u
+             CROSS JOIN LATERAL (
+                 SELECT t.thread_id, coalesce(t.last_message_at, t.created_at) AS active_at
+                 FROM thread_members tm
+                 JOIN threads t ON t.family_id = tm.family_id AND t.thread_id = tm.thread_id
+                 WHERE tm.family_id = u.family_id AND tm.user_id = u.user_id AND tm.status = 'active'
+                 ORDER BY active_at DESC LIMIT 1
+             ) latest
+             WHERE u.phone = asked.phone AND u.deactivated_at IS NULL AND u.opted_out_at IS NULL
+             ORDER BY latest.active_at DESC
+             LIMIT $2
+         ) who",
+    )
+    .bind(requests)
+    .bind(SHARING_MAX)
+    .bind(REQUEST_LIFE_MINUTES)
+    .fetch_all(tx)
+    .await?;
+    Ok(found)
+}
+
+/// Drops requests that are too old, and returns those whose wake-up call is due.
+pub(super) async fn take_due_requests(tx: &mut PgConnection) -> Result<Vec<LinkRequestId>> {
+    sqlx::query("DELETE FROM link_requests WHERE created_at <= now() - make_interval(mins => $1)")
+        .bind(REQUEST_LIFE_MINUTES)
+        .execute(&mut *tx)
+        .await?;
+    let due = sqlx::query_scalar(
+        "UPDATE link_requests SET wake_at = now() + interval '5 minutes'
+         WHERE link_request_id IN (
+             SELECT link_request_id FROM link_requests WHERE wake_at <= now()
+             ORDER BY wake_at LIMIT 500 FOR UPDATE SKIP LOCKED
+         )
+         RETURNING link_request_id",
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(due)
+}

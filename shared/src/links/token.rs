@@ -1,0 +1,225 @@
+//! The token that a text carries, and the keys that sign it.
+//!
+//! A token is a JWS (RFC 7515) over `{"jti":"…"}` whose constant header is left out: one character
+//! that names the key, then `payload.signature`. All that it stands for is its row in the database.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, ConfigError, Secret};
+
+const KEYS: &str = "KINLINE_LINK_KEYS";
+/// Longest token, in characters.
+pub const TOKEN_MAX: usize = 80;
+
+/// A link's own id: 64 random bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LinkId([u8; 8]);
+
+impl LinkId {
+    /// A new one, of the operating system's randomness.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "every call gives another id")]
+    pub fn new() -> Self {
+        // The first and last 32 bits of a version 4 UUID are random all through; the bits that
+        // mark its version and variant lie between.
+        let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+        Self(((high & 0xffff_ffff_0000_0000) | (low & 0xffff_ffff)).to_be_bytes())
+    }
+
+    /// As the database keeps it.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<u8>> for LinkId {
+    type Error = std::array::TryFromSliceError;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, Self::Error> {
+        bytes.as_slice().try_into().map(Self)
+    }
+}
+
+impl fmt::Debug for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkId(…)")
+    }
+}
+
+/// A token that none of our keys signed. Says nothing of the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a token of ours")]
+pub struct BadToken;
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    jti: String,
+}
+
+struct Key {
+    id: char,
+    signing: EncodingKey,
+    verifying: DecodingKey,
+}
+
+/// The keys of the links: the first one signs, all of them verify.
+pub struct LinkKeys {
+    keys: Vec<Key>,
+    /// The header of every token, encoded, with the dot after it.
+    header: String,
+    validation: Validation,
+}
+
+impl LinkKeys {
+    /// Reads `KINLINE_LINK_KEYS`: `kid=secret` pairs, separated by commas; a `kid` is one letter or
+    /// digit. To rotate: add a pair, put it first, drop the old one when its links have expired.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::parse(&config::required(KEYS, "the keys that sign links, as kid=secret,…")?)
+    }
+
+    /// Reads `kid=secret` pairs.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a pair is malformed, a `kid` comes twice, or a secret is too short.
+    pub fn parse(pairs: &str) -> Result<Self, ConfigError> {
+        let invalid = |why: &str| ConfigError::Invalid { name: KEYS, why: why.to_owned() };
+        let mut keys: Vec<Key> = Vec::new();
+        for pair in pairs.split(',') {
+            let (id, secret) =
+                pair.trim().split_once('=').ok_or_else(|| invalid("not kid=secret"))?;
+            let mut chars = id.chars();
+            let id = match (chars.next(), chars.next()) {
+                (Some(id), None) if id.is_ascii_alphanumeric() => id,
+                _ => return Err(invalid("a kid is one letter or digit")),
+            };
+            if keys.iter().any(|key| key.id == id) {
+                return Err(invalid("a kid comes twice"));
+            }
+            let secret = Secret::new(KEYS, secret.to_owned())?;
+            let bytes = secret.reveal().as_bytes();
+            keys.push(Key {
+                id,
+                signing: EncodingKey::from_secret(bytes),
+                verifying: DecodingKey::from_secret(bytes),
+            });
+        }
+        let header = serde_json::to_vec(&Header::new(Algorithm::HS256))
+            .map_err(|error| invalid(&error.to_string()))?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        // When a link ends, its row says.
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        Ok(Self { keys, header: format!("{}.", URL_SAFE_NO_PAD.encode(header)), validation })
+    }
+
+    /// The token of `link`: at most [`TOKEN_MAX`] characters, all of them `A–Z a–z 0–9 - _ .`.
+    ///
+    /// # Errors
+    /// [`BadToken`] should the signing library fail, which it does for no id.
+    pub fn sign(&self, link: LinkId) -> Result<String, BadToken> {
+        let key = self.keys.first().ok_or(BadToken)?;
+        let claims = Claims { jti: URL_SAFE_NO_PAD.encode(link.0) };
+        let jws = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key.signing)
+            .map_err(|_| BadToken)?;
+        let signed = jws.strip_prefix(&self.header).ok_or(BadToken)?;
+        Ok(format!("{}{signed}", key.id))
+    }
+
+    /// The link that `token` was signed for, by any of the keys. Asks no database.
+    ///
+    /// # Errors
+    /// [`BadToken`], for whatever is wrong with it.
+    pub fn verify(&self, token: &str) -> Result<LinkId, BadToken> {
+        if token.len() > TOKEN_MAX {
+            return Err(BadToken);
+        }
+        let mut chars = token.chars();
+        let id = chars.next().ok_or(BadToken)?;
+        let key = self.keys.iter().find(|key| key.id == id).ok_or(BadToken)?;
+        let jws = format!("{}{}", self.header, chars.as_str());
+        let claims = jsonwebtoken::decode::<Claims>(&jws, &key.verifying, &self.validation)
+            .map_err(|_| BadToken)?
+            .claims;
+        let bytes = URL_SAFE_NO_PAD.decode(claims.jti).map_err(|_| BadToken)?;
+        bytes.try_into().map_err(|_| BadToken)
+    }
+}
+
+impl fmt::Debug for LinkKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LinkKeys({})", self.keys.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "0123456789abcdef0123456789abcdef";
+    const TWO: &str = "fedcba9876543210fedcba9876543210";
+
+    fn keys(pairs: &str) -> LinkKeys {
+        LinkKeys::parse(pairs).expect("valid keys")
+    }
+
+    #[test]
+    fn a_token_comes_back_as_its_link() {
+        let keys = keys(&format!("a={ONE}"));
+        for _ in 0..200 {
+            let link = LinkId::new();
+            let token = keys.sign(link).expect("signed");
+            assert!(token.len() <= TOKEN_MAX, "{} characters", token.len());
+            // A phone's link detector cuts a trailing hyphen, underscore or dot.
+            assert!(token.ends_with(|c: char| c.is_ascii_alphanumeric()));
+            assert_eq!(keys.verify(&token), Ok(link));
+        }
+    }
+
+    #[test]
+    fn every_changed_cut_or_longer_token_is_refused() {
+        let keys = keys(&format!("a={ONE}"));
+        let token = keys.sign(LinkId::new()).expect("signed");
+        for i in 0..token.len() {
+            assert_eq!(keys.verify(&token[..i]), Err(BadToken));
+            for c in "aZ0-_.=é\0".chars().filter(|&c| !token[i..].starts_with(c)) {
+                let mut changed = token.clone();
+                changed.replace_range(i..=i, c.encode_utf8(&mut [0; 4]));
+                assert_eq!(keys.verify(&changed), Err(BadToken), "character {i}");
+            }
+        }
+        for more in ["a", ".", "=", " ", "\0"] {
+            assert_eq!(keys.verify(&format!("{token}{more}")), Err(BadToken));
+        }
+    }
+
+    #[test]
+    fn keys_rotate() {
+        let old = keys(&format!("a={ONE}"));
+        let both = keys(&format!("b={TWO},a={ONE}"));
+        let new = keys(&format!("b={TWO}"));
+        let (link, token) = (LinkId::new(), old.sign(LinkId::new()).expect("signed"));
+        assert!(both.verify(&token).is_ok());
+        assert_eq!(new.verify(&token), Err(BadToken));
+        let token = both.sign(link).expect("signed");
+        assert!(token.starts_with('b'));
+        assert_eq!(new.verify(&token), Ok(link));
+        // The same kid with another secret is another key.
+        assert_eq!(keys(&format!("b={ONE}")).verify(&token), Err(BadToken));
+    }
+
+    #[test]
+    fn bad_keys_stop_the_start_without_showing_themselves() {
+        for pairs in ["", "a", "=x", &format!("ab={ONE}"), "a=short", &format!("a={ONE},a={TWO}")] {
+            let error = LinkKeys::parse(pairs).expect_err(pairs).to_string();
+            assert!(error.contains(KEYS) && !error.contains("0123"), "{error}");
+        }
+    }
+}

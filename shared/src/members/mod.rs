@@ -1,0 +1,106 @@
+//! A member in one thread: what they have read, and which texts reach them.
+
+mod store;
+
+use sqlx::PgPool;
+use time::OffsetDateTime;
+
+use crate::{
+    Error, Result, db,
+    ids::{FamilyId, ThreadId, UserId},
+};
+
+/// A member as their own page shows them.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Reader {
+    /// Their language, as a BCP 47 tag.
+    pub locale: Option<String>,
+    /// Their time zone, as an IANA name.
+    pub time_zone: Option<String>,
+    /// Whether there is a number that texts could go to.
+    pub has_phone: bool,
+    /// The newest message that they have read; 0 before the first.
+    pub last_read_seq: i64,
+    /// Which texts about this thread reach them.
+    #[sqlx(flatten)]
+    pub texts: Texts,
+}
+
+/// Which texts about a thread reach a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct Texts {
+    /// They want no texts at all, about whatever thread.
+    pub opted_out: bool,
+    /// They want none about this thread for now.
+    pub muted: bool,
+    /// Until when they are muted; `None` while they are: until they say otherwise.
+    pub muted_until: Option<OffsetDateTime>,
+}
+
+/// What a member wants of texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Texts, also after having opted out.
+    On,
+    /// None about this thread, for these hours or until they say otherwise.
+    Muted {
+        /// From 1 to [`MUTE_HOURS_MAX`].
+        hours: Option<i32>,
+    },
+    /// None at all.
+    Off,
+}
+
+/// Longest mute that ends by itself, in hours: a year.
+pub const MUTE_HOURS_MAX: i32 = 8760;
+
+/// A member as they are in one of their threads.
+///
+/// # Errors
+/// [`Error::ThreadNotFound`], also for who is not an active member.
+pub async fn reader(
+    pool: &PgPool,
+    family_id: &FamilyId,
+    user_id: &UserId,
+    thread_id: ThreadId,
+) -> Result<Reader> {
+    let mut tx = db::family(pool, family_id).await?;
+    let reader = store::find_reader(&mut tx, family_id, user_id, thread_id).await?;
+    tx.commit().await?;
+    reader.ok_or(Error::ThreadNotFound)
+}
+
+/// Notes that a member has read a thread up to its message number `seq`. Never goes back, and never
+/// past what is there.
+///
+/// # Errors
+/// [`Error::ThreadNotFound`], also for who is not an active member.
+pub async fn mark_read(
+    pool: &PgPool,
+    family_id: &FamilyId,
+    user_id: &UserId,
+    thread_id: ThreadId,
+    seq: i64,
+) -> Result<()> {
+    let mut tx = db::family(pool, family_id).await?;
+    let marked = store::mark_read(&mut tx, family_id, user_id, thread_id, seq).await?;
+    tx.commit().await?;
+    if marked { Ok(()) } else { Err(Error::ThreadNotFound) }
+}
+
+/// Does as a member wishes, from the next text on, those that wait to be sent included.
+///
+/// # Errors
+/// [`Error::ThreadNotFound`], also for who is not an active member.
+pub async fn set_texts(
+    pool: &PgPool,
+    family_id: &FamilyId,
+    user_id: &UserId,
+    thread_id: ThreadId,
+    wish: Wish,
+) -> Result<Texts> {
+    let mut tx = db::family(pool, family_id).await?;
+    let texts = store::set_texts(&mut tx, family_id, user_id, thread_id, wish).await?;
+    tx.commit().await?;
+    texts.ok_or(Error::ThreadNotFound)
+}

@@ -1,0 +1,131 @@
+//! Every SQL statement on a member in one thread.
+
+use sqlx::PgConnection;
+
+use super::{Reader, Texts, Wish};
+use crate::{
+    Result,
+    ids::{FamilyId, ThreadId, UserId},
+};
+
+/// The columns of [`Texts`], of a mute and an opt-out.
+macro_rules! texts {
+    ($muted_until:literal, $opted_out_at:literal) => {
+        concat!(
+            $opted_out_at,
+            " IS NOT NULL AS opted_out, coalesce(",
+            $muted_until,
+            " > now(), false) AS muted, CASE WHEN ",
+            $muted_until,
+            " > now() THEN nullif(",
+            $muted_until,
+            ", 'infinity') END AS muted_until "
+        )
+    };
+}
+
+pub(super) async fn find_reader(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    user_id: &UserId,
+    thread_id: ThreadId,
+) -> Result<Option<Reader>> {
+    let reader = sqlx::query_as(concat!(
+        "SELECT u.locale, u.time_zone, u.phone IS NOT NULL AS has_phone, tm.last_read_seq, ",
+        texts!("tm.muted_until", "u.opted_out_at"),
+        "FROM thread_members tm
+         JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
+         WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3 AND tm.status = 'active'",
+    ))
+    .bind(family_id)
+    .bind(thread_id)
+    .bind(user_id)
+    .fetch_optional(tx)
+    .await?;
+    Ok(reader)
+}
+
+/// Moves the mark forward, and notes with each message's notification that it was read. Of a very
+/// long absence only the last thousand are noted one by one.
+pub(super) async fn mark_read(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    user_id: &UserId,
+    thread_id: ThreadId,
+    seq: i64,
+) -> Result<bool> {
+    let found: Option<i64> = sqlx::query_scalar(
+        "WITH me AS (
+             SELECT tm.last_read_seq AS earlier, greatest(tm.last_read_seq, least($4, t.last_seq)) AS seq
+             FROM thread_members tm
+             JOIN threads t ON t.family_id = tm.family_id AND t.thread_id = tm.thread_id
+             WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3
+               AND tm.status = 'active'
+         ), moved AS (
+             UPDATE thread_members tm SET last_read_seq = greatest(tm.last_read_seq, me.seq)
+             FROM me
+             WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3
+               AND me.seq > me.earlier
+         ), noted AS (
+             UPDATE notifications n SET read_at = now()
+             FROM me
+             JOIN messages m ON m.family_id = $1 AND m.thread_id = $2 AND m.seq <= me.seq
+                 AND m.seq > greatest(me.earlier, me.seq - 1000)
+             WHERE n.message_id = m.message_id AND n.recipient_id = $3 AND n.family_id = $1
+               AND n.read_at IS NULL
+         )
+         SELECT seq FROM me",
+    )
+    .bind(family_id)
+    .bind(thread_id)
+    .bind(user_id)
+    .bind(seq)
+    .fetch_optional(tx)
+    .await?;
+    Ok(found.is_some())
+}
+
+pub(super) async fn set_texts(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    user_id: &UserId,
+    thread_id: ThreadId,
+    wish: Wish,
+) -> Result<Option<Texts>> {
+    let (state, hours) = match wish {
+        Wish::On => ("on", None),
+        Wish::Muted { hours } => ("muted", hours),
+        Wish::Off => ("off", None),
+    };
+    let texts = sqlx::query_as(concat!(
+        "WITH member AS (
+             UPDATE thread_members SET muted_until = CASE $4
+                 WHEN 'on' THEN NULL
+                 WHEN 'muted' THEN coalesce(now() + make_interval(hours => $5), 'infinity')
+                 ELSE muted_until
+             END
+             WHERE family_id = $1 AND thread_id = $2 AND user_id = $3 AND status = 'active'
+             RETURNING muted_until
+         ), person AS (
+             UPDATE users u SET updated_at = now(), opted_out_at = CASE $4
+                 WHEN 'on' THEN NULL
+                 WHEN 'off' THEN coalesce(u.opted_out_at, now())
+                 ELSE u.opted_out_at
+             END
+             FROM member
+             WHERE u.family_id = $1 AND u.user_id = $3
+             RETURNING u.opted_out_at
+         )
+         SELECT ",
+        texts!("member.muted_until", "person.opted_out_at"),
+        "FROM member CROSS JOIN person",
+    ))
+    .bind(family_id)
+    .bind(thread_id)
+    .bind(user_id)
+    .bind(state)
+    .bind(hours)
+    .fetch_optional(tx)
+    .await?;
+    Ok(texts)
+}

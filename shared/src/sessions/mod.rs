@@ -1,0 +1,159 @@
+//! Sessions: a browser's access to one thread, as the member whose link was tapped in it.
+//!
+//! A browser has one secret, in its cookie, and a session for each thread that a link opened in it.
+
+mod store;
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::{
+    Error, Result,
+    db::{self, Bearer},
+    ids::{FamilyId, ThreadId, UserId},
+};
+
+/// How long a session lives at the most.
+pub const LIFE: Duration = Duration::from_hours(30 * 24);
+
+/// Whether a row of `sessions` has neither ended nor been idle for seven days.
+macro_rules! live {
+    ($row:literal) => {
+        concat!(
+            $row,
+            ".expires_at > now() AND ",
+            $row,
+            ".last_seen_at > now() - interval '7 days' "
+        )
+    };
+}
+pub(crate) use live;
+
+/// A browser's secret: 244 random bits in 64 hex digits. Invisible to `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BrowserSecret(String);
+
+/// Not a [`BrowserSecret`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed browser secret")]
+pub struct BadSecret;
+
+impl BrowserSecret {
+    /// A new one, of the operating system's randomness.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "every call gives another secret")]
+    pub fn new() -> Self {
+        Self(format!("{}{}", Uuid::new_v4().as_simple(), Uuid::new_v4().as_simple()))
+    }
+
+    /// The secret itself, for the browser's cookie.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What is kept of it.
+    #[must_use]
+    pub fn hash(&self) -> BrowserHash {
+        BrowserHash(Sha256::digest(&self.0).into())
+    }
+}
+
+impl FromStr for BrowserSecret {
+    type Err = BadSecret;
+
+    fn from_str(value: &str) -> Result<Self, BadSecret> {
+        let hex = value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if hex && value.len() == 64 { Ok(Self(value.to_owned())) } else { Err(BadSecret) }
+    }
+}
+
+impl fmt::Debug for BrowserSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BrowserSecret(…)")
+    }
+}
+
+/// SHA-256 of a [`BrowserSecret`]. Who reads the database can't become a browser with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BrowserHash([u8; 32]);
+
+impl BrowserHash {
+    /// As the database keeps it.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for BrowserHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BrowserHash(…)")
+    }
+}
+
+/// Who a browser is, and which threads it may enter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visitor {
+    /// Their family.
+    pub family_id: FamilyId,
+    /// The member.
+    pub user_id: UserId,
+    /// The threads of the sessions that they have in this browser.
+    pub threads: Vec<ThreadId>,
+}
+
+/// Who comes with `browser`: to `thread`, the one whose link opened it here last; to nowhere in
+/// particular, the one who opened anything last. Checked against the membership as it is now.
+///
+/// # Errors
+/// [`Error::NoSession`]; [`Error::ThreadNotFound`] for somebody whose sessions are for other threads.
+pub async fn find(
+    pool: &PgPool,
+    browser: &BrowserHash,
+    thread: Option<ThreadId>,
+) -> Result<Visitor> {
+    let mut tx = db::bearer(pool, Bearer::Browser(browser)).await?;
+    let family_id = store::find_family(&mut tx, browser, thread).await?;
+    let family_id = family_id.ok_or(Error::NoSession)?;
+    db::enter(&mut tx, &family_id).await?;
+    let sessions = store::list(&mut tx, &family_id, browser, thread).await?;
+    tx.commit().await?;
+    let (user_id, opens) = sessions.first().ok_or(Error::NoSession)?;
+    if thread.is_some_and(|thread| thread != *opens) {
+        return Err(Error::ThreadNotFound);
+    }
+    let threads = sessions.iter().filter(|(user, _)| user == user_id).map(|(_, id)| *id).collect();
+    Ok(Visitor { family_id, user_id: user_id.clone(), threads })
+}
+
+/// Ends every session of a browser. Doing it again changes nothing.
+///
+/// # Errors
+/// [`Error`] of the database alone.
+pub async fn end(pool: &PgPool, browser: &BrowserHash) -> Result<()> {
+    let mut tx = db::bearer(pool, Bearer::Browser(browser)).await?;
+    store::delete(&mut tx, browser).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_comes_back_from_its_cookie_and_from_nothing_else() {
+        let secret = BrowserSecret::new();
+        let back: BrowserSecret = secret.reveal().parse().expect("a secret");
+        assert_eq!(back.hash(), secret.hash());
+        assert_ne!(BrowserSecret::new().hash(), secret.hash());
+        assert_eq!(format!("{secret:?}{:?}", secret.hash()), "BrowserSecret(…)BrowserHash(…)");
+        for bad in ["", "0", &"g".repeat(64), &"A".repeat(64), &"a".repeat(65), &"é".repeat(32)] {
+            assert_eq!(bad.parse::<BrowserSecret>(), Err(BadSecret));
+        }
+    }
+}
