@@ -200,6 +200,61 @@ async fn a_familys_evening_goes_through_the_lambda_binaries() {
 }
 
 #[tokio::test]
+async fn a_link_opens_through_the_lambda_binaries() {
+    let system = System::start().await;
+    let members = system.family(2).await;
+    let path = format!("/threads/{}", system.member("u0").thread(&members).await);
+    system.member("u0").say(&path[9..], "Hello").await;
+    system.deliver().await;
+    let api = environment(&system, "kinline_app");
+    let links = Function::start(&binary("links"), &api).await;
+    let noting = Function::start(&binary("members"), &api).await;
+    let history = Function::start(&binary("history"), &api).await;
+    let messages = Function::start(&binary("messages"), &api).await;
+    let cookie = format!("__Host-kin={}", "0123456789abcdef".repeat(4));
+    let call = |function, method, path: &str, body: Option<Value>| Call {
+        function,
+        method,
+        path: path.to_owned(),
+        token: None,
+        headers: vec![
+            ("content-type", "application/json"),
+            ("x-request-id", "the-same"),
+            ("cookie", &cookie),
+        ],
+        body: body.map(|body| body.to_string().into_bytes()),
+    };
+    let token = json!({ "token": system.token_of(1) });
+    let history_path = format!("{path}/messages");
+    for (call, status) in [
+        (call(&history, Method::GET, &history_path, None), 401),
+        (call(&links, Method::POST, "/links/exchange", Some(json!({ "token": "x" }))), 401),
+        (call(&links, Method::POST, "/links/exchange", Some(token.clone())), 200),
+        (call(&links, Method::GET, "/links/exchange", None), 405),
+        (call(&history, Method::GET, &history_path, None), 200),
+        (call(&messages, Method::POST, &history_path, Some(json!({}))), 400),
+        (call(&noting, Method::PUT, &format!("{path}/read"), Some(json!({ "seq": 1 }))), 204),
+        (call(&noting, Method::PUT, &format!("{path}/texts"), Some(json!({ "state": "on" }))), 200),
+        (call(&noting, Method::PUT, &format!("{path}/texts"), Some(json!({}))), 422),
+        (call(&links, Method::POST, "/links/renew", Some(token)), 202),
+        (call(&links, Method::POST, "/links/request", Some(json!({ "phone": "+15550100" }))), 202),
+        (call(&links, Method::POST, "/sessions/end", Some(json!({}))), 204),
+        (call(&history, Method::GET, &history_path, None), 401),
+    ] {
+        assert_eq!(call.compare(&system).await.status, status, "{}", call.path);
+    }
+    // What Lambda wrote to the queue, the worker sends: renewed once, though both were asked.
+    system.deliver().await;
+    assert_eq!(system.texts_of(1).len(), 2);
+    for function in [&links, &noting, &history, &messages] {
+        assert_eq!(function.refused(), Vec::<String>::new());
+        for secret in ["0123456789abcdef", "eyJ", "+1555", "Hello"] {
+            assert!(!function.log().contains(secret), "{secret} in the log");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_worker_and_the_sweeper_do_as_lambdas_what_they_do_here() {
     let mut system = System::start().await;
     let members = system.family(4).await;
@@ -256,6 +311,9 @@ async fn a_function_that_lacks_a_variable_says_which_and_does_not_start() {
         ("history", "DATABASE_URL"),
         ("families", "DATABASE_URL"),
         ("health", "DATABASE_URL"),
+        ("links", "KINLINE_LINK_KEYS"),
+        ("links", "KINLINE_QUEUE_URL"),
+        ("members", "KINLINE_PUBLIC_URL"),
         ("worker", "KINLINE_PUBLIC_URL"),
         ("worker", "KINLINE_LINK_KEYS"),
         ("sweeper", "KINLINE_QUEUE_URL"),

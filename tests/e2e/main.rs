@@ -10,6 +10,7 @@ mod edge;
 mod faults;
 mod history;
 mod lambda;
+mod links;
 mod posting;
 mod provisioning;
 mod search;

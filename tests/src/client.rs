@@ -9,6 +9,7 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     token: Option<String>,
+    cookie: Option<String>,
 }
 
 /// An answer, read to its end.
@@ -26,15 +27,22 @@ impl Client {
     /// A caller with this token, or without one.
     #[must_use]
     pub fn new(base: &str, token: Option<String>) -> Self {
-        Self { http: reqwest::Client::new(), base: base.to_owned(), token }
+        Self { http: reqwest::Client::new(), base: base.to_owned(), token, cookie: None }
+    }
+
+    /// A browser that has this cookie, as `name=value`.
+    #[must_use]
+    pub fn browser(base: &str, cookie: &str) -> Self {
+        Self { cookie: Some(cookie.to_owned()), ..Self::new(base, None) }
     }
 
     /// A request, to be changed before it is sent with [`send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
+        match (&self.token, &self.cookie) {
+            (Some(token), _) => request.bearer_auth(token),
+            (None, Some(cookie)) => request.header("cookie", cookie),
+            (None, None) => request,
         }
     }
 

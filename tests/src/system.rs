@@ -171,11 +171,56 @@ impl System {
         self.stack.carrier.received(Some(&phone(i)))
     }
 
+    /// The token of the newest text on `u{i}`'s handset.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn token_of(&self, i: usize) -> String {
+        self.texts_of(i).last().map(token_in).expect("a text")
+    }
+
+    /// A browser that has this cookie, as `name=value`.
+    #[must_use]
+    pub fn browser(&self, cookie: &str) -> Client {
+        Client::browser(&self.url, cookie)
+    }
+
+    /// Lets `time` pass for every link, without waiting.
+    pub async fn age_links(&self, time: Duration) {
+        sqlx::query("UPDATE magic_links SET expires_at = expires_at - make_interval(secs => $1)")
+            .bind(time.as_secs_f64())
+            .execute(&self.owner)
+            .await
+            .expect("time passed");
+    }
+
+    /// Lets `time` pass for every rate limit, without waiting.
+    pub async fn age_limits(&self, time: Duration) {
+        sqlx::query(
+            "UPDATE rate_limits SET hits =
+                 ARRAY(SELECT hit - make_interval(secs => $1) FROM unnest(hits) hit ORDER BY hit)",
+        )
+        .bind(time.as_secs_f64())
+        .execute(&self.owner)
+        .await
+        .expect("time passed");
+    }
+
     /// How many rows a table has.
     pub async fn count(&self, table: &'static str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
         sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&self.owner).await.expect("a table")
     }
+}
+
+/// The token of the link in a text.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn token_in(text: &Sms) -> String {
+    text.body.split_once("/l#").map(|(_, token)| token.to_owned()).expect("a link")
 }
 
 /// The number of `u{i}`.

@@ -44,7 +44,7 @@ pub(super) async fn upsert_user(
 ) -> Result<Provisioned<User>> {
     let row = sqlx::query(
         "WITH old AS (
-             SELECT phone FROM users WHERE family_id = $1 AND user_id = $2 FOR UPDATE
+             SELECT phone FROM users WHERE family_id = $1 AND user_id = $2
          ), moved AS (
              -- Links and sessions are for whoever had the old number, should it have been another's.
              UPDATE thread_members tm SET access_epoch = tm.access_epoch + 1

@@ -161,6 +161,8 @@ impl fmt::Debug for LinkKeys {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const ONE: &str = "0123456789abcdef0123456789abcdef";
@@ -197,6 +199,25 @@ mod tests {
         }
         for more in ["a", ".", "=", " ", "\0"] {
             assert_eq!(keys.verify(&format!("{token}{more}")), Err(BadToken));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_other_character_and_no_other_string_passes(
+            at in any::<prop::sample::Index>(), other in any::<char>(), text in any::<String>(),
+            more in ".{1,20}",
+        ) {
+            let keys = keys(&format!("a={ONE}"));
+            let token = keys.sign(LinkId::new()).expect("signed");
+            let i = at.index(token.len());
+            if !token[i..].starts_with(other) {
+                let changed = format!("{}{other}{}", &token[..i], &token[i + 1..]);
+                prop_assert_eq!(keys.verify(&changed), Err(BadToken));
+            }
+            let inserted = format!("{}{more}{}", &token[..i], &token[i..]);
+            prop_assert_eq!(keys.verify(&inserted), Err(BadToken));
+            prop_assert_eq!(keys.verify(&text), Err(BadToken));
         }
     }
 

@@ -1,0 +1,507 @@
+//! Magic links, from the tap to the end of the session.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::json;
+use shared::{
+    ids::LinkRequestId,
+    links::{LinkId, LinkKeys},
+};
+use tests::{
+    Answer, Client, System,
+    client::send,
+    system::{FAMILY, phone},
+};
+
+/// `u0` has written to the others, and their texts have arrived.
+async fn texted(size: usize) -> (System, String) {
+    let system = System::start().await;
+    let members = system.family(size).await;
+    let thread = system.member("u0").thread(&members).await;
+    system.member("u0").say(&thread, "Hello").await;
+    system.deliver().await;
+    (system, thread)
+}
+
+/// The browser that an answer made of whoever asked.
+fn cookie(answer: &Answer) -> String {
+    let cookie = answer.header("set-cookie");
+    let (pair, attributes) = cookie.split_once("; ").expect("attributes");
+    assert_eq!(attributes, "HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=2592000");
+    assert!(pair.starts_with("__Host-kin="));
+    pair.to_owned()
+}
+
+async fn tap(client: &Client, token: &str) -> Answer {
+    client.post("/links/exchange", &json!({ "token": token })).await
+}
+
+#[tokio::test]
+async fn a_tap_opens_the_thread_and_an_answer_goes_back() {
+    let (system, thread) = texted(3).await;
+    let opened = tap(&system.nobody(), &system.token_of(1)).await;
+    assert_eq!(opened.status, 200, "{}", opened.as_text());
+    assert_eq!(opened.text("/userId"), "u1");
+    assert_eq!(opened.text("/familyId"), FAMILY);
+    assert_eq!(opened.text("/threadId"), thread);
+    assert!(opened.text("/expiresAt").ends_with('Z'));
+
+    let browser = system.browser(&cookie(&opened));
+    let messages = browser.get(&format!("/threads/{thread}/messages")).await;
+    assert_eq!(messages.text("/messages/0/body"), "Hello");
+    let posted = browser.say(&thread, "Hello yourself").await;
+    assert_eq!(posted.text("/message/authorId"), "u1");
+    let message = posted.text("/message/id");
+    let deliveries = format!("/threads/{thread}/messages/{message}/deliveries");
+    assert_eq!(browser.get(&deliveries).await.status, 200);
+    system.deliver().await;
+    assert!(system.texts_of(0)[0].body.starts_with("Name1: Hello yourself https://kin.example/l#"));
+
+    // It opened the text, as who wrote it can see; the other one's is still closed.
+    let first = messages.text("/messages/0/id");
+    let deliveries = format!("/threads/{thread}/messages/{first}/deliveries");
+    let seen = system.member("u0").get(&deliveries).await;
+    assert!(seen.at("/deliveries/0/openedAt").is_string());
+    assert!(seen.at("/deliveries/1/openedAt").is_null());
+}
+
+#[tokio::test]
+async fn the_first_browser_keeps_the_link() {
+    let (system, thread) = texted(2).await;
+    let token = system.token_of(1);
+    let nobody = system.nobody();
+    let taps = join_all((0..50).map(|_| tap(&nobody, &token))).await;
+    let (opened, refused): (Vec<Answer>, Vec<Answer>) =
+        taps.into_iter().partition(|answer| answer.status == 200);
+    assert_eq!(opened.len(), 1);
+    for answer in refused {
+        assert_eq!(answer.problem(), "401 link_invalid");
+        assert_eq!(answer.header("set-cookie"), "");
+    }
+    assert_eq!(system.count("sessions").await, 1);
+
+    // The same browser just opens it, also when the link itself is long over.
+    let browser = system.browser(&cookie(&opened[0]));
+    system.age_links(Duration::from_hours(25)).await;
+    let again = tap(&browser, &token).await;
+    assert_eq!((again.status, again.text("/threadId")), (200, thread.clone()));
+    assert_eq!(again.text("/expiresAt"), opened[0].text("/expiresAt"));
+    assert_eq!(system.count("sessions").await, 1);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_by_the_same_browser() {
+    let (system, thread) = texted(2).await;
+    // The page gave the browser its cookie before anything was tapped; this answer it never saw.
+    let browser = system.browser(&format!("__Host-kin={}", "0123456789abcdef".repeat(4)));
+    assert_eq!(tap(&browser, &system.token_of(1)).await.status, 200);
+    let again = tap(&browser, &system.token_of(1)).await;
+    assert_eq!(again.status, 200);
+    assert_eq!(browser.get(&format!("/threads/{thread}/messages")).await.status, 200);
+    assert_eq!(system.count("sessions").await, 1);
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_link_the_answer_is_one() {
+    let (system, _) = texted(5).await;
+    let keys = system.secrets().link_keys().expect("keys");
+    let stranger = LinkKeys::parse("a=0123456789abcdef0123456789abcdef").expect("keys");
+    let good = system.token_of(1);
+    let mut tokens = vec![
+        String::new(),
+        "x".to_owned(),
+        "a".repeat(60_000),
+        "é\0".to_owned(),
+        good[..good.len() - 1].to_owned(),
+        format!("{good}A"),
+        keys.sign(LinkId::new()).expect("signed"),
+        stranger.sign(LinkId::new()).expect("signed"),
+    ];
+    // Expired, revoked, and of somebody who has left.
+    for (i, change) in [
+        (1, "UPDATE magic_links SET expires_at = now() WHERE user_id = 'u1'"),
+        (2, "UPDATE magic_links SET revoked_at = now() WHERE user_id = 'u2'"),
+        (3, "UPDATE thread_members SET status = 'removed' WHERE user_id = 'u3'"),
+        (4, "UPDATE thread_members SET access_epoch = 7 WHERE user_id = 'u4'"),
+    ] {
+        sqlx::query(change).execute(&system.owner).await.expect("changed");
+        tokens.push(system.token_of(i));
+    }
+    let mut answers = Vec::new();
+    for token in &tokens {
+        let request = system.nobody().request(Method::POST, "/links/exchange");
+        let request = request.header("x-request-id", "same").json(&json!({ "token": token }));
+        let answer = send(request).await;
+        assert_eq!(answer.problem(), "401 link_invalid", "{token:.20}");
+        assert_eq!(answer.header("set-cookie"), "");
+        answers.push(answer.body);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "one answer for all");
+    assert_eq!(system.count("sessions").await, 0);
+    for body in [json!({}), json!({ "token": 1 }), json!({ "token": good, "browser": "x" })] {
+        assert_eq!(system.nobody().post("/links/exchange", &body).await.status, 422, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_for_its_thread_and_ends_with_the_membership() {
+    let (system, thread) = texted(4).await;
+    let other = system.member("u0").thread(&["u1".to_owned()]).await;
+    system.member("u0").say(&other, "Only for you").await;
+    let mut browsers = Vec::new();
+    for i in 1..4 {
+        let opened = tap(&system.nobody(), &system.token_of(i)).await;
+        browsers.push(system.browser(&cookie(&opened)));
+    }
+    let history = format!("/threads/{thread}/messages");
+
+    // u1 is in another thread as well, but this link did not open it.
+    let u1 = &browsers[0];
+    for path in [format!("/threads/{other}"), format!("/threads/{other}/messages")] {
+        assert_eq!(u1.get(&path).await.problem(), "404 thread_not_found");
+    }
+    let inbox = u1.get("/threads").await;
+    assert_eq!(inbox.at("/threads").as_array().map(Vec::len), Some(1));
+    assert_eq!(inbox.text("/threads/0/id"), thread);
+    let begun = u1.post("/threads", &json!({ "memberIds": ["u2"] })).await;
+    assert_eq!(begun.problem(), "403 forbidden");
+    assert_eq!(u1.get("/threads/th_nonsense").await.problem(), "404 thread_not_found");
+    assert_eq!(u1.put("/families/fam", &json!({ "name": "Mine" })).await.status, 401);
+    // Its own link opens it, in the same browser.
+    system.deliver().await;
+    assert_eq!(tap(u1, &system.token_of(1)).await.text("/threadId"), other);
+    for path in [format!("/threads/{other}/messages"), history.clone()] {
+        assert_eq!(u1.get(&path).await.status, 200);
+    }
+    assert_eq!(u1.get("/threads").await.at("/threads").as_array().map(Vec::len), Some(2));
+
+    // Removed by the host, epoch bumped, number changed: out at once.
+    let gone = system.host().delete("/families/fam/users/u1").await;
+    assert_eq!(gone.status, 204);
+    assert_eq!(u1.get(&history).await.problem(), "401 unauthenticated");
+    assert_eq!(u1.get("/threads").await.problem(), "401 unauthenticated");
+    sqlx::query("UPDATE thread_members SET access_epoch = access_epoch + 1 WHERE user_id = 'u2'")
+        .execute(&system.owner)
+        .await
+        .expect("bumped");
+    assert_eq!(browsers[1].get(&history).await.problem(), "401 unauthenticated");
+    let moved = json!({ "name": "Name3", "phone": phone(33) });
+    assert_eq!(browsers[2].get(&history).await.status, 200);
+    assert_eq!(system.host().put("/families/fam/users/u3", &moved).await.status, 200);
+    assert_eq!(browsers[2].get(&history).await.problem(), "401 unauthenticated");
+    assert_eq!(tap(&system.nobody(), &system.token_of(3)).await.problem(), "401 link_invalid");
+}
+
+#[tokio::test]
+async fn sessions_end_by_age_by_idleness_and_by_hand() {
+    let (system, thread) = texted(4).await;
+    let history = format!("/threads/{thread}/messages");
+    let mut browsers = Vec::new();
+    for (i, change) in [
+        (1, "SET expires_at = expires_at - interval '30 days'"),
+        (2, "SET last_seen_at = last_seen_at - interval '7 days'"),
+        (3, "SET last_seen_at = last_seen_at - interval '6 days 23 hours'"),
+    ] {
+        let opened = tap(&system.nobody(), &system.token_of(i)).await;
+        let sql = format!("UPDATE sessions {change} WHERE user_id = 'u{i}'");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&system.owner).await.expect("aged");
+        browsers.push(system.browser(&cookie(&opened)));
+    }
+    for browser in &browsers[..2] {
+        assert_eq!(browser.get(&history).await.problem(), "401 unauthenticated");
+    }
+    // Being there is a sign of life.
+    assert_eq!(browsers[2].get(&history).await.status, 200);
+    let idle: bool = sqlx::query_scalar(
+        "SELECT last_seen_at < now() - interval '1 minute' FROM sessions WHERE user_id = 'u3'",
+    )
+    .fetch_one(&system.owner)
+    .await
+    .expect("a session");
+    assert!(!idle);
+
+    let ended = browsers[2].post("/sessions/end", &json!({})).await;
+    assert_eq!(ended.status, 204);
+    assert!(
+        ended.header("set-cookie").contains("__Host-kin=; ")
+            && ended.header("set-cookie").contains("Max-Age=0")
+    );
+    assert_eq!(browsers[2].get(&history).await.problem(), "401 unauthenticated");
+    // Even with the cookie of before, the link opens nothing any more.
+    assert_eq!(tap(&browsers[2], &system.token_of(3)).await.problem(), "401 link_invalid");
+    let without_body = system.nobody().request(Method::POST, "/sessions/end");
+    assert_eq!(send(without_body).await.status, 204, "ending nothing is no error");
+}
+
+#[tokio::test]
+async fn another_sites_page_can_write_nothing() {
+    let (system, thread) = texted(2).await;
+    let token = system.token_of(1);
+    let opened = tap(&system.nobody(), &token).await;
+    let browser = system.browser(&cookie(&opened));
+    let body = json!({ "body": "Forged" });
+    let path = format!("/threads/{thread}/messages");
+    for (name, value) in
+        [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")]
+    {
+        for (path, body) in [
+            (path.as_str(), &body),
+            ("/links/exchange", &json!({ "token": token })),
+            ("/links/renew", &json!({ "token": token })),
+            ("/links/request", &json!({ "phone": phone(1) })),
+            ("/sessions/end", &json!({})),
+        ] {
+            let request = browser.request(Method::POST, path).header(name, value).json(body);
+            assert_eq!(send(request).await.problem(), "403 cross_site", "{path}");
+        }
+    }
+    // What a form can send without asking is no JSON.
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
+        let form = browser.request(Method::POST, &path).header("content-type", kind);
+        let answer = send(form.body(body.to_string())).await;
+        assert_eq!(answer.problem(), "415 unsupported_media_type");
+    }
+    let own = browser.request(Method::POST, &path).header("origin", "https://kin.example");
+    assert_eq!(send(own.json(&json!({ "body": "Mine" }))).await.status, 201);
+    assert_eq!(system.count("messages").await, 2);
+}
+
+/// Asks for a fresh link and returns how many texts `u{i}` has then.
+async fn renew(system: &System, token: &str, i: usize) -> usize {
+    let answer = system.nobody().post("/links/renew", &json!({ "token": token })).await;
+    assert_eq!((answer.status, answer.as_text().as_str()), (202, "{}"));
+    system.deliver().await;
+    system.texts_of(i).len()
+}
+
+#[tokio::test]
+async fn a_spent_link_brings_a_fresh_one_to_the_number_on_file() {
+    let (system, thread) = texted(4).await;
+    let token = system.token_of(1);
+    // Free and good: there is nothing to renew.
+    assert_eq!(renew(&system, &token, 1).await, 1);
+    tap(&system.nobody(), &token).await;
+    assert_eq!(renew(&system, &token, 1).await, 2);
+    let text = system.texts_of(1).pop().expect("a text").body;
+    assert!(text.contains("https://kin.example/l#"), "{text}");
+    assert_ne!(system.token_of(1), token);
+    let opened = tap(&system.nobody(), &system.token_of(1)).await;
+    assert_eq!((opened.status, opened.text("/threadId")), (200, thread));
+
+    // Nothing goes to who has left, has opted out, or to a token of somebody else's making.
+    system.age_links(Duration::from_hours(25)).await;
+    let (left, out) = (system.token_of(2), system.token_of(3));
+    system.host().delete("/families/fam/users/u2").await;
+    sqlx::query("UPDATE users SET opted_out_at = now() WHERE user_id = 'u3'")
+        .execute(&system.owner)
+        .await
+        .expect("opted out");
+    assert_eq!(renew(&system, &left, 2).await, 1);
+    assert_eq!(renew(&system, &out, 3).await, 1);
+    for token in ["", "x", &left[..40]] {
+        renew(&system, token, 1).await;
+    }
+    assert_eq!(system.texts_of(1).len(), 2);
+}
+
+#[tokio::test]
+async fn fresh_links_are_three_an_hour_and_ten_a_day() {
+    let (system, _) = texted(2).await;
+    let token = system.token_of(1);
+    system.age_links(Duration::from_hours(25)).await;
+    let mut texts = 1;
+    for hour in 0..5 {
+        for _ in 0..5 {
+            let now = renew(&system, &token, 1).await;
+            assert!(now <= texts + 1);
+            texts = now;
+        }
+        let allowed = [4, 7, 10, 11, 11][hour];
+        assert_eq!(texts, allowed, "after hour {hour}");
+        system.age_limits(Duration::from_hours(1)).await;
+    }
+    system.age_limits(Duration::from_hours(24)).await;
+    assert_eq!(renew(&system, &token, 1).await, 12);
+    // Fifty at once get what one after the other would.
+    system.age_limits(Duration::from_hours(25)).await;
+    let nobody = system.nobody();
+    let body = json!({ "token": token });
+    join_all((0..50).map(|_| nobody.post("/links/renew", &body))).await;
+    system.deliver().await;
+    let sent = system.texts_of(1).len() - 12;
+    assert!((1..=3).contains(&sent), "{sent}");
+}
+
+#[tokio::test]
+async fn a_phone_number_is_texted_a_link_and_nobody_learns_whose_it_is() {
+    let (system, thread) = texted(3).await;
+    let ask = |number: String| {
+        let nobody = system.nobody();
+        async move { nobody.post("/links/request", &json!({ "phone": number })).await }
+    };
+    let mut answers = Vec::new();
+    for number in
+        [phone(1), phone(77), "+1 (555) 010-0002".to_owned(), "nonsense".to_owned(), String::new()]
+    {
+        let answer = ask(number).await;
+        assert_eq!(answer.status, 202);
+        answers.push(answer.body);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1);
+    assert_eq!(system.count("link_requests").await, 3, "known or not, it is noted");
+    system.deliver().await;
+    assert_eq!(system.count("link_requests").await, 0);
+    assert_eq!([0, 1, 2].map(|i| system.texts_of(i).len()), [0, 2, 2]);
+    assert_eq!(system.stack.carrier.received(None).len(), 4);
+    let opened = tap(&system.nobody(), &system.token_of(1)).await;
+    assert_eq!((opened.status, opened.text("/threadId")), (200, thread));
+    // u1's own and the number's limit are the same three an hour.
+    for _ in 0..5 {
+        assert_eq!(ask(phone(1)).await.status, 202);
+        system.deliver().await;
+    }
+    assert_eq!(system.texts_of(1).len(), 4);
+    for body in [json!({}), json!({ "phone": 5 }), json!({ "phone": null })] {
+        assert_eq!(system.nobody().post("/links/request", &body).await.status, 422);
+    }
+    // The API's role can note a request, and read none.
+    let app = shared::db::Database::new(system.database_url(), 1).expect("a URL");
+    let app = app.pool_as(shared::db::Role::App);
+    let refused = sqlx::query("SELECT phone FROM link_requests").fetch_all(&app).await;
+    assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn a_household_shares_a_number_and_a_browser() {
+    let system = System::start().await;
+    let members = system.family(3).await;
+    for id in ["u1", "u2"] {
+        let user = json!({ "name": format!("Name of {id}"), "phone": phone(9) });
+        system.host().put(&format!("/families/fam/users/{id}"), &user).await;
+    }
+    let thread = system.member("u0").thread(&members).await;
+    system.member("u0").say(&thread, "Hello both").await;
+    system.deliver().await;
+    let tokens: Vec<String> = system.texts_of(9).iter().map(tests::system::token_in).collect();
+    assert_eq!(tokens.len(), 2);
+    let first = tap(&system.nobody(), &tokens[0]).await;
+    let browser = system.browser(&cookie(&first));
+    let second = tap(&browser, &tokens[1]).await;
+    assert_eq!(second.status, 200);
+    assert_ne!(first.text("/userId"), second.text("/userId"));
+    // Whose link was tapped last is who writes.
+    let posted = browser.say(&thread, "One").await;
+    assert_eq!(posted.text("/message/authorId"), second.text("/userId"));
+    assert_eq!(tap(&browser, &tokens[0]).await.status, 200);
+    let posted = browser.say(&thread, "Two").await;
+    assert_eq!(posted.text("/message/authorId"), first.text("/userId"));
+
+    // Asking by number reaches both.
+    system.deliver().await;
+    let before = system.texts_of(9).len();
+    system.nobody().post("/links/request", &json!({ "phone": phone(9) })).await;
+    system.deliver().await;
+    assert_eq!(system.texts_of(9).len(), before + 2);
+}
+
+#[tokio::test]
+async fn a_request_that_the_queue_lost_is_answered_by_the_sweeper() {
+    let (system, _) = texted(2).await;
+    // As if the API had died between its commit and the queue.
+    sqlx::query("INSERT INTO link_requests (link_request_id, phone) VALUES ($1, $2)")
+        .bind(LinkRequestId::new())
+        .bind(phone(1))
+        .execute(&system.owner)
+        .await
+        .expect("noted");
+    assert_eq!(system.sweep().await.enqueued, 0);
+    sqlx::query("UPDATE link_requests SET wake_at = wake_at - interval '30 seconds'")
+        .execute(&system.owner)
+        .await
+        .expect("time passed");
+    assert_eq!(system.sweep().await.enqueued, 1);
+    system.deliver().await;
+    assert_eq!(system.texts_of(1).len(), 2);
+    // What is too old to be waited for is dropped.
+    sqlx::query("INSERT INTO link_requests (link_request_id, phone, created_at) VALUES ($1, $2, now() - interval '2 hours')")
+        .bind(LinkRequestId::new())
+        .bind(phone(1))
+        .execute(&system.owner)
+        .await
+        .expect("noted");
+    system.sweep().await;
+    assert_eq!(system.count("link_requests").await, 0);
+}
+
+#[tokio::test]
+async fn reading_marks_read_and_only_forward() {
+    let (system, thread) = texted(2).await;
+    for text in ["Two", "Three"] {
+        system.member("u0").say(&thread, text).await;
+    }
+    let u1 = system.member("u1");
+    let unread = || async { u1.get(&format!("/threads/{thread}")).await.at("/thread/unreadCount") };
+    assert_eq!(unread().await, json!(3));
+    let read = |seq: i64| {
+        let (u1, path) = (u1.clone(), format!("/threads/{thread}/read"));
+        async move { u1.put(&path, &json!({ "seq": seq })).await.status }
+    };
+    for (seq, left) in [(2, 1), (1, 1), (0, 1), (i64::MAX, 0), (1, 0)] {
+        assert_eq!(read(seq).await, 204);
+        assert_eq!(unread().await, json!(left), "after {seq}");
+    }
+    let marked: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM notifications WHERE read_at IS NOT NULL")
+            .fetch_one(&system.owner)
+            .await
+            .expect("a count");
+    assert_eq!(marked, 3);
+    assert_eq!(read(-1).await, 422);
+    let path = format!("/threads/{thread}/read");
+    assert_eq!(u1.put(&path, &json!({})).await.problem(), "422 invalid_field");
+    system.family_named("other", 2).await;
+    let stranger = local::secrets::TokenClaims::member("other", "u1");
+    let answer = system.caller(&stranger).put(&path, &json!({ "seq": 1 })).await;
+    assert_eq!(answer.problem(), "404 thread_not_found");
+}
+
+#[tokio::test]
+async fn a_member_is_texted_less_and_again() {
+    let (system, thread) = texted(2).await;
+    let path = format!("/threads/{thread}/texts");
+    let (u0, u1) = (system.member("u0"), system.member("u1"));
+    let queued = || async { u0.say(&thread, "More").await.at("/notifications/queued") };
+    let muted = u1.put(&path, &json!({ "state": "muted", "hours": 8 })).await;
+    assert_eq!((muted.status, muted.text("/state")), (200, "muted".to_owned()));
+    assert!(muted.at("/mutedUntil").is_string());
+    assert_eq!(queued().await, json!(0));
+    let muted = u1.put(&path, &json!({ "state": "muted" })).await;
+    assert_eq!(muted.json(), json!({ "state": "muted", "mutedUntil": null }));
+    assert_eq!(queued().await, json!(0));
+    let off = u1.put(&path, &json!({ "state": "off" })).await;
+    assert_eq!(off.text("/state"), "off");
+    assert_eq!(queued().await, json!(0));
+    let on = u1.put(&path, &json!({ "state": "on" })).await;
+    assert_eq!(on.json(), json!({ "state": "on", "mutedUntil": null }));
+    assert_eq!(queued().await, json!(1));
+    for body in [
+        json!({}),
+        json!({ "state": "loud" }),
+        json!({ "state": "on", "hours": 1 }),
+        json!({ "state": "muted", "hours": 0 }),
+        json!({ "state": "muted", "hours": 8761 }),
+        json!({ "state": "muted", "hours": "8" }),
+    ] {
+        assert_eq!(u1.put(&path, &body).await.problem(), "422 invalid_field", "{body}");
+    }
+    // Muted: no news by text, but the link that one asks for.
+    u1.put(&path, &json!({ "state": "muted" })).await;
+    system.nobody().post("/links/request", &json!({ "phone": phone(1) })).await;
+    let before = system.texts_of(1).len();
+    system.deliver().await;
+    assert_eq!(system.texts_of(1).len(), before + 1);
+}
