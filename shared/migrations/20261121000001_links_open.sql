@@ -61,8 +61,11 @@ ALTER TABLE users ADD COLUMN stop_notice_at timestamptz;
 CREATE TABLE rate_limits (
     -- SHA-256 of what is limited, so that no number of a stranger's is kept.
     subject bytea PRIMARY KEY CHECK (octet_length(subject) = 32),
-    hits timestamptz[] NOT NULL
+    hits timestamptz[] NOT NULL CHECK (cardinality(hits) > 0)
 );
+
+-- What no limit looks at any more.
+CREATE INDEX rate_limits_latest ON rate_limits ((hits[array_upper(hits, 1)]));
 
 -- Somebody gave a phone number to be sent a link. The API can't look it up, nor read this back: the
 -- worker does, so that no answer tells a known number from another.

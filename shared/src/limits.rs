@@ -83,7 +83,7 @@ pub(crate) async fn forget_old(tx: &mut PgConnection) -> Result<()> {
         "DELETE FROM rate_limits WHERE subject IN (
              SELECT subject FROM rate_limits
              WHERE hits[array_upper(hits, 1)] < now() - interval '1 day'
-             LIMIT 500 FOR UPDATE SKIP LOCKED
+             ORDER BY hits[array_upper(hits, 1)] LIMIT 500 FOR UPDATE SKIP LOCKED
          )",
     )
     .execute(tx)

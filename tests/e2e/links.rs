@@ -325,6 +325,12 @@ async fn fresh_links_are_three_an_hour_and_ten_a_day() {
     }
     system.age_limits(Duration::from_hours(24)).await;
     assert_eq!(renew(&system, &token, 1).await, 12);
+    // What no limit looks at any more is forgotten, and nothing else.
+    system.sweep().await;
+    assert_eq!(system.count("rate_limits").await, 1);
+    system.age_limits(Duration::from_hours(25)).await;
+    system.sweep().await;
+    assert_eq!(system.count("rate_limits").await, 0);
     // Fifty at once get what one after the other would.
     system.age_limits(Duration::from_hours(25)).await;
     let nobody = system.nobody();
