@@ -69,7 +69,7 @@ fn request_id(request: &Request) -> String {
 }
 
 /// Gives every error a problem for its body, also those that are not ours: an unknown path, a
-/// method that a path does not take.
+/// method that a path does not take. A page that says what is wrong to a person stays as it is.
 fn write_problem(mut response: Response, request_id: &str) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
@@ -81,6 +81,10 @@ fn write_problem(mut response: Response, request_id: &str) -> Response {
         let cause = problem.cause.as_deref();
         let cause = cause.map_or_else(|| "panic".to_owned(), shared::Error::with_causes);
         tracing::error!(error = problem.error, cause, "failed");
+    }
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    if content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/html")) {
+        return response;
     }
     let body = serde_json::to_vec(&problem.body(request_id)).unwrap_or_default();
     let (mut parts, _) = response.into_parts();
