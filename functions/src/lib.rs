@@ -4,6 +4,7 @@ pub mod auth;
 pub mod edge;
 pub mod error;
 pub mod extract;
+mod pages;
 pub mod routes;
 pub mod site;
 pub mod state;
@@ -27,4 +28,5 @@ pub fn all(api: &Api, keys: &Arc<LinkKeys>, queue: &Queue) -> Router {
         .merge(routes::members::router(api.clone()))
         .merge(routes::messages::router(api.clone(), queue.clone()))
         .merge(routes::threads::router(api.clone()))
+        .merge(routes::web::router(api.clone()))
 }

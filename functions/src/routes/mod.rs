@@ -7,3 +7,4 @@ pub mod links;
 pub mod members;
 pub mod messages;
 pub mod threads;
+pub mod web;

@@ -1,0 +1,486 @@
+// The thread: reading on, answering, and being left in peace.
+(() => {
+  const scroll = $('scroll'), past = $('past'), log = $('log'), box = $('box');
+  const base = `threads/${data.thread}/`;
+  /** Longest text of a message, in characters. */
+  const BODY_MAX = 4000;
+  /** Set when this browser is locked out: nothing is asked or shown any more. */
+  let over = false;
+  /** Whether the end of the conversation is on the screen. */
+  let pinned = true;
+
+  // --- What a message looks like ---
+
+  /** The phone's own way of writing times, if it speaks the page's language. The zone is the phone's too:
+      the times are those of the clock above them. */
+  const locales = (navigator.languages || []).filter(tag => tag.split('-')[0] === document.documentElement.lang).concat(document.documentElement.lang);
+  const intl = options => new Intl.DateTimeFormat(locales, options);
+  const clock = intl({ hour: 'numeric', minute: '2-digit' });
+  const thisYear = intl({ weekday: 'long', day: 'numeric', month: 'long' });
+  const otherYear = intl({ day: 'numeric', month: 'long', year: 'numeric' });
+  const whenever = intl({ weekday: 'long', hour: 'numeric', minute: '2-digit' });
+
+  function dayLabel(date) {
+    const now = new Date();
+    const day = date.toDateString();
+    if (day === now.toDateString()) return words.today;
+    now.setDate(now.getDate() - 1);
+    if (day === now.toDateString()) return words.yesterday;
+    return (date.getFullYear() === new Date().getFullYear() ? thisYear : otherYear).format(date);
+  }
+
+  /** Makes the web addresses of a text into links, out of text alone: nothing that somebody wrote is
+      ever read as HTML. */
+  function linkify(element) {
+    const text = element.textContent;
+    const found = /https?:\/\/[^\s<>"'\u200b-\u200f\u202a-\u202e\u2066-\u2069]*[^\s<>"'.,;:!?)\]}»”’。，、！？）\u200b-\u200f\u202a-\u202e\u2066-\u2069]/g;
+    let at = 0, match;
+    const parts = document.createDocumentFragment();
+    while ((match = found.exec(text))) {
+      const link = document.createElement('a');
+      link.href = link.textContent = match[0];
+      link.target = '_blank';
+      link.rel = 'noopener noreferrer nofollow';
+      parts.append(text.slice(at, match.index), link);
+      at = match.index + match[0].length;
+    }
+    if (!at) return;
+    parts.append(text.slice(at));
+    element.textContent = '';
+    element.append(parts);
+  }
+
+  /** Finishes what the server wrote plainly: the time in this phone's way, and links. */
+  function dress(article) {
+    const time = article.querySelector('time');
+    if (time.dateTime) time.textContent = clock.format(new Date(time.dateTime));
+    linkify(article.querySelector('.text'));
+    return article;
+  }
+
+  function build(author, mine, text, at, aside) {
+    const article = $('message').content.firstElementChild.cloneNode(true);
+    article.classList.toggle('mine', mine);
+    const name = document.createElement('bdi');
+    name.textContent = mine ? words.you : author;
+    const who = article.querySelector('.who');
+    who.textContent = '';
+    who.append(name);
+    article.querySelector('time').dateTime = at;
+    article.querySelector('.text').textContent = text;
+    article.querySelector('.aside').textContent = aside;
+    return dress(article);
+  }
+
+  function buildMessage(m) {
+    const asides = m.deletedAt ? [words.deleted] : [words.files[m.fileIds.length], m.editedAt && words.edited];
+    const text = m.deletedAt ? '' : m.body || '';
+    const article = build(m.authorName, m.authorId === data.me, text, m.createdAt, asides.filter(Boolean).join(' · '));
+    article.dataset.seq = m.seq;
+    return article;
+  }
+
+  const articles = () => document.querySelectorAll('#past article, #log article');
+  const seqOf = article => Number(article.dataset.seq);
+  const newest = () => log.lastElementChild ? seqOf(log.lastElementChild) : 0;
+
+  /** Puts a heading before the first message of each day, and keeps "Today" true. */
+  function markDays() {
+    let before = '';
+    for (const article of articles()) {
+      const date = new Date(article.querySelector('time').dateTime);
+      const day = date.toDateString();
+      let head = article.querySelector('.day');
+      if (day === before) {
+        if (head) head.remove();
+      } else {
+        if (!head) {
+          head = document.createElement('h2');
+          head.className = 'day';
+          article.prepend(head);
+        }
+        const label = dayLabel(date);
+        if (head.textContent !== label) head.textContent = label;
+      }
+      before = day;
+    }
+  }
+
+  /** Adds a message at its place, unless it is there: a post and a poll may both bring it. */
+  function add(m) {
+    let after = log.lastElementChild;
+    while (after && !(seqOf(after) <= m.seq)) after = after.previousElementSibling;
+    if (after && seqOf(after) === m.seq) return false;
+    log.insertBefore(buildMessage(m), after ? after.nextSibling : log.firstChild);
+    $('empty').hidden = true;
+    return true;
+  }
+
+  // --- Where one is ---
+
+  const toEnd = () => { scroll.scrollTop = scroll.scrollHeight; };
+  function look() {
+    if (over) return;
+    pinned = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 60;
+    if (pinned) {
+      $('jump').hidden = true;
+      markRead();
+    }
+  }
+  /** Changes what is shown; who was at the end stays there, who reads further up stays there too. */
+  function change(work) {
+    if (over) return;
+    const stay = pinned;
+    work();
+    markDays();
+    if (stay) toEnd();
+    look();
+  }
+  scroll.addEventListener('scroll', look, { passive: true });
+  if (window.ResizeObserver) new ResizeObserver(() => { if (pinned) toEnd(); look(); }).observe(scroll);
+  // Safari lays its keyboard over the page instead of making the page smaller.
+  const view = window.visualViewport;
+  if (view) {
+    view.addEventListener('resize', () => {
+      const covered = view.scale < 1.05 && innerHeight - view.height > 80;
+      document.body.style.height = covered ? `${view.height}px` : '';
+      if (covered) scrollTo(0, 0);
+    });
+  }
+  $('jump').addEventListener('click', () => { toEnd(); scroll.focus(); });
+
+  let read = data.read, reading = false;
+  /** Says up to where this member has read: when the newest message is in view of somebody. */
+  async function markRead() {
+    const seq = newest();
+    if (over || reading || document.hidden || !pinned || seq <= read) return;
+    reading = true;
+    try {
+      const answer = await call('PUT', `${base}read`, { seq });
+      if (!passing(answer)) read = Math.max(read, seq);
+    } catch (e) {
+      // The next poll tries again.
+    }
+    reading = false;
+    if (newest() > seq) markRead();
+  }
+
+  // --- Earlier messages ---
+
+  let before = data.before, fetching = false;
+  const earlier = $('earlier'), earlierLabel = earlier.textContent;
+  const nearTop = window.IntersectionObserver && new IntersectionObserver(
+    seen => seen.some(entry => entry.isIntersecting) && loadEarlier(),
+    { root: scroll, rootMargin: '400px 0px 0px' },
+  );
+  async function loadEarlier() {
+    if (fetching || over || !before) return;
+    fetching = true;
+    earlier.textContent = words.loading;
+    let answer = null;
+    try { answer = await call('GET', `${base}messages?limit=50&before=${encodeURIComponent(before)}`); } catch (e) {}
+    fetching = false;
+    if (over) return;
+    earlier.textContent = earlierLabel;
+    if (answer && gone(answer)) return lock();
+    if (!answer || !answer.json || !answer.ok) return;
+    const fromEnd = scroll.scrollHeight - scroll.scrollTop;
+    for (const m of answer.json.messages) past.prepend(buildMessage(m));
+    before = answer.json.nextCursor;
+    if (!before && document.activeElement === earlier) scroll.focus();
+    earlier.hidden = !before;
+    markDays();
+    scroll.scrollTop = scroll.scrollHeight - fromEnd;
+    look();
+    // Observed anew it reports again, should it still be in view.
+    if (nearTop) { nearTop.unobserve(earlier); nearTop.observe(earlier); }
+  }
+  earlier.addEventListener('click', loadEarlier);
+
+  // --- New messages ---
+
+  let cursor = data.latest, etag = null, polling = false, fails = 0, timer = 0;
+  let polled = Date.now(), active = Date.now(), notBefore = 0;
+  const gone = answer => answer.status === 401 || answer.status === 404;
+
+  /** Quick while somebody is here, slow when nothing has happened for a while. */
+  function pace() {
+    const idle = Date.now() - active;
+    return idle < 60000 ? 3000 : idle < 300000 ? 10000 : 30000;
+  }
+  async function poll() {
+    clearTimeout(timer);
+    if (polling || over || document.hidden) return;
+    if (Date.now() < notBefore) {
+      timer = setTimeout(poll, notBefore - Date.now());
+      return;
+    }
+    polling = true;
+    let delay = 0, answer = null;
+    try {
+      answer = await call('GET', `${base}messages?limit=100&after=${encodeURIComponent(cursor)}`, null, etag ? { 'If-None-Match': etag } : {});
+    } catch (e) {}
+    polling = false;
+    polled = Date.now();
+    if (over) return;
+    if (answer && gone(answer)) return lock();
+    if (answer && answer.ok && answer.json) {
+      const page = answer.json;
+      etag = page.latestCursor === cursor ? answer.etag : null;
+      cursor = page.latestCursor;
+      if (page.messages.length) arrive(page.messages);
+      delay = page.nextCursor ? 1 : 0;
+    }
+    if (answer && (answer.ok || answer.status === 304)) {
+      if (fails) { fails = 0; flush(); }
+      markDays();
+      markRead();
+    } else {
+      fails++;
+      delay = Math.min(30000, 1500 * 2 ** fails);
+      notBefore = Date.now() + (answer ? answer.wait : 0);
+    }
+    // One failure is a tunnel; two are worth a word.
+    $('strip').textContent = fails > 1 ? words.lost : '';
+    if (!document.hidden) timer = setTimeout(poll, delay || pace());
+  }
+  function arrive(messages) {
+    active = Date.now();
+    change(() => {
+      let others = false;
+      for (const m of messages) {
+        if (!add(m)) continue;
+        if (m.authorId !== data.me) { others = true; continue; }
+        // Ours, and the answer to it was lost: its bubble has done its work, its key still asks.
+        const item = kept().out.find(item => item.body === m.body && !arrived.has(item.key));
+        if (item) arrived.add(item.key);
+      }
+      drawOutbox();
+      if (others && !pinned) $('jump').hidden = false;
+    });
+  }
+  /** Somebody is here: no waiting for the end of a long pause. */
+  function wake() {
+    active = Date.now();
+    if (Date.now() - polled > 3000 && !fails) poll();
+  }
+  for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, wake, { passive: true });
+  scroll.addEventListener('scroll', wake, { passive: true });
+  function back() {
+    active = Date.now();
+    poll();
+    flush();
+  }
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) return clearTimeout(timer);
+    back();
+    look();
+  });
+  addEventListener('online', back);
+  // Shown again by the back button, just as it was left.
+  addEventListener('pageshow', event => event.persisted && back());
+
+  // --- Answering ---
+
+  /** What this member has written and not sent, kept on the phone until the server has it. */
+  const slot = `kinline:${data.thread}:${data.me}`;
+  let memory = { draft: '', out: [] }, forgetful = false;
+  function kept() {
+    // Another tab may have changed it.
+    if (!forgetful) try { memory = JSON.parse(localStorage.getItem(slot)) || memory; } catch (e) {}
+    return memory;
+  }
+  function keep(work) {
+    work(kept());
+    try { localStorage.setItem(slot, JSON.stringify(memory)); } catch (e) { forgetful = true; }
+  }
+  /** Keys of posts that a poll has brought already. */
+  const arrived = new Set();
+  let sending = false, failed = false, tries = 0, retryTimer = 0;
+
+  function drawOutbox() {
+    const out = kept().out.filter(item => !arrived.has(item.key));
+    $('outbox').textContent = '';
+    for (const item of out) {
+      const article = build('', true, item.body, '', failed ? words.unsent : words.sending);
+      article.classList.add('pending');
+      $('outbox').append(article);
+    }
+    $('unsent').hidden = !(failed && out.length);
+    if (out.length) $('empty').hidden = true;
+  }
+
+  /** Sends what waits, in order. However often it is tried, the key makes it one message. */
+  async function flush() {
+    clearTimeout(retryTimer);
+    if (sending || over) return;
+    sending = true;
+    for (let item; !over && (item = kept().out[0]);) {
+      let answer = null;
+      try {
+        answer = await call('POST', `${base}messages`, { body: item.body }, { 'Idempotency-Key': item.key });
+      } catch (e) {}
+      if (over) break;
+      if (answer && gone(answer)) { lock(); break; }
+      if (!answer || passing(answer) || (answer.ok && !answer.json)) {
+        failed = true;
+        change(drawOutbox);
+        retryTimer = setTimeout(flush, Math.max(answer ? answer.wait : 0, Math.min(60000, 2000 * 2 ** tries++)));
+        break;
+      }
+      tries = 0;
+      failed = false;
+      keep(all => { all.out = all.out.filter(other => other.key !== item.key); });
+      if (answer.ok) {
+        change(() => { add(answer.json.message); drawOutbox(); });
+      } else {
+        // It will never be taken: back into the box with it, and why.
+        box.value = box.value ? `${item.body}\n${box.value}` : item.body;
+        written();
+        change(drawOutbox);
+        complain(`${words.refused} ${answer.json && answer.json.detail || ''}`);
+      }
+    }
+    sending = false;
+  }
+  $('retry').addEventListener('click', flush);
+  addEventListener('storage', event => event.key === slot && change(drawOutbox));
+
+  const complain = what => { $('count').textContent = what; $('count').className = 'note'; };
+  const length = text => [...text].length;
+  /** After every change of the box: keeps the draft, fits the box to it, counts near the limit. */
+  function written() {
+    keep(all => { all.draft = box.value; });
+    box.style.height = '';
+    box.style.height = `${box.scrollHeight + 4}px`;
+    const left = BODY_MAX - length(box.value.trim());
+    $('count').className = 'soft';
+    $('count').textContent = left <= 200 && left >= 0 ? words.left.replace('%', left) : '';
+    if (left < 0) complain(words.tooLong.replace('%', -left));
+  }
+  box.addEventListener('input', written);
+
+  $('answer').addEventListener('submit', event => {
+    event.preventDefault();
+    // Other control characters come with pasting, and the server takes none.
+    const body = box.value.replace(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, '').trim();
+    if (!body || length(body) > BODY_MAX) return box.focus();
+    const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('');
+    keep(all => { all.out.push({ key, body }); });
+    box.value = '';
+    written();
+    box.focus();
+    pinned = true;
+    change(drawOutbox);
+    tries = 0;
+    flush();
+  });
+  // On glass, Enter is a new line and the button sends. With a mouse there is a keyboard, where people
+  // expect Enter to send and Shift+Enter to break the line. Ctrl or Cmd with Enter sends everywhere.
+  const keyboard = matchMedia('(hover: hover) and (pointer: fine)').matches;
+  box.addEventListener('keydown', event => {
+    // An input method, as for Chinese, takes Enter for itself.
+    if (event.key !== 'Enter' || event.isComposing || event.keyCode === 229) return;
+    if (!(event.ctrlKey || event.metaKey || (keyboard && !event.shiftKey && !event.altKey))) return;
+    event.preventDefault();
+    // requestSubmit is younger than our oldest phones.
+    $('send').click();
+  });
+
+  // --- The menu ---
+
+  const menu = $('menu');
+  let texts = data.texts, after = null;
+  function drawTexts() {
+    const until = texts.mutedUntil && new Date(texts.mutedUntil);
+    let state = texts.state;
+    if (state === 'muted' && until && until < new Date()) state = 'on';
+    const forHours = state === 'muted' && until;
+    $('texts').textContent = forHours ? words.textsUntil.replace('%', whenever.format(until)) : { on: words.textsOn, muted: words.textsMuted, off: words.textsOff, none: words.textsNone }[state];
+    for (const button of document.querySelectorAll('[data-texts]')) {
+      const wish = button.dataset.texts;
+      button.hidden = state === 'none' || wish === (forHours ? 'hours' : state) || (state === 'off' && wish !== 'on');
+    }
+  }
+  /** Asks once more before what is hard to undo. */
+  function sure(text, yes, then) {
+    $('choices').hidden = true;
+    $('sure-text').textContent = text;
+    $('yes').textContent = yes;
+    after = then;
+    show($('sure'), true);
+  }
+  function choices() {
+    $('sure').hidden = true;
+    $('choices').hidden = false;
+    $('menu-note').textContent = '';
+    drawTexts();
+  }
+  async function setTexts(button, wish) {
+    const body = wish === 'hours' ? { state: 'muted', hours: 8 } : { state: wish };
+    const answer = await press(button, $('menu-note'), words.renewing, () => call('PUT', `${base}texts`, body));
+    if (!answer) return;
+    if (gone(answer)) return lock();
+    if (answer.ok && answer.json) texts = answer.json;
+    choices();
+    if (!answer.ok) $('menu-note').textContent = answer.json && answer.json.detail || words.busy;
+    menu.querySelector('summary').focus();
+  }
+  for (const button of document.querySelectorAll('[data-texts]')) {
+    button.addEventListener('click', () => {
+      if (button.dataset.texts === 'off') sure(words.stopSure, words.stopYes, () => setTexts($('yes'), 'off'));
+      else setTexts(button, button.dataset.texts);
+    });
+  }
+  $('leave').addEventListener('click', () => sure(words.signOutSure, words.signOutYes, async () => {
+    const answer = await press($('yes'), $('menu-note'), words.renewing, () => call('POST', 'sessions/end'));
+    // Ended already is ended.
+    if (!answer) return;
+    over = true;
+    try { localStorage.removeItem(slot); } catch (e) {}
+    lock(words.signedOut, words.signedOutText);
+  }));
+  $('yes').addEventListener('click', () => after());
+  $('no').addEventListener('click', () => { choices(); menu.querySelector('summary').focus(); });
+  menu.addEventListener('toggle', () => menu.open && choices());
+  addEventListener('keydown', event => {
+    if (event.key !== 'Escape' || !menu.open) return;
+    menu.open = false;
+    menu.querySelector('summary').focus();
+  });
+  addEventListener('click', event => { if (!menu.contains(event.target)) menu.open = false; });
+
+  // --- The end ---
+
+  /** Locked out: what was said here leaves the screen at once. What was written and not sent stays
+      on the phone, for when its author is let in again. */
+  function lock(title, text) {
+    over = true;
+    clearTimeout(timer);
+    clearTimeout(retryTimer);
+    for (const id of ['top', 'scroll', 'foot', 'data']) $(id).remove();
+    document.body.className = 'door';
+    const door = $('door');
+    door.querySelector('h1').textContent = title || words.lockedTitle;
+    door.querySelector('h1 + p').textContent = text || words.lockedText;
+    show(door, true);
+  }
+
+  // --- The beginning ---
+
+  menu.hidden = $('answer').hidden = false;
+  articles().forEach(dress);
+  markDays();
+  earlier.hidden = !before;
+  box.value = kept().draft;
+  written();
+  drawOutbox();
+  const fresh = log.querySelector('.fresh');
+  toEnd();
+  // Much to read: it begins at the first that is new.
+  if (fresh && fresh.offsetTop < scroll.scrollTop) scroll.scrollTop = fresh.offsetTop - 12;
+  look();
+  if (nearTop && before) nearTop.observe(earlier);
+  timer = setTimeout(poll, 1500);
+  flush();
+})();

@@ -1,0 +1,226 @@
+//! The pages that a family member sees: the door behind a link, and the thread.
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{FromRequestParts, State},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use shared::{
+    members,
+    messages::{self, Range},
+    threads,
+    words::Language,
+};
+use tower_http::compression::CompressionLayer;
+
+use crate::{
+    auth::{Browser, Caller},
+    error::Problem,
+    extract::ThreadPath,
+    pages::{self, Page, Reading},
+    state::Api,
+};
+
+/// How many messages a thread opens with: a few screens of a phone, and quickly there.
+const NEWEST: usize = 30;
+
+/// `GET /l` and `GET /t/{threadId}`, compressed.
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .route("/l", get(door))
+        .route("/t/{threadId}", get(thread))
+        .layer(CompressionLayer::new())
+        .with_state(api)
+}
+
+/// What the browser says that its owner reads.
+struct Accepted(Language);
+
+impl<S: Send + Sync> FromRequestParts<S> for Accepted {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let header = parts.headers.get(header::ACCEPT_LANGUAGE);
+        Ok(Self(Language::accepted(header.and_then(|value| value.to_str().ok()).unwrap_or(""))))
+    }
+}
+
+async fn door(browser: Browser, Accepted(language): Accepted) -> Response {
+    let mut response = respond(StatusCode::OK.into_response(), pages::door(language, false));
+    if browser.is_new() {
+        // Before any link is exchanged: a browser whose exchange was answered into the void is then known
+        // when it comes again.
+        response.headers_mut().append(header::SET_COOKIE, browser.set_cookie());
+    }
+    response
+}
+
+async fn thread(
+    State(api): State<Api>,
+    Accepted(accepted): Accepted,
+    caller: Result<Caller, Problem>,
+    path: Result<ThreadPath, Problem>,
+) -> Response {
+    match read(&api, caller, path).await {
+        Ok(reading) => {
+            let language = reading.reader.locale.as_deref().and_then(Language::of_tag);
+            let language = language.unwrap_or(accepted);
+            let page = pages::thread(language, reading);
+            respond(StatusCode::OK.into_response(), page)
+        }
+        Err(problem) => refuse(problem, accepted),
+    }
+}
+
+async fn read(
+    api: &Api,
+    caller: Result<Caller, Problem>,
+    path: Result<ThreadPath, Problem>,
+) -> Result<Reading, Problem> {
+    let (Caller { family_id, user_id, .. }, ThreadPath(id)) = (caller?, path?);
+    let (entry, reader, newest) = tokio::try_join!(
+        threads::get(&api.db, &family_id, &user_id, id),
+        members::reader(&api.db, &family_id, &user_id, id),
+        messages::history(&api.db, &family_id, &user_id, id, Range::Newest, NEWEST),
+    )?;
+    Ok(Reading { thread: entry.thread, reader, user_id, newest })
+}
+
+/// What a person sees of a problem: where to ask for a new link, or that it is worth trying again.
+fn refuse(problem: Problem, language: Language) -> Response {
+    let page = match problem.status {
+        // One page for all of them: whether there is such a thread is nobody else's business.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+            pages::door(language, true)
+        }
+        _ => pages::trouble(language),
+    };
+    // The problem goes along for the log, and with it what its status asks for in headers.
+    respond(problem.into_response(), page)
+}
+
+/// Puts `page` into `response`, with all that keeps it to itself.
+fn respond(mut response: Response, page: askama::Result<Page>) -> Response {
+    let Ok(page) = page else {
+        return Problem::from(shared::Error::Corrupt("a page that can't be written"))
+            .into_response();
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, page.policy);
+    headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(page.language.tag()));
+    fixed(headers);
+    *response.body_mut() = Body::from(page.html);
+    response
+}
+
+fn fixed(headers: &mut HeaderMap) {
+    for (name, value) in [
+        ("content-type", "text/html; charset=utf-8"),
+        ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=()"),
+        ("referrer-policy", "no-referrer"),
+        ("vary", "accept-language, cookie"),
+        ("x-robots-tag", "noindex"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use http::Request;
+    use http_body_util::BodyExt;
+    use shared::{config::Secret, sessions::BrowserSecret};
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{auth::Auth, site::Site};
+
+    /// The pages, with a database that is not there.
+    fn served() -> Router {
+        let pool = sqlx::postgres::PgPoolOptions::new().acquire_timeout(Duration::from_millis(50));
+        let pool = pool.connect_lazy("postgres://nobody@127.0.0.1:1/none").expect("an address");
+        let secret = Secret::new("SECRET", "s".repeat(64)).expect("a secret");
+        let site = Site::new("http://127.0.0.1").expect("an address");
+        crate::edge(router(Api {
+            db: pool,
+            auth: Arc::new(Auth::hs256(&secret)),
+            site: site.into(),
+        }))
+    }
+
+    async fn get(path: &str, headers: &[(&str, &str)]) -> (Response<()>, String) {
+        let mut request = Request::get(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).expect("a request");
+        let (parts, body) = served().oneshot(request).await.expect("an answer").into_parts();
+        let body = body.collect().await.expect("a body").to_bytes();
+        let body = String::from_utf8_lossy(&body).into_owned();
+        (Response::from_parts(parts, ()), body)
+    }
+
+    fn header<'a>(response: &'a Response<()>, name: &str) -> &'a str {
+        response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn the_door_speaks_the_browsers_language_and_keeps_to_itself() {
+        let (response, body) = get("/l", &[("accept-language", "fr-CA, en;q=0.5")]).await;
+        assert_eq!(response.status(), 200);
+        assert!(body.contains("<html lang=\"fr\">") && body.contains("Ouvrir les messages"));
+        assert_eq!(header(&response, "content-language"), "fr");
+        assert_eq!(header(&response, "content-type"), "text/html; charset=utf-8");
+        assert_eq!(header(&response, "cache-control"), "no-store");
+        assert_eq!(header(&response, "referrer-policy"), "no-referrer");
+        assert_eq!(header(&response, "x-robots-tag"), "noindex");
+        assert!(header(&response, "content-security-policy").contains("frame-ancestors 'none'"));
+        assert!(header(&response, "set-cookie").starts_with("kin="));
+    }
+
+    #[tokio::test]
+    async fn a_browser_that_is_known_keeps_its_cookie() {
+        let cookie = format!("kin={}", BrowserSecret::new().reveal());
+        let (response, _) = get("/l", &[("cookie", &cookie)]).await;
+        assert_eq!(header(&response, "set-cookie"), "");
+    }
+
+    #[tokio::test]
+    async fn who_may_not_read_is_asked_for_a_number_in_html() {
+        let (response, signed_out) = get("/t/th_0", &[]).await;
+        assert_eq!(response.status(), 401);
+        assert_eq!(header(&response, "content-type"), "text/html; charset=utf-8");
+        assert!(signed_out.contains("type=\"tel\"") && signed_out.contains("\"root\":\"../\""));
+        assert_ne!(header(&response, "x-request-id"), "");
+        let (_, refused) = refused(shared::Error::ThreadNotFound).await;
+        assert_eq!(signed_out, refused);
+    }
+
+    async fn refused(error: shared::Error) -> (Response<()>, String) {
+        let response = refuse(error.into(), Language::English);
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.expect("a body").to_bytes();
+        (Response::from_parts(parts, ()), String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[tokio::test]
+    async fn without_the_database_it_is_worth_trying_again() {
+        let cookie = format!("kin={}", BrowserSecret::new().reveal());
+        let (response, body) = get("/t/th_0", &[("cookie", &cookie)]).await;
+        assert_eq!(response.status(), 503);
+        assert_eq!(header(&response, "retry-after"), "1");
+        assert!(body.contains("Nothing is lost") && !body.contains("<script"));
+    }
+
+    #[tokio::test]
+    async fn pages_are_compressed_for_who_can_read_it() {
+        let (response, body) = get("/l", &[("accept-encoding", "gzip, br")]).await;
+        assert_eq!(header(&response, "content-encoding"), "gzip");
+        assert!(body.len() < 14 * 1024);
+    }
+}
