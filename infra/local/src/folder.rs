@@ -13,8 +13,15 @@ use sha2::{Digest, Sha256};
 
 const LOCK: &str = "lock";
 /// All that a stack leaves in its folder.
-const OURS: [&str; 6] =
-    ["postgres", "secrets.json", "texts.jsonl", "api.env", "worker.env", "kinline.log"];
+const OURS: [&str; 7] = [
+    "postgres",
+    "secrets.json",
+    "texts.jsonl",
+    "phones.json",
+    "api.env",
+    "worker.env",
+    "kinline.log",
+];
 
 /// A data folder that is ours until this is dropped.
 pub struct Folder {

@@ -2,6 +2,7 @@
 //! through the AWS SDK to an SQS engine and a carrier on loopback, and to a real PostgreSQL.
 
 pub mod aws;
+pub mod browsers;
 pub mod carrier;
 pub mod demo;
 pub mod dev;

@@ -13,6 +13,7 @@ use anyhow::{Context, bail};
 use clap::{Parser, builder::FalseyValueParser};
 use local::{
     aws,
+    browsers::Browsers,
     carrier::Carrier,
     demo,
     folder::Folder,
@@ -170,13 +171,14 @@ async fn start(
     let secrets = Secrets::at(&folder.join("secrets.json"))?;
     let public_url = settings.public_url.clone().unwrap_or_else(|| url.clone());
     let public_url = config::address("KINLINE_PUBLIC_URL", public_url)?;
-    let stack = Stack::new(Parts {
+    let mut stack = Stack::new(Parts {
         database_url: database_url.clone(),
         secrets: secrets.clone(),
         carrier: Carrier::with_file(&folder.join("texts.jsonl"))?,
         public_url: public_url.clone(),
     })
     .await?;
+    stack.browsers = Browsers::with_file(folder.join("phones.json"))?;
     write_environments(folder, &stack, &secrets, &database_url, &public_url)?;
     stack.run(listener);
     say("  queue, carrier, API, worker and sweeper running");

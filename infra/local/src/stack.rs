@@ -18,7 +18,15 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use worker::{Worker, sms::Limits, sns::Sns};
 
-use crate::{aws, carrier::Carrier, dev, poller::Poller, secrets::Secrets, sqs::SqsEngine};
+use crate::{
+    aws,
+    browsers::{self, Browsers},
+    carrier::Carrier,
+    dev,
+    poller::Poller,
+    secrets::Secrets,
+    sqs::SqsEngine,
+};
 
 /// How many batches are handled side by side: what Lambda begins with for a queue.
 pub const POLLERS: usize = 5;
@@ -47,6 +55,8 @@ pub struct Stack {
     pub carrier_endpoint: String,
     /// What turns jobs into texts.
     pub worker: Worker,
+    /// The handsets' browsers: new ones, unless replaced before anything is served.
+    pub browsers: Browsers,
     /// Ends what is running.
     pub stop: CancellationToken,
     api: Api,
@@ -82,6 +92,7 @@ impl Stack {
             carrier: parts.carrier,
             carrier_endpoint,
             carrier_server,
+            browsers: Browsers::default(),
             secrets: parts.secrets,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -96,7 +107,9 @@ impl Stack {
             db: self.worker.db.clone(),
             stop: self.stop.clone(),
         });
-        edge(functions::all(&self.api, &self.worker.keys, &self.sqs.queue()).merge(dev))
+        let product = functions::all(&self.api, &self.worker.keys, &self.sqs.queue());
+        let phones = browsers::router(self.browsers.clone(), product.clone());
+        edge(product.merge(dev).merge(phones))
     }
 
     /// The queue as the API and the sweeper see it.
