@@ -1,7 +1,7 @@
 //! The endpoints of the local stack alone.
 
 use serde_json::json;
-use tests::{Client, System};
+use tests::{Client, System, client::send, system};
 
 #[tokio::test]
 async fn tokens_are_for_the_asking() {
@@ -57,7 +57,8 @@ async fn the_wall_shows_every_handset_and_hears_of_every_text() {
     let nobody = system.nobody();
     let page = nobody.get("/dev").await;
     assert!(page.header("content-type").starts_with("text/html"));
-    assert!(page.header("content-security-policy").starts_with("default-src 'none'"));
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-src 'self'"));
     let data = nobody.get("/dev/wall.json").await;
     assert_eq!(
         data.at("/families/0/members/1"),
@@ -76,6 +77,75 @@ async fn the_wall_shows_every_handset_and_hears_of_every_text() {
     let data = nobody.get("/dev/wall.json").await;
     assert_eq!(data.at("/texts/0/direction"), "sent");
     assert_eq!(data.at("/texts/0/body"), "thanks");
+}
+
+#[tokio::test]
+async fn phones_reach_what_the_world_can_reach() {
+    let system = System::start().await;
+    system.family(1).await;
+    let (u0, nobody) = (system.member("u0"), system.nobody());
+    let phone = "/dev/phones/+15550100000";
+    assert_eq!(nobody.get(&format!("{phone}/health")).await.status, 200);
+    assert_eq!(nobody.get(&format!("{phone}/threads")).await.problem(), "401 unauthenticated");
+    assert_eq!(u0.get(&format!("{phone}/threads?limit=0")).await.problem(), "400 bad_limit");
+    let new = json!({ "memberIds": ["u0"], "title": "x".repeat(1 << 20) });
+    let direct = u0.post("/threads", &new).await.problem();
+    assert_eq!(u0.post(&format!("{phone}/threads"), &new).await.problem(), direct);
+
+    for path in ["/dev", "/dev/sms", "/dev/phones/+15550100000/health", "/nowhere"] {
+        let answer = nobody.get(&format!("{phone}{path}")).await;
+        assert_eq!(answer.problem(), "404 not_found", "{path}");
+    }
+    for phone in ["grandma", "15550100000", "+1 555 010 0000"] {
+        let answer = nobody.get(&format!("/dev/phones/{phone}/health")).await;
+        assert_eq!(answer.problem(), "404 not_found", "{phone}");
+        assert_eq!(nobody.delete(&format!("/dev/phones/{phone}")).await.status, 404, "{phone}");
+    }
+    assert_eq!(nobody.delete(phone).await.status, 204);
+}
+
+#[tokio::test]
+async fn each_phone_is_a_browser_of_its_own() {
+    let system = System::start().await;
+    system.family(3).await;
+    let (u0, nobody) = (system.member("u0"), system.nobody());
+    let thread = u0.thread(&["u1".to_owned(), "u2".to_owned()]).await;
+    u0.say(&thread, "one").await;
+    system.deliver().await;
+    let token = |i: usize| {
+        let texts = system.texts_of(i);
+        let (_, token) = texts[0].body.split_once("/l#").expect("a link");
+        json!({ "token": token })
+    };
+    let phone = |i: usize| format!("/dev/phones/{}", system::phone(i));
+    let open = async |i: usize, token: &serde_json::Value| {
+        // As the page on the wall sends it: its address is the wall's, not that of the links.
+        let path = format!("{}/links/exchange", phone(i));
+        let request = nobody.request(reqwest::Method::POST, &path).header("origin", &system.url);
+        send(request.json(token)).await
+    };
+    let history = async |i: usize| {
+        nobody.get(&format!("{}/threads/{thread}/messages", phone(i))).await.status
+    };
+
+    for i in [1, 2] {
+        let opened = open(i, &token(i)).await;
+        assert_eq!(opened.text("/userId"), format!("u{i}"), "side by side");
+        assert_eq!(opened.header("set-cookie"), "", "the phone's, not the real browser's");
+        assert_eq!(history(i).await, 200);
+    }
+    assert_eq!(open(2, &token(1)).await.problem(), "401 link_invalid", "forwarded");
+    assert_eq!(nobody.get(&format!("/threads/{thread}/messages")).await.status, 401);
+
+    assert_eq!(nobody.delete(&phone(1)).await.status, 204);
+    assert_eq!((history(1).await, history(2).await), (401, 200), "one phone is new");
+    assert_eq!(open(1, &token(1)).await.problem(), "401 link_invalid");
+    let ended = format!("{}/sessions/end", phone(2));
+    let request = nobody.request(reqwest::Method::POST, &ended);
+    let evil = request.header("origin", "https://evil.example");
+    assert_eq!(send(evil).await.problem(), "403 cross_site");
+    assert_eq!(nobody.post(&ended, &json!({})).await.status, 204);
+    assert_eq!(history(2).await, 401);
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ async fn wall() -> Response {
         STANDARD.encode(Sha256::digest(inside.map_or("", |(inside, _)| inside)))
     };
     let policy = format!(
-        "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+        "default-src 'none'; connect-src 'self'; frame-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'",
         digest("script"),
         digest("style")
@@ -89,9 +89,7 @@ async fn wall() -> Response {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct WallData {
-    links_open: bool,
     families: Vec<WallFamily>,
     texts: Vec<TextView>,
 }
@@ -157,7 +155,7 @@ async fn wall_data(State(dev): State<Dev>) -> Result<Json<WallData>, Problem> {
             encoding: sms.encoding,
         })
         .collect();
-    Ok(Json(WallData { links_open: false, families, texts }))
+    Ok(Json(WallData { families, texts }))
 }
 
 async fn events(State(dev): State<Dev>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
