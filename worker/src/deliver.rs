@@ -12,6 +12,7 @@ use shared::{
     ids::NotificationId,
     notifications::{self, Claimed, Lease, Outcome},
     queue::NotificationJob,
+    words::Language,
 };
 use tracing::Instrument;
 
@@ -86,16 +87,29 @@ async fn send(worker: &Worker, claimed: &Claimed, deadline: Instant) -> Outcome 
         return Outcome::Retry { reason: "signing" };
     };
     let text = sms::compose(&sms::Content {
-        sender: claimed.sender.as_ref().map_or("Kinline", |name| name.as_str()),
-        body: claimed.body.as_deref(),
-        file_count: claimed.file_count,
+        subject: match &claimed.sender {
+            Some(sender) => sms::Subject::Message {
+                sender: sender.as_str(),
+                body: claimed.body.as_deref(),
+                file_count: claimed.file_count,
+                // Each message has a text of its own: nothing is merged into it.
+                waiting: 0,
+            },
+            None => sms::Subject::FreshLink,
+        },
+        thread: &claimed.thread_title,
+        language: Language::of_locale(claimed.locale.as_deref()),
+        stop_notice: claimed.stop_notice,
         link: &format!("{}/l#{token}", worker.public_url),
         limits: worker.limits,
     });
     failpoint::reach("send.before");
     // Boxed: the SDK's call nests deeper than the compiler follows through all of its callers.
     let sending = Box::pin(worker.sns.publish(&claimed.phone, &text));
-    let outcome = sending.in_current_span().await;
+    let mut outcome = sending.in_current_span().await;
+    if let Outcome::Sent { stop_notice, .. } = &mut outcome {
+        *stop_notice = claimed.stop_notice;
+    }
     failpoint::reach("send.after");
     outcome
 }

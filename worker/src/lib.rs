@@ -24,6 +24,8 @@ use sqlx::PgPool;
 
 use crate::{sms::Limits, sns::Sns};
 
+const PUBLIC_URL: &str = "KINLINE_PUBLIC_URL";
+
 /// With less time left than this nothing is begun: a send may take 5 s, and recording it must fit.
 const LEAST_TIME: Duration = Duration::from_secs(8);
 
@@ -64,13 +66,16 @@ impl Worker {
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub async fn from_env() -> Result<Self, ConfigError> {
-        let url = config::url("KINLINE_PUBLIC_URL", "where the links in texts lead")?;
+        let url = config::url(PUBLIC_URL, "where the links in texts lead")?;
+        let url = url.trim_end_matches('/');
+        let limits = Limits::from_env()?;
+        limits.check_url(PUBLIC_URL, url)?;
         Ok(Self {
             db: Database::from_env()?.pool(),
             sns: Sns::from_env().await,
             keys: Arc::new(LinkKeys::from_env()?),
-            public_url: url.trim_end_matches('/').into(),
-            limits: Limits::from_env()?,
+            public_url: url.into(),
+            limits,
             stop_notices: stop_notices_from_env()?,
         })
     }

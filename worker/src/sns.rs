@@ -207,6 +207,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use aws_sdk_sns::config::{Builder, Credentials, Region};
+    use shared::words::Language;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -224,9 +225,10 @@ mod tests {
     async fn outcome(config: Builder) -> Outcome {
         let to = PhoneNumber::parse("+15550100001", None).expect("possible");
         let content = sms::Content {
-            sender: "Dad",
-            body: Some("hello"),
-            file_count: 0,
+            subject: sms::Subject::FreshLink,
+            thread: "Sunday",
+            language: Language::English,
+            stop_notice: false,
             link: "https://kin.example/l#t",
             limits: sms::Limits::default(),
         };

@@ -1,0 +1,11 @@
+# Every phrase here goes into texts: each character counts, and one outside the GSM 7-bit alphabet
+# doubles the price. "STOP" is what carriers act on and is never translated.
+notice = Reply STOP to opt out
+emoji = [emoji]
+new-message = new message
+fresh-link = here is your link
+waiting = { $sender } +{ $count } in { $thread }
+files = { $count ->
+    [1] [photo]
+   *[other] [{ $count } files]
+}

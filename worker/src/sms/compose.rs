@@ -1,0 +1,310 @@
+//! Composing a text: who, what, perhaps how to opt out, and the link.
+//!
+//! A draft is tried in the default alphabet, then in UCS-2, each within its limit; the first one
+//! that fits is the text. The last resort is a few words of the default alphabet, which always fit.
+
+use std::borrow::Cow;
+
+use shared::words::Language;
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::{
+    Content, Limits, Subject, Text,
+    alphabet::{Encoding, is_gsm7},
+    defuse::defuse,
+    line::Line,
+    lookalike::latin,
+    phrases::{self, NOTICE_MAX, Phrase},
+};
+
+/// Longest name of a sender in a text, in units.
+const SENDER_MAX: usize = 20;
+/// What is left of a sender's name where a text has no room for all of it, in units.
+const SENDER_MIN: usize = 8;
+/// Longest title of a thread, in units.
+const TITLE_MAX: usize = 40;
+/// Least part of a thread's title that is worth its room, in bytes.
+const TITLE_MIN: usize = 6;
+/// Least room for a preview, in units.
+const PREVIEW_MIN: usize = 15;
+/// Room that a text of the last resort leaves empty rather than show so little of a preview.
+const PREVIEW_LEAST: usize = 8;
+/// What is read of a name or a title, in characters: they may be full of what is left out.
+const NAME_READ: usize = 64;
+/// Who a text is from when the sender's name can't be shown.
+const NAMELESS: &str = "Kinline";
+const CUT: &str = "...";
+
+/// Units of the default alphabet around a link in the shortest of texts, which a link must leave:
+/// `{sender}: {notice} {link}`.
+pub(super) const AROUND_LINK: usize = SENDER_MIN + ": ".len() + NOTICE_MAX + " ".len();
+
+/// A text, its preview cut at a word to what the rest leaves. Its link is whole, the last thing in
+/// it, and the only thing in it that a phone takes for one. It has at most as many segments as its
+/// alphabet's limit says, given a link that [`Limits::check_url`] approves of.
+#[must_use]
+pub fn compose(content: &Content<'_>) -> Text {
+    let written = Written::of(content);
+    for language in languages(content.language) {
+        for encoding in [Encoding::Gsm7, Encoding::Ucs2] {
+            let draft = written.draft(content, language, encoding);
+            let text = draft.lay_out(content.limits);
+            if let Some(text) = text.filter(|text| Encoding::of(text) == encoding) {
+                return Text(text);
+            }
+        }
+    }
+    let language = phrases::gsm7_language(content.language);
+    let preview = written.preview(language, Encoding::Gsm7);
+    let text = written.plain_draft(content, language, preview).squeeze(content.limits);
+    if Encoding::of(&text) == Encoding::Gsm7 {
+        return Text(text);
+    }
+    let phrase = Piece::whole(written.phrase.say(language));
+    Text(written.plain_draft(content, language, phrase).squeeze(content.limits))
+}
+
+/// The reader's language, then English, whose phrases take the least room.
+fn languages(language: Language) -> impl Iterator<Item = Language> {
+    let english = (language != Language::English).then_some(Language::English);
+    [language].into_iter().chain(english)
+}
+
+/// What people wrote, each a line.
+struct Written {
+    name: Line,
+    thread: Option<(u32, Line)>,
+    body: Option<Line>,
+    /// What stands for a body that there isn't or that can't be shown.
+    phrase: Phrase,
+}
+
+impl Written {
+    fn of(content: &Content<'_>) -> Self {
+        let title = || Line::of(content.thread, NAME_READ);
+        let Subject::Message { sender, body, file_count, waiting } = content.subject else {
+            let phrase = Phrase::FreshLink;
+            return Self { name: title(), thread: None, body: None, phrase };
+        };
+        // No text shows more, so a long message is not read to its end.
+        let limits = content.limits;
+        let most = Encoding::Gsm7.capacity(limits.gsm7).max(Encoding::Ucs2.capacity(limits.ucs2));
+        let body = body.map(|body| Line::of(body, most));
+        let phrase = match &body {
+            _ if file_count > 0 => Phrase::Files(file_count),
+            Some(body) if body.emoji => Phrase::Emoji,
+            _ => Phrase::NewMessage,
+        };
+        Self {
+            name: Line::of(sender, NAME_READ),
+            thread: (waiting > 0).then(|| (waiting, title())),
+            body: body.filter(|body| !body.text.is_empty()),
+            phrase,
+        }
+    }
+
+    fn draft<'a>(
+        &self,
+        content: &Content<'a>,
+        language: Language,
+        encoding: Encoding,
+    ) -> Draft<'a> {
+        let preview = self.preview(language, encoding);
+        let thread = self.thread.as_ref();
+        Draft {
+            encoding,
+            language,
+            name: self.named(encoding, Piece::of(&self.name, encoding)),
+            thread: thread.map(|(count, title)| (*count, Piece::of(title, encoding))),
+            least: self.least(encoding, &preview),
+            preview,
+            notice: content.stop_notice.then(|| Phrase::Notice.say(language)),
+            link: content.link,
+        }
+    }
+
+    /// A draft in the default alphabet, whatever name and title there are.
+    fn plain_draft<'a>(
+        &self,
+        content: &Content<'a>,
+        language: Language,
+        preview: Piece,
+    ) -> Draft<'a> {
+        let draft = self.draft(content, language, Encoding::Gsm7);
+        Draft {
+            name: self.named(draft.encoding, draft.name.gsm7_only()),
+            thread: draft.thread.map(|(count, title)| (count, title.gsm7_only())),
+            least: self.least(draft.encoding, &preview),
+            preview,
+            ..draft
+        }
+    }
+
+    fn preview(&self, language: Language, encoding: Encoding) -> Piece {
+        match &self.body {
+            Some(body) => Piece::of(body, encoding),
+            None => Piece::whole(self.phrase.say(language)),
+        }
+    }
+
+    /// Units of a preview that a text must have room for: words of ours stay whole.
+    fn least(&self, encoding: Encoding, preview: &Piece) -> usize {
+        let length = encoding.length(&preview.text);
+        if self.body.is_some() { length.min(PREVIEW_MIN) } else { length }
+    }
+
+    /// A sender's name or, before a link that was asked for, a thread's title.
+    fn named(&self, encoding: Encoding, name: Piece) -> Piece {
+        match (&name.text, self.phrase) {
+            (text, _) if !text.contains(char::is_alphanumeric) => Piece::whole(NAMELESS.to_owned()),
+            (_, Phrase::FreshLink) => name,
+            (text, _) => Piece::whole(beginning(encoding, text, SENDER_MAX).to_owned()),
+        }
+    }
+}
+
+/// A line that is safe to show.
+struct Piece {
+    text: String,
+    more: bool,
+}
+
+impl Piece {
+    fn of(line: &Line, encoding: Encoding) -> Self {
+        let text = match encoding {
+            Encoding::Gsm7 => latin(&line.text),
+            Encoding::Ucs2 => Cow::Borrowed(line.text.as_str()),
+        };
+        Self { text: defuse(&text).into_owned(), more: line.more }
+    }
+
+    const fn whole(text: String) -> Self {
+        Self { text, more: false }
+    }
+
+    /// Without its words of other scripts.
+    fn gsm7_only(self) -> Self {
+        let words = self.text.split(' ').filter(|word| word.chars().all(is_gsm7));
+        Self { text: words.collect::<Vec<_>>().join(" "), more: self.more }
+    }
+
+    /// As much as `room` units take, cut after a word where there is one.
+    fn fit(&self, encoding: Encoding, room: usize) -> String {
+        let end = if self.more { CUT } else { "" };
+        if encoding.length(&self.text) + end.len() <= room {
+            return format!("{}{end}", self.text);
+        }
+        let kept = beginning(encoding, &self.text, room.saturating_sub(CUT.len()));
+        let at_word = self.text[kept.len()..].starts_with(' ');
+        let kept = match kept.rfind(' ') {
+            // A last word that leaves less than half of the room empty is left out whole.
+            Some(end) if !at_word && end * 2 >= kept.len() => &kept[..end],
+            _ => kept,
+        };
+        match kept.trim_end() {
+            "" => String::new(),
+            kept => format!("{kept}{CUT}"),
+        }
+    }
+}
+
+/// As many whole graphemes of `text` as `room` units take.
+fn beginning(encoding: Encoding, text: &str, room: usize) -> &str {
+    let (mut used, mut end) = (0, 0);
+    for grapheme in text.graphemes(true) {
+        used += encoding.length(grapheme);
+        if used > room {
+            break;
+        }
+        end += grapheme.len();
+    }
+    text[..end].trim_end()
+}
+
+/// What a text is to say, in one alphabet; how much of it, its room decides.
+struct Draft<'a> {
+    encoding: Encoding,
+    language: Language,
+    name: Piece,
+    /// How many more messages wait, and in which thread.
+    thread: Option<(u32, Piece)>,
+    preview: Piece,
+    /// Units of the preview that must stay.
+    least: usize,
+    notice: Option<String>,
+    link: &'a str,
+}
+
+impl Draft<'_> {
+    /// The text, if name and preview have room enough.
+    fn lay_out(&self, limits: Limits) -> Option<String> {
+        let room = self.room(limits)?;
+        let head = self.head(room.checked_sub(self.least + " ".len())?)?;
+        let preview = room - self.encoding.length(&head) - " ".len();
+        let preview = self.preview.fit(self.encoding, preview);
+        (!preview.is_empty()).then(|| self.text(&head, &preview))
+    }
+
+    /// The text, the preview giving way to everything else.
+    fn squeeze(&self, limits: Limits) -> String {
+        self.lay_out(limits).unwrap_or_else(|| {
+            let room = self.room(limits).unwrap_or_default();
+            let head = self.name.fit(self.encoding, SENDER_MIN);
+            let left = room.saturating_sub(self.encoding.length(&head) + " ".len());
+            let preview = match left {
+                ..PREVIEW_LEAST => String::new(),
+                _ => self.preview.fit(self.encoding, left),
+            };
+            self.text(&head, &preview)
+        })
+    }
+
+    /// Units that notice and link leave to the rest; `None` when they leave none.
+    fn room(&self, limits: Limits) -> Option<usize> {
+        let segments = match self.encoding {
+            Encoding::Gsm7 => limits.gsm7,
+            Encoding::Ucs2 => limits.ucs2,
+        };
+        let notice = self.notice.as_ref();
+        let notice = notice.map_or(0, |notice| self.encoding.length(notice) + " ".len());
+        let fixed = ": ".len() + notice + self.encoding.length(self.link);
+        self.encoding.capacity(segments).checked_sub(fixed)
+    }
+
+    /// Who and where, in at most `room` units.
+    fn head(&self, room: usize) -> Option<String> {
+        let Some((count, thread)) = &self.thread else {
+            return self.short_name(room);
+        };
+        // First the thread gives way, then the name.
+        self.head_with_thread(room, *count, thread).or_else(|| {
+            let count = format!(" +{count}");
+            Some(self.short_name(room.checked_sub(count.len())?)? + &count)
+        })
+    }
+
+    fn head_with_thread(&self, room: usize, count: u32, thread: &Piece) -> Option<String> {
+        let head = |title| phrases::waiting(self.language, &self.name.text, count, title);
+        let room = room.checked_sub(self.encoding.length(&head("")))?.min(TITLE_MAX);
+        let title = thread.fit(self.encoding, room);
+        let shown = title.len() >= thread.text.len().min(TITLE_MIN + CUT.len());
+        (shown && !title.is_empty()).then(|| head(&title))
+    }
+
+    /// The name, or so much of it as `room` units take, if that is enough to know it by.
+    fn short_name(&self, room: usize) -> Option<String> {
+        let enough = room >= self.encoding.length(&self.name.text).min(SENDER_MIN);
+        enough.then(|| self.name.fit(self.encoding, room)).filter(|name| !name.is_empty())
+    }
+
+    fn text(&self, head: &str, preview: &str) -> String {
+        let notice = self.notice.as_deref().unwrap_or_default();
+        let parts = [preview, notice, self.link];
+        let mut text = format!("{head}:");
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
+            text.push(' ');
+            text.push_str(part);
+        }
+        text
+    }
+}

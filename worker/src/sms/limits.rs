@@ -1,0 +1,95 @@
+//! How long texts may be, and the longest link that leaves room for anything else.
+
+use shared::config::{self, ConfigError};
+
+use super::{alphabet::Encoding, compose::AROUND_LINK};
+
+const GSM7: &str = "KINLINE_SMS_MAX_SEGMENTS";
+const UCS2: &str = "KINLINE_SMS_MAX_SEGMENTS_UCS2";
+
+/// Longest token of a link, in characters: see [`shared::links::LinkKeys::sign`].
+const TOKEN_MAX: usize = 80;
+/// What stands between the public address and the token.
+const LINK_PATH: &str = "/l#";
+
+/// How long a text may be, in segments, 1 to 4. No text is ever longer than the limit of the
+/// alphabet that it goes out in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most segments of a text in the 7-bit default alphabet.
+    pub(super) gsm7: usize,
+    /// Most segments of a text in UCS-2. With 1 there are none in UCS-2: a link alone is longer.
+    pub(super) ucs2: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { gsm7: 1, ucs2: 2 }
+    }
+}
+
+impl Limits {
+    /// Reads `KINLINE_SMS_MAX_SEGMENTS` (1 by default), and for texts that the default alphabet
+    /// can't write `KINLINE_SMS_MAX_SEGMENTS_UCS2` (by default the greater of 2 and the first).
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable that is not a number from 1 to 4.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let gsm7 = checked(GSM7, config::parsed(GSM7, 1)?)?;
+        let ucs2 = checked(UCS2, config::parsed(UCS2, gsm7.max(2))?)?;
+        Ok(Self { gsm7, ucs2 })
+    }
+
+    /// Checks that links at the public address `url` leave room for a sender with a small preview
+    /// or with the notice of how to opt out, in as many segments as a text may have.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] naming the variable `name`, and how long the address may be.
+    pub fn check_url(self, name: &'static str, url: &str) -> Result<(), ConfigError> {
+        let encoding = Encoding::of(url);
+        let longest =
+            Encoding::Gsm7.capacity(self.gsm7) - AROUND_LINK - LINK_PATH.len() - TOKEN_MAX;
+        if encoding == Encoding::Gsm7 && encoding.length(url) <= longest {
+            return Ok(());
+        }
+        let why = format!(
+            "may have at most {longest} characters, all of them of the GSM 7-bit alphabet, for a \
+             text to fit {GSM7} of {}",
+            self.gsm7
+        );
+        Err(ConfigError::Invalid { name, why })
+    }
+}
+
+fn checked(name: &'static str, segments: usize) -> Result<usize, ConfigError> {
+    if (1..=4).contains(&segments) {
+        Ok(segments)
+    } else {
+        Err(ConfigError::Invalid { name, why: "must be 1 to 4".to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_leaves_room_for_words() {
+        let one = Limits::default();
+        let of_length = |length: usize| format!("{:a<length$}", "https://kin.");
+        assert_eq!(one.check_url("URL", &of_length(38)), Ok(()));
+        let error = one.check_url("URL", &of_length(39)).expect_err("too long").to_string();
+        assert!(error.contains("URL") && error.contains("at most 38"), "{error}");
+        assert_eq!(Limits { gsm7: 2, ucs2: 2 }.check_url("URL", &of_length(183)), Ok(()));
+        // Two units each, and none of the alphabet.
+        assert!(one.check_url("URL", &format!("https://kin.example/{}", "~".repeat(10))).is_err());
+        assert!(one.check_url("URL", "https://kin.example/`").is_err());
+    }
+
+    #[test]
+    fn segments_are_1_to_4() {
+        for (segments, valid) in [(0, false), (1, true), (4, true), (5, false)] {
+            assert_eq!(checked(GSM7, segments).is_ok(), valid);
+        }
+    }
+}

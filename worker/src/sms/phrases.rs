@@ -1,0 +1,120 @@
+//! The phrases of texts, in the language of whoever gets them.
+
+use shared::words::{FluentArgs, Language, Words};
+
+use super::alphabet::Encoding;
+
+static WORDS: Words = Words::new([
+    include_str!("../../locales/en.ftl"),
+    include_str!("../../locales/es.ftl"),
+    include_str!("../../locales/zh.ftl"),
+    include_str!("../../locales/ru.ftl"),
+    include_str!("../../locales/fr.ftl"),
+    include_str!("../../locales/de.ftl"),
+]);
+
+/// Longest notice of how to opt out, in units of the default alphabet: a link leaves room for it.
+pub(super) const NOTICE_MAX: usize = 28;
+
+/// A phrase that stands for itself.
+#[derive(Clone, Copy)]
+pub(super) enum Phrase {
+    /// How to opt out.
+    Notice,
+    /// What a message of nothing but emoji is called.
+    Emoji,
+    /// What a message is called that can't be shown.
+    NewMessage,
+    /// What comes before a link that was asked for.
+    FreshLink,
+    /// What a message of so many files is called.
+    Files(i32),
+}
+
+impl Phrase {
+    pub(super) fn say(self, language: Language) -> String {
+        match self {
+            Self::Notice => WORDS.say(language, "notice"),
+            Self::Emoji => WORDS.say(language, "emoji"),
+            Self::NewMessage => WORDS.say(language, "new-message"),
+            Self::FreshLink => WORDS.say(language, "fresh-link"),
+            Self::Files(count) => {
+                let mut args = FluentArgs::new();
+                args.set("count", count);
+                WORDS.say_with(language, "files", &args)
+            }
+        }
+    }
+}
+
+/// `language` where its phrases are written in the default alphabet, English otherwise.
+pub(super) fn gsm7_language(language: Language) -> Language {
+    match Encoding::of(&Phrase::NewMessage.say(language)) {
+        Encoding::Gsm7 => language,
+        Encoding::Ucs2 => Language::English,
+    }
+}
+
+/// Who wrote last, how many messages more wait, and where.
+pub(super) fn waiting(language: Language, sender: &str, count: u32, thread: &str) -> String {
+    let mut args = FluentArgs::new();
+    args.set("sender", sender);
+    args.set("count", count);
+    args.set("thread", thread);
+    WORDS.say_with(language, "waiting", &args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Phrase; 7] = [
+        Phrase::Notice,
+        Phrase::Emoji,
+        Phrase::NewMessage,
+        Phrase::FreshLink,
+        Phrase::Files(1),
+        Phrase::Files(2),
+        Phrase::Files(21),
+    ];
+
+    #[test]
+    fn every_language_says_everything() {
+        assert_eq!(WORDS.faults(), Vec::<String>::new());
+        for language in Language::ALL {
+            for phrase in ALL {
+                assert!(!phrase.say(language).contains(['{', '}']), "{}", phrase.say(language));
+            }
+            // Carriers act on this word alone.
+            let notice = Phrase::Notice.say(language);
+            assert!(notice.contains("STOP"), "{notice}");
+            let length = Encoding::Gsm7.length(&notice);
+            assert!(length <= NOTICE_MAX, "{notice} has {length}");
+            assert!(waiting(language, "Ann", 3, "Pie").starts_with("Ann +3"));
+            assert!(waiting(language, "Ann", 3, "Pie").ends_with("Pie"));
+        }
+    }
+
+    #[test]
+    fn languages_in_latin_letters_keep_to_the_default_alphabet() {
+        let latin = [Language::English, Language::Spanish, Language::French, Language::German];
+        for language in latin {
+            assert_eq!(gsm7_language(language), language);
+            for phrase in ALL {
+                let said = phrase.say(language);
+                assert_eq!(Encoding::of(&said), Encoding::Gsm7, "{said}");
+            }
+            assert_eq!(Encoding::of(&waiting(language, "Ann", 3, "Pie")), Encoding::Gsm7);
+        }
+    }
+
+    #[test]
+    fn files_have_their_plurals() {
+        let files = |language, count| Phrase::Files(count).say(language);
+        assert_eq!(files(Language::English, 1), "[photo]");
+        assert_eq!(files(Language::English, 2), "[2 files]");
+        assert_eq!(files(Language::Russian, 3), "[3 файла]");
+        assert_eq!(files(Language::Russian, 5), "[5 файлов]");
+        assert_eq!(files(Language::Russian, 21), "[21 файл]");
+    }
+}
