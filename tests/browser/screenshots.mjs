@@ -1,5 +1,5 @@
-// Posts through the phone wall in a real browser, checks that the family's phones got the text, and
-// takes the README's picture.
+// Posts through the phone wall in a real browser, checks that the family's phones got the text, opens
+// its link on two of them, answers, and takes the README's picture.
 //
 //   npm ci --prefix tests/browser
 //   node tests/browser/screenshots.mjs http://127.0.0.1:3000 docs
@@ -14,6 +14,9 @@ import { chromium } from 'playwright-core';
 
 const AUTHOR = 'Mum';
 const READERS = ['Grandma', 'Dad', 'Sis'];
+/** Whose links are opened, each on its own phone; the last one answers. */
+const OPENERS = ['Dad', 'Sis'];
+const ANSWER = 'I have them here already.';
 const MESSAGE = 'Bring the old photo albums on Sunday, please!';
 /** Milliseconds for anything to show; a text takes a few dozen. */
 const PATIENCE = 15_000;
@@ -110,10 +113,30 @@ try {
   for (const name of READERS) assert.equal(await bubbles(name).count(), before.get(name) + 1, `${name} got one text`);
   assert.equal(await bubbles(AUTHOR).count(), before.get(AUTHOR), `${AUTHOR} wrote it, and got no text`);
 
+  // Side by side in this one browser, and yet each as the phone's own person.
+  const pages = new Map();
+  for (const name of OPENERS) {
+    const phone = handset(name);
+    await phone.getByRole('link').last().click();
+    const screen = phone.frameLocator('iframe');
+    await screen.getByRole('button', { name: 'Open the messages' }).click();
+    await shows(`the message on ${name}'s page`, screen.getByText(MESSAGE).last());
+    pages.set(name, screen);
+  }
+  const [reader, writer] = OPENERS;
+  const answers = pages.get(reader).locator('.msg', { hasText: ANSWER });
+  const told = handset(AUTHOR).locator('.bubble', { hasText: ANSWER });
+  const [answersBefore, toldBefore] = [await answers.count(), await told.count()];
+  await pages.get(writer).getByLabel('Your answer').fill(ANSWER);
+  await pages.get(writer).getByRole('button', { name: 'Send' }).click();
+  await shows(`${writer}'s answer on ${reader}'s page`, answers.nth(answersBefore));
+  assert.match(await answers.nth(answersBefore).innerText(), new RegExp(writer), `it is ${writer}'s for ${reader}`);
+  await shows(`${writer}'s answer on ${AUTHOR}'s phone`, told.nth(toldBefore));
+
   const picture = join(folder, 'phone-wall.png');
   await page.screenshot({ path: picture, fullPage: true, animations: 'disabled', caret: 'hide' });
   assert.deepEqual(troubles, [], 'the browser had something to complain about');
-  console.log(`screenshots: ${READERS.join(', ')} got the text; ${picture} written`);
+  console.log(`screenshots: ${READERS.join(', ')} got the text, ${OPENERS.join(' and ')} opened it; ${picture} written`);
 } catch (error) {
   console.error(`screenshots: ${error.message}`);
   process.exitCode = 1;

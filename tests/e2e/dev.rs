@@ -133,6 +133,12 @@ async fn each_phone_is_a_browser_of_its_own() {
         assert_eq!(opened.text("/userId"), format!("u{i}"), "side by side");
         assert_eq!(opened.header("set-cookie"), "", "the phone's, not the real browser's");
         assert_eq!(history(i).await, 200);
+        for page in ["l".to_owned(), format!("t/{thread}")] {
+            let page = nobody.get(&format!("{}/{page}", phone(i))).await;
+            assert_eq!((page.status, page.header("set-cookie")), (200, ""));
+            let policy = page.header("content-security-policy");
+            assert!(policy.contains("frame-ancestors 'self'"), "{policy}");
+        }
     }
     assert_eq!(open(2, &token(1)).await.problem(), "401 link_invalid", "forwarded");
     assert_eq!(nobody.get(&format!("/threads/{thread}/messages")).await.status, 401);
