@@ -102,6 +102,8 @@ impl Site {
         }
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let own = match text(header::ORIGIN) {
+            // A page of ours says where it is to nobody; some browsers take that to the letter.
+            Some("null") => text(FETCH_SITE) == Some("same-origin"),
             Some(origin) => {
                 let host = text(header::HOST).unwrap_or_default();
                 let authority = origin.split_once("://").map(|(_scheme, authority)| authority);
@@ -186,6 +188,8 @@ mod tests {
         assert!(check(Method::POST, &[("origin", "https://kin.example")]));
         assert!(check(Method::POST, &[local, ("origin", "http://127.0.0.1:3000")]));
         assert!(check(Method::POST, &[("sec-fetch-site", "same-origin")]));
+        assert!(check(Method::POST, &[("origin", "null"), ("sec-fetch-site", "same-origin")]));
+        assert!(!check(Method::POST, &[("origin", "null"), ("sec-fetch-site", "cross-site")]));
         assert!(check(Method::GET, &[("origin", "https://evil.example")]));
         for origin in [
             "https://evil.example",

@@ -211,6 +211,7 @@ async fn a_link_opens_through_the_lambda_binaries() {
     let noting = Function::start(&binary("members"), &api).await;
     let history = Function::start(&binary("history"), &api).await;
     let messages = Function::start(&binary("messages"), &api).await;
+    let web = Function::start(&binary("web"), &api).await;
     let cookie = format!("__Host-kin={}", "0123456789abcdef".repeat(4));
     let call = |function, method, path: &str, body: Option<Value>| Call {
         function,
@@ -231,6 +232,9 @@ async fn a_link_opens_through_the_lambda_binaries() {
         (call(&links, Method::POST, "/links/exchange", Some(json!({ "token": "x" }))), 401),
         (call(&links, Method::POST, "/links/exchange", Some(token.clone())), 200),
         (call(&links, Method::GET, "/links/exchange", None), 405),
+        (call(&web, Method::GET, "/l", None), 200),
+        (call(&web, Method::GET, &format!("/t/{}", &path[9..]), None), 200),
+        (call(&web, Method::GET, "/t/nobody", None), 404),
         (call(&history, Method::GET, &history_path, None), 200),
         (call(&messages, Method::POST, &history_path, Some(json!({}))), 400),
         (call(&noting, Method::PUT, &format!("{path}/read"), Some(json!({ "seq": 1 }))), 204),
@@ -246,7 +250,7 @@ async fn a_link_opens_through_the_lambda_binaries() {
     // What Lambda wrote to the queue, the worker sends: renewed once, though both were asked.
     system.deliver().await;
     assert_eq!(system.texts_of(1).len(), 2);
-    for function in [&links, &noting, &history, &messages] {
+    for function in [&links, &noting, &history, &messages, &web] {
         assert_eq!(function.refused(), Vec::<String>::new());
         for secret in ["0123456789abcdef", "eyJ", "+1555", "Hello"] {
             assert!(!function.log().contains(secret), "{secret} in the log");

@@ -286,7 +286,7 @@ async fn a_spent_link_brings_a_fresh_one_to_the_number_on_file() {
     tap(&system.nobody(), &token).await;
     assert_eq!(renew(&system, &token, 1).await, 2);
     let text = system.texts_of(1).pop().expect("a text").body;
-    assert!(text.contains("https://kin.example/l#"), "{text}");
+    assert!(text.starts_with("Family Chat: here is your link https://kin.example/l#"), "{text}");
     assert_ne!(system.token_of(1), token);
     let opened = tap(&system.nobody(), &system.token_of(1)).await;
     assert_eq!((opened.status, opened.text("/threadId")), (200, thread));
@@ -510,4 +510,126 @@ async fn a_member_is_texted_less_and_again() {
     let before = system.texts_of(1).len();
     system.deliver().await;
     assert_eq!(system.texts_of(1).len(), before + 1);
+}
+
+/// What asks for an address as soon as it is written down somewhere.
+const PREVIEW_BOTS: [&str; 12] = [
+    "WhatsApp/2.24.6.77 A",
+    "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
+    "Twitterbot/1.0",
+    "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)",
+    "TelegramBot (like TwitterBot)",
+    "Mozilla/5.0 (compatible; Discordbot/2.0; +https://discordapp.com)",
+    "LinkedInBot/1.0 (compatible; Mozilla/5.0; Apache-HttpClient +http://www.linkedin.com)",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_11_1) AppleWebKit/601.2.4 (KHTML, like Gecko) \
+     Version/9.0.1 Safari/601.2.4 facebookexternalhit/1.1 Facebot Twitterbot/1.0",
+    "Mozilla/5.0 (Windows NT 6.1; WOW64) SkypeUriPreview Preview/0.5",
+    "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+    "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
+    "Viber/13.0",
+];
+
+#[tokio::test]
+async fn a_thousand_previews_spend_nothing() {
+    let (system, thread) = texted(2).await;
+    let token = system.token_of(1);
+    let nobody = system.nobody();
+    let looks = (0..1000).map(|i| {
+        let method = if i % 2 == 0 { Method::GET } else { Method::HEAD };
+        // A fragment stays at home. Whoever sends it along all the same gets the page and no more.
+        let path = match i % 4 {
+            0 | 1 => "/l".to_owned(),
+            2 => format!("/l?{token}"),
+            _ => format!("/l?token={token}"),
+        };
+        let bot = PREVIEW_BOTS[i % PREVIEW_BOTS.len()];
+        send(nobody.request(method, &path).header("user-agent", bot))
+    });
+    for answer in join_all(looks).await {
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("referrer-policy"), "no-referrer");
+        assert!(answer.header("content-security-policy").starts_with("default-src 'none';"));
+        let page = answer.as_text();
+        assert!(!page.contains(&token) && !page.contains("og:"), "nothing to show of anybody");
+    }
+    // Nor does a look at what the script asks for, with any method but the one that it uses.
+    for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+        let answer = send(nobody.request(method, "/links/exchange")).await;
+        assert_eq!(answer.status, 405);
+    }
+    assert_eq!(system.count("sessions").await, 0);
+    let opened = tap(&nobody, &token).await;
+    assert_eq!((opened.status, opened.text("/threadId")), (200, thread));
+}
+
+#[tokio::test]
+async fn the_page_shows_a_thread_to_its_members_and_a_way_back_in_to_everybody_else() {
+    let (system, thread) = texted(2).await;
+    let path = format!("/t/{thread}");
+    let hostile = "<script>alert(1)</script></script><!--";
+    system.member("u0").say(&thread, hostile).await;
+    let opened = tap(&system.nobody(), &system.token_of(1)).await;
+    let browser = system.browser(&cookie(&opened));
+    let page = browser.get(&path).await;
+    assert_eq!(page.status, 200);
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(page.header("cache-control"), "no-store");
+    assert!(page.as_text().contains("Hello") && !page.as_text().contains(hostile));
+
+    let other = system.member("u0").thread(&["u0".to_owned()]).await;
+    let mut shut = Vec::new();
+    for (client, path, status) in [
+        (&system.nobody(), path.as_str(), 401),
+        (&browser, &format!("/t/{other}"), 404),
+        (&browser, "/t/th_00000000000070008000000000000000", 404),
+        (&browser, "/t/nonsense", 404),
+    ] {
+        let answer = client.get(path).await;
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (status, "text/html; charset=utf-8")
+        );
+        assert!(!answer.as_text().contains("Hello"));
+        shut.push(answer.body);
+    }
+    shut.dedup();
+    assert_eq!(shut.len(), 1, "one page, whatever there is behind it");
+    system.host().delete("/families/fam/users/u1").await;
+    assert_eq!(browser.get(&path).await.status, 401);
+}
+
+#[tokio::test]
+async fn texts_speak_their_readers_language_and_say_how_to_opt_out_once() {
+    let mut system = System::start().await;
+    let members = system.family(4).await;
+    system.stack.worker.stop_notices = Some(Duration::from_hours(24 * 30));
+    for (i, locale) in [(1, "es-MX"), (2, "de"), (3, "zh-CN")] {
+        let user = json!({ "name": format!("Name{i}"), "phone": phone(i), "locale": locale });
+        assert_eq!(
+            system.host().put(&format!("/families/fam/users/u{i}"), &user).await.status,
+            200
+        );
+    }
+    let u0 = system.member("u0");
+    let thread = u0.thread(&members).await;
+    let files = json!({ "fileIds": ["f1", "f2"] });
+    for _ in 0..2 {
+        u0.post(&format!("/threads/{thread}/messages"), &files).await;
+        system.deliver().await;
+    }
+    for (i, words) in [(1, "[2 archivos]"), (2, "[2 Dateien]"), (3, "[2个文件]")] {
+        let texts = system.texts_of(i);
+        assert_eq!(texts.len(), 2);
+        assert!(texts[0].body.contains("STOP"), "{}", texts[0].body);
+        assert!(!texts[1].body.contains("STOP"), "{}", texts[1].body);
+        assert!(texts[1].body.contains(words), "{}", texts[1].body);
+        assert!(texts[1].segments <= if i == 3 { 2 } else { 1 });
+    }
+    sqlx::query("UPDATE users SET stop_notice_at = stop_notice_at - interval '30 days'")
+        .execute(&system.owner)
+        .await
+        .expect("time passed");
+    u0.say(&thread, "Later").await;
+    system.deliver().await;
+    assert!(system.texts_of(2)[2].body.contains("STOP"));
 }

@@ -69,14 +69,15 @@ impl Worker {
         let url = config::url(PUBLIC_URL, "where the links in texts lead")?;
         let url = url.trim_end_matches('/');
         let limits = Limits::from_env()?;
-        limits.check_url(PUBLIC_URL, url)?;
+        let stop_notices = stop_notices_from_env()?;
+        limits.check_url(PUBLIC_URL, url, stop_notices.is_some())?;
         Ok(Self {
             db: Database::from_env()?.pool(),
             sns: Sns::from_env().await,
             keys: Arc::new(LinkKeys::from_env()?),
             public_url: url.into(),
             limits,
-            stop_notices: stop_notices_from_env()?,
+            stop_notices,
         })
     }
 

@@ -121,7 +121,7 @@ fn fixed(headers: &mut HeaderMap) {
         ("content-type", "text/html; charset=utf-8"),
         ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=()"),
         ("referrer-policy", "no-referrer"),
-        ("vary", "accept-language, cookie"),
+        ("vary", "accept-encoding, accept-language, cookie"),
         ("x-robots-tag", "noindex"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));

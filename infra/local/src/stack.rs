@@ -73,20 +73,23 @@ impl Stack {
     pub async fn new(parts: Parts) -> anyhow::Result<Self> {
         let sqs = SqsEngine::start(parts.carrier.faults.clone()).await?;
         let (carrier_endpoint, carrier_server) = parts.carrier.serve().await?;
+        let (limits, stop_notices) = (Limits::from_env()?, worker::stop_notices_from_env()?);
+        let public_url = parts.public_url.trim_end_matches('/');
+        limits.check_url("KINLINE_PUBLIC_URL", public_url, stop_notices.is_some())?;
         let pool = |role, size| anyhow::Ok(Database::new(&parts.database_url, size)?.pool_as(role));
         Ok(Self {
             api: Api::new(
                 pool(Role::App, 16)?,
                 Auth::hs256(&parts.secrets.auth()?),
-                Site::new(&parts.public_url)?,
+                Site::new(public_url)?,
             ),
             worker: Worker {
                 db: pool(Role::Worker, 8)?,
                 sns: Sns::new(aws::sns(&carrier_endpoint)),
                 keys: Arc::new(parts.secrets.link_keys()?),
-                public_url: parts.public_url.trim_end_matches('/').into(),
-                limits: Limits::from_env()?,
-                stop_notices: worker::stop_notices_from_env()?,
+                public_url: public_url.into(),
+                limits,
+                stop_notices,
             },
             sqs,
             carrier: parts.carrier,

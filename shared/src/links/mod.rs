@@ -6,7 +6,7 @@ mod token;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
-pub use token::{BadToken, LinkId, LinkKeys, TOKEN_MAX};
+pub use token::{BadToken, LinkId, LinkKeys, TOKEN_LEN};
 
 use crate::{
     Error, Result,

@@ -190,7 +190,7 @@ impl InboxEntry {
     pub fn last_message(&self) -> Option<LastMessage> {
         let files = match self.last_file_count? {
             0 => String::new(),
-            1 => "[file]".to_owned(),
+            1 => "[photo]".to_owned(),
             n => format!("[{n} files]"),
         };
         Some(LastMessage {

@@ -36,8 +36,10 @@ const NAMELESS: &str = "Kinline";
 const CUT: &str = "...";
 
 /// Units of the default alphabet around a link in the shortest of texts, which a link must leave:
-/// `{sender}: {notice} {link}`.
-pub(super) const AROUND_LINK: usize = SENDER_MIN + ": ".len() + NOTICE_MAX + " ".len();
+/// `{sender}: {preview} {link}`.
+pub(super) const AROUND_LINK: usize = SENDER_MIN + ": ".len() + PREVIEW_MIN + " ".len();
+/// The same for a text that says how to opt out: `{sender}: {notice} {link}`.
+pub(super) const AROUND_LINK_AND_NOTICE: usize = SENDER_MIN + ": ".len() + NOTICE_MAX + " ".len();
 
 /// A text, its preview cut at a word to what the rest leaves. Its link is whole, the last thing in
 /// it, and the only thing in it that a phone takes for one. It has at most as many segments as its

@@ -1,14 +1,18 @@
 //! How long texts may be, and the longest link that leaves room for anything else.
 
-use shared::config::{self, ConfigError};
+use shared::{
+    config::{self, ConfigError},
+    links::TOKEN_LEN,
+};
 
-use super::{alphabet::Encoding, compose::AROUND_LINK};
+use super::{
+    alphabet::Encoding,
+    compose::{AROUND_LINK, AROUND_LINK_AND_NOTICE},
+};
 
 const GSM7: &str = "KINLINE_SMS_MAX_SEGMENTS";
 const UCS2: &str = "KINLINE_SMS_MAX_SEGMENTS_UCS2";
 
-/// Longest token of a link, in characters: see [`shared::links::LinkKeys::sign`].
-const TOKEN_MAX: usize = 80;
 /// What stands between the public address and the token.
 const LINK_PATH: &str = "/l#";
 
@@ -40,15 +44,21 @@ impl Limits {
         Ok(Self { gsm7, ucs2 })
     }
 
-    /// Checks that links at the public address `url` leave room for a sender with a small preview
-    /// or with the notice of how to opt out, in as many segments as a text may have.
+    /// Checks that links at the public address `url` leave room for a sender with a small preview,
+    /// or with the notice of how to opt out where there are `notices`, in as many segments as a text
+    /// may have.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] naming the variable `name`, and how long the address may be.
-    pub fn check_url(self, name: &'static str, url: &str) -> Result<(), ConfigError> {
+    pub fn check_url(
+        self,
+        name: &'static str,
+        url: &str,
+        notices: bool,
+    ) -> Result<(), ConfigError> {
         let encoding = Encoding::of(url);
-        let longest =
-            Encoding::Gsm7.capacity(self.gsm7) - AROUND_LINK - LINK_PATH.len() - TOKEN_MAX;
+        let around = if notices { AROUND_LINK_AND_NOTICE } else { AROUND_LINK };
+        let longest = Encoding::Gsm7.capacity(self.gsm7) - around - LINK_PATH.len() - TOKEN_LEN;
         if encoding == Encoding::Gsm7 && encoding.length(url) <= longest {
             return Ok(());
         }
@@ -77,13 +87,20 @@ mod tests {
     fn an_address_leaves_room_for_words() {
         let one = Limits::default();
         let of_length = |length: usize| format!("{:a<length$}", "https://kin.");
-        assert_eq!(one.check_url("URL", &of_length(38)), Ok(()));
-        let error = one.check_url("URL", &of_length(39)).expect_err("too long").to_string();
-        assert!(error.contains("URL") && error.contains("at most 38"), "{error}");
-        assert_eq!(Limits { gsm7: 2, ucs2: 2 }.check_url("URL", &of_length(183)), Ok(()));
+        for (notices, longest) in [(true, 45), (false, 58)] {
+            assert_eq!(one.check_url("URL", &of_length(longest), notices), Ok(()));
+            let error = one.check_url("URL", &of_length(longest + 1), notices);
+            let error = error.expect_err("too long").to_string();
+            assert!(error.contains("URL") && error.contains(&format!("most {longest}")), "{error}");
+        }
+        // What API Gateway calls an API without a domain of its own.
+        let gateway = "https://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com";
+        assert_eq!(one.check_url("URL", gateway, false), Ok(()));
+        assert_eq!(Limits { gsm7: 2, ucs2: 2 }.check_url("URL", &of_length(183), true), Ok(()));
         // Two units each, and none of the alphabet.
-        assert!(one.check_url("URL", &format!("https://kin.example/{}", "~".repeat(10))).is_err());
-        assert!(one.check_url("URL", "https://kin.example/`").is_err());
+        let tildes = format!("https://kin.example/{}", "~".repeat(20));
+        assert!(one.check_url("URL", &tildes, false).is_err());
+        assert!(one.check_url("URL", "https://kin.example/`", false).is_err());
     }
 
     #[test]
