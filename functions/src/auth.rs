@@ -3,14 +3,14 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::extract::{FromRef, FromRequestParts, RawPathParams};
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION, request::Parts};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use shared::{
     Error,
     config::{self, ConfigError, Secret},
     ids::{FamilyId, ThreadId, UserId},
-    sessions::{self, BrowserHash, BrowserSecret},
+    sessions::{self, BrowserSecret},
 };
 
 use crate::{error::Problem, site::Site, state::Api};
@@ -18,6 +18,8 @@ use crate::{error::Problem, site::Site, state::Api};
 const SECRET: &str = "KINLINE_AUTH_SECRET";
 /// How far the clocks of the host application and ours may be apart, in seconds.
 const LEEWAY_SECONDS: u64 = 30;
+/// The header in which a page says for whom it was made.
+const MEMBER: HeaderName = HeaderName::from_static("x-kin-member");
 /// Longest token that is looked at, in bytes.
 const TOKEN_MAX: usize = 8 * 1024;
 
@@ -140,13 +142,22 @@ impl Caller {
         let named = path.iter().find(|(name, _)| *name == "threadId");
         // A malformed one is nobody's: whoever has a session at all is told so.
         let thread = named.and_then(|(_, value)| value.parse().ok());
-        let visitor = sessions::find(&api.db, &browser.hash(), thread).await?;
+        let member = page_member(&parts.headers)?;
+        let visitor = sessions::find(&api.db, &browser.hash(), thread, member.as_ref()).await?;
         Ok(Self {
             family_id: visitor.family_id,
             user_id: visitor.user_id,
             only: Some(visitor.threads),
         })
     }
+}
+
+/// For whom the page that asks was made. People may share a browser: what is done on one's page is
+/// never done as the other.
+fn page_member(headers: &HeaderMap) -> Result<Option<UserId>, Problem> {
+    let Some(value) = headers.get(MEMBER) else { return Ok(None) };
+    let id = value.to_str().ok().and_then(|id| id.parse().ok());
+    id.map(Some).ok_or_else(Problem::unauthenticated)
 }
 
 /// The browser that asks, by its cookie; one that has none is a new one.
@@ -164,16 +175,22 @@ impl Browser {
         self.is_new
     }
 
-    /// What is kept of its secret.
+    /// Its secret.
     #[must_use]
-    pub fn hash(&self) -> BrowserHash {
-        self.secret.hash()
+    pub const fn secret(&self) -> &BrowserSecret {
+        &self.secret
     }
 
     /// A `Set-Cookie` by which it is known next time.
     #[must_use]
     pub fn set_cookie(&self) -> HeaderValue {
         self.site.keep(&self.secret)
+    }
+
+    /// The same browser under another secret.
+    #[must_use]
+    pub fn renamed(self, secret: BrowserSecret) -> Self {
+        Self { secret, ..self }
     }
 
     /// A `Set-Cookie` by which it becomes another one.

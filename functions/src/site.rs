@@ -38,11 +38,9 @@ impl Site {
         let scheme_end = url.find("://").map_or(0, |at| at + 3);
         let (scheme, rest) = url.split_at(scheme_end);
         let authority = rest.split('/').next().unwrap_or_default().to_ascii_lowercase();
-        let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _port)| host);
-        let own_machine = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
         // Whatever else is not HTTPS gets cookies that its browsers refuse: no session of a family's
         // goes over a wire that others read.
-        let secure = scheme != "http://" || !own_machine;
+        let secure = scheme != "http://" || !is_own_machine(&authority);
         Ok(Self { origin: format!("{scheme}{authority}"), secure })
     }
 
@@ -55,14 +53,15 @@ impl Site {
     /// The secret in a browser's cookie, if it has one.
     #[must_use]
     pub fn browser(&self, headers: &HeaderMap) -> Option<BrowserSecret> {
+        // In bytes: what another application's cookie holds need not be ASCII to be sent along.
         headers
             .get_all(header::COOKIE)
             .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(Cookie::split_parse)
-            .filter_map(Result::ok)
-            .find(|cookie| cookie.name() == self.cookie_name())
-            .and_then(|cookie| cookie.value().parse().ok())
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
+            .find_map(|pair| {
+                let pair = pair.trim_ascii().strip_prefix(self.cookie_name().as_bytes())?;
+                std::str::from_utf8(pair.strip_prefix(b"=")?).ok()?.parse().ok()
+            })
     }
 
     /// A `Set-Cookie` that lets a browser keep its secret for as long as a session may live.
@@ -106,9 +105,11 @@ impl Site {
             Some("null") => text(FETCH_SITE) == Some("same-origin"),
             Some(origin) => {
                 let host = text(header::HOST).unwrap_or_default();
-                let authority = origin.split_once("://").map(|(_scheme, authority)| authority);
-                // The same stack may be reached by several names.
-                origin == self.origin || (!host.is_empty() && authority == Some(host))
+                // The same stack may be reached by several names. Plain HTTP never leaves a machine.
+                let by_name = origin.split_once("://").is_some_and(|(scheme, authority)| {
+                    authority == host && (scheme == "https" || is_own_machine(authority))
+                });
+                origin == self.origin || by_name
             }
             None => !matches!(text(FETCH_SITE), Some("cross-site" | "same-site")),
         };
@@ -122,6 +123,12 @@ impl Site {
             ))
         }
     }
+}
+
+/// Whether a host, with or without its port, is the machine that asks for it.
+fn is_own_machine(authority: &str) -> bool {
+    let port = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
+    matches!(&authority[..port.unwrap_or(authority.len())], "localhost" | "127.0.0.1" | "[::1]")
 }
 
 const FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");
@@ -171,6 +178,12 @@ mod tests {
         assert_eq!(site.browser(&headers(&[("cookie", &cookie)])), Some(secret.clone()));
         let later = [("cookie", "a=b"), ("cookie", cookie.as_str())];
         assert_eq!(site.browser(&headers(&later)), Some(secret.clone()));
+        // Somebody else's, in Latin-1.
+        let mut bytes = b"name=Jos\xe9; ".to_vec();
+        bytes.extend_from_slice(cookie.as_bytes());
+        let mut latin = HeaderMap::new();
+        latin.insert("cookie", HeaderValue::from_bytes(&bytes).expect("a value"));
+        assert_eq!(site.browser(&latin), Some(secret.clone()));
         let plain = format!("kin={}", secret.reveal());
         for none in ["", "kin", "=", "__Host-kin=", "__Host-kin=short", &plain] {
             assert_eq!(site.browser(&headers(&[("cookie", none)])), None, "{none}");
@@ -187,6 +200,8 @@ mod tests {
         assert!(check(Method::POST, &[]));
         assert!(check(Method::POST, &[("origin", "https://kin.example")]));
         assert!(check(Method::POST, &[local, ("origin", "http://127.0.0.1:3000")]));
+        assert!(check(Method::POST, &[("host", "other.name"), ("origin", "https://other.name")]));
+        assert!(!check(Method::POST, &[("host", "other.name"), ("origin", "http://other.name")]));
         assert!(check(Method::POST, &[("sec-fetch-site", "same-origin")]));
         assert!(check(Method::POST, &[("origin", "null"), ("sec-fetch-site", "same-origin")]));
         assert!(!check(Method::POST, &[("origin", "null"), ("sec-fetch-site", "cross-site")]));

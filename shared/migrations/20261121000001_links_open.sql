@@ -31,6 +31,8 @@ CREATE TABLE sessions (
 );
 
 CREATE INDEX sessions_member ON sessions (family_id, user_id);
+-- What nobody has used for so long that it is over.
+CREATE INDEX sessions_idle ON sessions (last_seen_at);
 
 ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sessions FORCE ROW LEVEL SECURITY;
@@ -59,7 +61,7 @@ ALTER TABLE users ADD COLUMN stop_notice_at timestamptz;
 
 -- What may be done only so often: the times of what was done, the oldest first.
 CREATE TABLE rate_limits (
-    -- SHA-256 of what is limited, so that no number of a stranger's is kept.
+    -- SHA-256 of what is limited: a number that somebody typed does not stand here in plain text.
     subject bytea PRIMARY KEY CHECK (octet_length(subject) = 32),
     hits timestamptz[] NOT NULL CHECK (cardinality(hits) > 0)
 );
@@ -77,9 +79,6 @@ CREATE TABLE link_requests (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
--- Whose number it is.
-CREATE INDEX users_phone ON users (phone) WHERE deactivated_at IS NULL;
-
 CREATE INDEX link_requests_waiting ON link_requests (wake_at);
 
 -- These two belong to no family: whoever they are about is not known yet.
@@ -94,7 +93,7 @@ CREATE POLICY answering ON link_requests TO kinline_worker USING (true) WITH CHE
 GRANT SELECT, INSERT, UPDATE, DELETE ON sessions TO kinline_app;
 GRANT SELECT, INSERT, UPDATE ON rate_limits TO kinline_app;
 GRANT INSERT ON link_requests TO kinline_app;
-GRANT SELECT, DELETE ON sessions TO kinline_worker;
+GRANT SELECT, UPDATE, DELETE ON sessions TO kinline_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON rate_limits TO kinline_worker;
 GRANT SELECT, UPDATE, DELETE ON link_requests TO kinline_worker;
 GRANT INSERT ON notifications TO kinline_worker;

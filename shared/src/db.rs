@@ -131,8 +131,8 @@ pub async fn family(pool: &PgPool, family: &FamilyId) -> Result<Transaction<'sta
 /// What a caller presents who is not yet known to be of a family.
 #[derive(Debug, Clone, Copy)]
 pub enum Bearer<'a> {
-    /// A link whose signature holds.
-    Link(&'a LinkId),
+    /// A link whose signature holds, and the browser that it was tapped in, if that matters.
+    Link(&'a LinkId, Option<&'a BrowserHash>),
     /// A browser, by the hash of its cookie.
     Browser(&'a BrowserHash),
 }
@@ -143,13 +143,26 @@ pub enum Bearer<'a> {
 /// # Errors
 /// [`crate::Error::Unavailable`] when no connection is to be had.
 pub async fn bearer(pool: &PgPool, bearer: Bearer<'_>) -> Result<Transaction<'static, Postgres>> {
-    let (setting, key): (_, &[u8]) = match bearer {
-        Bearer::Link(link) => ("link", link.as_bytes()),
-        Bearer::Browser(browser) => ("browser", browser.as_bytes()),
+    let (link, browser) = match bearer {
+        Bearer::Link(link, browser) => (hex(link.as_bytes()), browser),
+        Bearer::Browser(browser) => (String::new(), Some(browser)),
     };
-    let key = hex(key);
-    let begin = format!(concat!(begin!("10s"), "; SET LOCAL app.{} = '{}'"), setting, key);
+    let browser = browser.map(|browser| hex(browser.as_bytes())).unwrap_or_default();
+    // Hexadecimal digits alone.
+    let begin = format!(
+        concat!(begin!("10s"), "; SET LOCAL app.link = '{}'; SET LOCAL app.browser = '{}'"),
+        link, browser
+    );
     Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+}
+
+/// Begins a transaction that sees no family's rows, for what is noted before anybody knows whose it
+/// is.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`] when no connection is to be had.
+pub async fn nobody(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
+    Ok(pool.begin_with(begin!("3s")).await?)
 }
 
 /// Goes on with a transaction of [`bearer`]'s as one of `family`.
@@ -161,7 +174,8 @@ pub async fn enter(tx: &mut PgConnection, family: &FamilyId) -> Result<()> {
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Two lower-case digits a byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
         let _infallible = write!(hex, "{byte:02x}");
         hex

@@ -20,8 +20,8 @@ pub struct Limit {
 /// How often a member, or a phone number, is sent a link that was asked for.
 pub const FRESH_LINKS: Limit = Limit { hourly: 3, daily: 10 };
 
-/// What is limited, by its SHA-256: a number that is no member's must not be kept.
-#[derive(Clone, Copy)]
+/// What is limited, by its SHA-256: a number that somebody typed is not kept in plain text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject([u8; 32]);
 
 impl Subject {
@@ -77,16 +77,16 @@ pub async fn take(tx: &mut PgConnection, subject: Subject, limit: Limit) -> Resu
     Ok(done.execute(tx).await?.rows_affected() == 1)
 }
 
-/// Forgets what no limit looks at any more.
-pub(crate) async fn forget_old(tx: &mut PgConnection) -> Result<()> {
-    sqlx::query(
-        "DELETE FROM rate_limits WHERE subject IN (
+/// Forgets what no limit looks at any more, up to 500 at a time; says how many.
+pub(crate) async fn forget_old(tx: &mut PgConnection) -> Result<u64> {
+    let done = sqlx::query(
+        "DELETE FROM rate_limits WHERE subject = ANY(ARRAY(
              SELECT subject FROM rate_limits
              WHERE hits[array_upper(hits, 1)] < now() - interval '1 day'
              ORDER BY hits[array_upper(hits, 1)] LIMIT 500 FOR UPDATE SKIP LOCKED
-         )",
+         ))",
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(done.rows_affected())
 }

@@ -11,7 +11,8 @@ use std::{
 
 use shared::{
     ids::NotificationId,
-    notifications::{self, Lease, Outcome},
+    notifications::{self, Attempt, Lease, Outcome},
+    phone::PhoneNumber,
     queue::NotificationJob,
 };
 use tests::{System, system::FAMILY};
@@ -194,7 +195,9 @@ impl Oracle {
                     Known::Never => Outcome::Failed { reason: "invalid_number" },
                 };
                 let lease = self.leases[worker];
-                notifications::record(db, lease, &[(self.id, outcome)]).await.expect("recorded");
+                let phone = PhoneNumber::parse("+15550100001", None).expect("a number");
+                let attempt = Attempt { notification_id: self.id, phone, outcome };
+                notifications::record(db, lease, &[attempt]).await.expect("recorded");
             }
             Step::Sweep => {
                 self.system.sweep().await;

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use shared::{
     failpoint,
     ids::NotificationId,
-    notifications::{self, Claimed, Lease, Outcome},
+    notifications::{self, Attempt, Claimed, Lease, Outcome},
     queue::NotificationJob,
     words::Language,
 };
@@ -42,15 +42,17 @@ pub(crate) async fn deliver(
         }
     };
     failpoint::reach("claim.after");
-    let outcomes: Vec<(NotificationId, Outcome)> = stream::iter(claimed)
+    let attempts: Vec<Attempt> = stream::iter(claimed)
         .map(|claimed| async move {
-            (claimed.notification_id, attempt(worker, &claimed, deadline).await)
+            let outcome = attempt(worker, &claimed, deadline).await;
+            let Claimed { notification_id, phone, .. } = claimed;
+            Attempt { notification_id, phone, outcome }
         })
         .buffer_unordered(SIDE_BY_SIDE)
         .collect()
         .await;
     failpoint::reach("record.before");
-    let unrecorded = record(worker, lease, &outcomes, deadline).await;
+    let unrecorded = record(worker, lease, &attempts, deadline).await;
     failpoint::reach("record.after");
     unrecorded
 }
@@ -118,19 +120,19 @@ async fn send(worker: &Worker, claimed: &Claimed, deadline: Instant) -> Outcome 
 async fn record(
     worker: &Worker,
     lease: Lease,
-    outcomes: &[(NotificationId, Outcome)],
+    attempts: &[Attempt],
     deadline: Instant,
 ) -> HashSet<NotificationId> {
-    if outcomes.is_empty() {
+    if attempts.is_empty() {
         return HashSet::new();
     }
     let mut pauses = RECORD_AGAIN.iter();
     loop {
-        let error = match notifications::record(&worker.db, lease, outcomes).await {
+        let error = match notifications::record(&worker.db, lease, attempts).await {
             Ok(recorded) => {
-                if recorded.len() < outcomes.len() {
+                if recorded.len() < attempts.len() {
                     // Their leases had run out: they are `unknown`, and stay so.
-                    let late = outcomes.len() - recorded.len();
+                    let late = attempts.len() - recorded.len();
                     tracing::warn!(late, "outcomes came after their lease");
                 }
                 return HashSet::new();
@@ -141,8 +143,8 @@ async fn record(
             Some(&pause) if Instant::now() + pause < deadline => tokio::time::sleep(pause).await,
             _ => {
                 let error = error.with_causes();
-                tracing::error!(outcomes = outcomes.len(), error, "can't record outcomes");
-                return outcomes.iter().map(|(id, _)| *id).collect();
+                tracing::error!(outcomes = attempts.len(), error, "can't record outcomes");
+                return attempts.iter().map(|attempt| attempt.notification_id).collect();
             }
         }
     }

@@ -80,7 +80,8 @@ async fn exchange(
     browser: Browser,
     Valid(token): Valid<WithToken>,
 ) -> Result<Response, Problem> {
-    let opened = links::exchange(&api.db, &keys, &token, &browser.hash()).await?;
+    let (opened, secret) = links::exchange(&api.db, &keys, &token, browser.secret()).await?;
+    let browser = browser.renamed(secret);
     let view = Json(OpenedView {
         user_id: opened.user_id,
         family_id: opened.family_id,
@@ -139,7 +140,7 @@ async fn request(
 }
 
 async fn end(State(api): State<Api>, _: OwnPage, browser: Browser) -> Result<Response, Problem> {
-    sessions::end(&api.db, &browser.hash()).await?;
+    sessions::end(&api.db, &browser.secret().hash()).await?;
     let forget = AppendHeaders([(header::SET_COOKIE, browser.forget_cookie())]);
     Ok((StatusCode::NO_CONTENT, forget).into_response())
 }

@@ -51,6 +51,9 @@ pub(super) async fn upsert_user(
              FROM old
              WHERE tm.family_id = $1 AND tm.user_id = $2 AND old.phone IS DISTINCT FROM $4::text
                AND old.phone IS NOT NULL
+         ), ended AS (
+             DELETE FROM sessions s USING old
+             WHERE s.family_id = $1 AND s.user_id = $2 AND old.phone IS DISTINCT FROM $4::text
          )
          INSERT INTO users (family_id, user_id, name, phone, locale, time_zone, quiet_from, quiet_to)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8
@@ -63,8 +66,11 @@ pub(super) async fn upsert_user(
              time_zone = excluded.time_zone,
              quiet_from = excluded.quiet_from,
              quiet_to = excluded.quiet_to,
-             -- An opt-out belongs to the number that sent it.
-             opted_out_at = CASE WHEN users.phone = excluded.phone THEN users.opted_out_at END,
+             -- An opt-out belongs to the number that sent it, and outlasts its being left out.
+             opted_out_at =
+                 CASE WHEN users.phone <> excluded.phone THEN NULL ELSE users.opted_out_at END,
+             stop_notice_at =
+                 CASE WHEN users.phone = excluded.phone THEN users.stop_notice_at END,
              deactivated_at = NULL,
              updated_at = now()
          RETURNING user_id, family_id, name, phone, locale, time_zone, quiet_from, quiet_to,

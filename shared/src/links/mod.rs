@@ -3,7 +3,7 @@
 mod store;
 mod token;
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 pub use token::{BadToken, LinkId, LinkKeys, TOKEN_LEN};
@@ -14,8 +14,8 @@ use crate::{
     ids::{FamilyId, LinkRequestId, ThreadId, UserId},
     limits::{self, FRESH_LINKS, Subject},
     phone::PhoneNumber,
-    queue::{Job, NotificationJob},
-    sessions::BrowserHash,
+    queue::{Job, NotificationJob, Queue},
+    sessions::BrowserSecret,
 };
 
 /// What a link opened.
@@ -34,21 +34,29 @@ pub struct Opened {
 /// Opens a link's thread in one browser. The first browser keeps the link: there it opens again for
 /// as long as its session lives, and nowhere else. Any number at the same moment: one is first.
 ///
+/// Returns the secret by which that browser is known from now on: another one when it had no session
+/// before, so that whoever knew or planted the old one comes in by no session of this one's. It is made
+/// of the old one and the token, so a browser that never saw the answer gets the same one again.
+///
 /// # Errors
 /// [`Error::LinkInvalid`], for whatever is wrong with the link.
 pub async fn exchange(
     pool: &PgPool,
     keys: &LinkKeys,
     token: &str,
-    browser: &BrowserHash,
-) -> Result<Opened> {
+    browser: &BrowserSecret,
+) -> Result<(Opened, BrowserSecret)> {
     let link = keys.verify(token).map_err(|BadToken| Error::LinkInvalid)?;
-    let mut tx = db::bearer(pool, Bearer::Link(&link)).await?;
+    let (known, fresh) = (browser.hash(), browser.next(token));
+    let mut tx = db::bearer(pool, Bearer::Link(&link, Some(&known))).await?;
     let family_id = store::find_family(&mut tx, link).await?.ok_or(Error::LinkInvalid)?;
     db::enter(&mut tx, &family_id).await?;
-    let opened = store::exchange(&mut tx, link, browser).await?;
+    // A statement of its own: the next one sees what it waited for here, as a whole.
+    store::lock(&mut tx, &family_id, link).await?;
+    let opened = store::exchange(&mut tx, &family_id, link, &known, &fresh.hash()).await?;
     tx.commit().await?;
-    opened.ok_or(Error::LinkInvalid)
+    let (opened, renamed) = opened.ok_or(Error::LinkInvalid)?;
+    Ok((opened, if renamed { fresh } else { browser.clone() }))
 }
 
 /// Has a fresh link sent in the place of one of ours that opens nothing any more, to the number on
@@ -58,22 +66,39 @@ pub async fn exchange(
 /// [`Error`] of the database alone: whatever is wrong with the token, there is nothing to tell.
 pub async fn renew(pool: &PgPool, keys: &LinkKeys, token: &str) -> Result<Option<Job>> {
     let Ok(link) = keys.verify(token) else { return Ok(None) };
-    let mut tx = db::bearer(pool, Bearer::Link(&link)).await?;
+    let mut tx = db::bearer(pool, Bearer::Link(&link, None)).await?;
     let Some(family_id) = store::find_family(&mut tx, link).await? else { return Ok(None) };
     db::enter(&mut tx, &family_id).await?;
     let Some((user_id, thread_id)) = store::find_spent(&mut tx, &family_id, link).await? else {
         return Ok(None);
     };
-    let subject = Subject::member_links(&family_id, &user_id);
-    let allowed = limits::take(&mut tx, subject, FRESH_LINKS).await?;
-    let job = if allowed {
-        let id = store::insert_fresh(&mut tx, &family_id, thread_id, &user_id).await?;
-        Some(Job::notification(family_id, id))
-    } else {
-        None
+    let Some(job) = send_fresh(&mut tx, family_id, user_id, thread_id).await? else {
+        return Ok(None);
     };
     tx.commit().await?;
-    Ok(job)
+    Ok(Some(Job::Notification(job)))
+}
+
+/// Has a member sent a link, unless they were sent too many or one is on its way to them just now.
+/// Where there is nothing to send, nothing was counted once `tx` is rolled back.
+async fn send_fresh(
+    tx: &mut PgConnection,
+    family_id: FamilyId,
+    user_id: UserId,
+    thread_id: ThreadId,
+) -> Result<Option<NotificationJob>> {
+    let subject = Subject::member_links(&family_id, &user_id);
+    if !limits::take(tx, subject, FRESH_LINKS).await? {
+        return Ok(None);
+    }
+    // The limit's row is ours until the end: nobody asks for the same member at the same moment.
+    let id = store::hurry_fresh(tx, &family_id, thread_id, &user_id).await?;
+    let id = match id {
+        Some((id, true)) => Some(id),
+        Some((_, false)) => None,
+        None => Some(store::insert_fresh(tx, &family_id, thread_id, &user_id).await?),
+    };
+    Ok(id.map(|notification_id| NotificationJob { family_id, notification_id }))
 }
 
 /// Notes that somebody wants a link sent to `phone`. Whose it is, if anybody's, only the worker
@@ -84,7 +109,9 @@ pub async fn renew(pool: &PgPool, keys: &LinkKeys, token: &str) -> Result<Option
 /// [`Error`] of the database alone.
 pub async fn request(pool: &PgPool, phone: &PhoneNumber) -> Result<Option<Job>> {
     let id = LinkRequestId::new();
-    let noted = store::insert_request(pool, id, phone).await?;
+    let mut tx = db::nobody(pool).await?;
+    let noted = store::insert_request(&mut tx, id, phone).await?;
+    tx.commit().await?;
     Ok(noted.then_some(Job::LinkRequest(id)))
 }
 
@@ -95,25 +122,34 @@ pub async fn request(pool: &PgPool, phone: &PhoneNumber) -> Result<Option<Job>> 
 /// [`Error`] of the database alone; then the requests are still there.
 pub async fn answer(pool: &PgPool, requests: &[LinkRequestId]) -> Result<Vec<NotificationJob>> {
     let mut tx = db::every_family(pool).await?;
+    let mut members = store::take_requests(&mut tx, requests).await?;
+    // In one order, whoever counts them, so that no two wait for each other.
+    members.sort_by_key(|(family_id, user_id, _)| Subject::member_links(family_id, user_id));
     let mut due = Vec::new();
-    for (family_id, user_id, thread_id) in store::take_requests(&mut tx, requests).await? {
-        let subject = Subject::member_links(&family_id, &user_id);
-        if limits::take(&mut tx, subject, FRESH_LINKS).await? {
-            let id = store::insert_fresh(&mut tx, &family_id, thread_id, &user_id).await?;
-            due.push(NotificationJob { family_id, notification_id: id });
-        }
+    for (family_id, user_id, thread_id) in members {
+        due.extend(send_fresh(&mut tx, family_id, user_id, thread_id).await?);
     }
     tx.commit().await?;
     Ok(due)
 }
 
-/// Takes requests that no worker was woken for, and puts the next call off.
+/// Enqueues requests that no worker was woken for, and drops what nobody waits for any more.
 ///
 /// # Errors
 /// [`Error`] of the database alone.
-pub(crate) async fn take_due_requests(pool: &PgPool) -> Result<Vec<Job>> {
+pub(crate) async fn sweep(pool: &PgPool, queue: &Queue) -> Result<(usize, usize)> {
     let mut tx = db::every_family(pool).await?;
     let due = store::take_due_requests(&mut tx).await?;
     tx.commit().await?;
-    Ok(due.into_iter().map(Job::LinkRequest).collect())
+    if due.is_empty() {
+        return Ok((0, 0));
+    }
+    let jobs: Vec<Job> = due.into_iter().map(Job::LinkRequest).collect();
+    let not_taken = queue.enqueue(&jobs).await;
+    if !not_taken.is_empty() {
+        let mut tx = db::every_family(pool).await?;
+        store::put_back(&mut tx, &not_taken).await?;
+        tx.commit().await?;
+    }
+    Ok((jobs.len() - not_taken.len(), not_taken.len()))
 }

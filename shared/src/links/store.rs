@@ -1,6 +1,6 @@
 //! Every SQL statement on magic links and on who asks for one.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{FromRow, PgConnection, Row};
 
 use super::{LinkId, Opened};
 use crate::{
@@ -8,11 +8,15 @@ use crate::{
     ids::{FamilyId, LinkRequestId, NotificationId, ThreadId, UserId},
     limits::{FRESH_LINKS, Subject, take_statement},
     phone::PhoneNumber,
+    queue::Job,
     sessions::{BrowserHash, LIFE, live},
 };
 
-/// Most members of one number who are each sent a link: a household's phone, not a switchboard.
+/// Most members of a family with one number who are each sent a link: a household's phone, not a
+/// switchboard.
 const SHARING_MAX: i64 = 5;
+/// Most links that one batch of requests brings, whatever families have the numbers.
+const ANSWERS_MAX: i64 = 100;
 /// How long a request is worth answering.
 const REQUEST_LIFE_MINUTES: i32 = 60;
 
@@ -24,57 +28,83 @@ pub(super) async fn find_family(tx: &mut PgConnection, link: LinkId) -> Result<O
     Ok(family)
 }
 
-/// Binds a link that is still free to `browser` with a new session, or finds the session that it
-/// opened there before.
+pub(super) async fn lock(tx: &mut PgConnection, family_id: &FamilyId, link: LinkId) -> Result<()> {
+    sqlx::query("SELECT FROM magic_links WHERE family_id = $1 AND jti = $2 FOR UPDATE")
+        .bind(family_id)
+        .bind(link.as_bytes().as_slice())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Binds a link that is still free to a browser with a new session, or finds the session that it
+/// began before. Says whether that browser is called `fresh` instead of `known` now.
 pub(super) async fn exchange(
     tx: &mut PgConnection,
+    family_id: &FamilyId,
     link: LinkId,
-    browser: &BrowserHash,
-) -> Result<Option<Opened>> {
-    let opened = sqlx::query_as(concat!(
+    known: &BrowserHash,
+    fresh: &BrowserHash,
+) -> Result<Option<(Opened, bool)>> {
+    let row = sqlx::query(concat!(
         "WITH link AS (
              SELECT l.jti, l.family_id, l.thread_id, l.user_id, l.notification_id, l.access_epoch,
                     l.expires_at, l.browser
              FROM magic_links l
              JOIN thread_members tm ON tm.family_id = l.family_id AND tm.thread_id = l.thread_id
                  AND tm.user_id = l.user_id
-             WHERE l.jti = $1 AND l.family_id = current_family() AND l.revoked_at IS NULL
+             WHERE l.jti = $2 AND l.family_id = $1 AND l.revoked_at IS NULL
                AND tm.status = 'active' AND tm.access_epoch = l.access_epoch
-             -- Of fifty at the same moment, one is first; the others read what it has written.
-             FOR UPDATE OF l
+         ), called AS (
+             -- Its other tabs go on under the name that they know. Sessions of other families can't
+             -- be checked from here; what revokes one deletes it.
+             SELECT CASE WHEN EXISTS (
+                 SELECT FROM sessions s WHERE s.browser = $3 AND ",
+        live!("s"),
+        "          AND (s.family_id <> $1 OR EXISTS (
+                       SELECT FROM thread_members tm
+                       WHERE tm.family_id = s.family_id AND tm.thread_id = s.thread_id
+                         AND tm.user_id = s.user_id AND tm.status = 'active'
+                         AND tm.access_epoch = s.access_epoch))
+             ) THEN $3 ELSE $4 END AS browser
          ), bound AS (
-             UPDATE magic_links l SET browser = $2
-             FROM link
+             UPDATE magic_links l SET browser = called.browser
+             FROM link CROSS JOIN called
              WHERE l.jti = link.jti AND link.browser IS NULL AND link.expires_at > now()
-             RETURNING link.*
+             RETURNING link.family_id, link.thread_id, link.user_id, link.access_epoch,
+                       link.notification_id, called.browser
          ), begun AS (
              INSERT INTO sessions (browser, family_id, thread_id, user_id, access_epoch, expires_at)
-             SELECT $2, family_id, thread_id, user_id, access_epoch, now() + make_interval(secs => $3)
+             SELECT browser, family_id, thread_id, user_id, access_epoch,
+                    now() + make_interval(secs => $5)
              FROM bound
              ON CONFLICT (browser, thread_id, user_id) DO UPDATE SET
                  access_epoch = excluded.access_epoch, created_at = now(), opened_at = now(),
                  last_seen_at = now(), expires_at = excluded.expires_at
-             RETURNING family_id, thread_id, user_id, expires_at
+             RETURNING family_id, thread_id, user_id, expires_at, browser
          ), again AS (
              UPDATE sessions s SET opened_at = now(), last_seen_at = now()
              FROM link
-             WHERE link.browser = $2 AND s.browser = $2 AND s.family_id = link.family_id
-               AND s.thread_id = link.thread_id AND s.user_id = link.user_id
-               AND s.access_epoch = link.access_epoch AND ",
+             WHERE link.browser IN ($3, $4) AND s.browser = link.browser
+               AND s.family_id = link.family_id AND s.thread_id = link.thread_id
+               AND s.user_id = link.user_id AND s.access_epoch = link.access_epoch AND ",
         live!("s"),
-        "    RETURNING s.family_id, s.thread_id, s.user_id, s.expires_at
+        "    RETURNING s.family_id, s.thread_id, s.user_id, s.expires_at, s.browser
          ), opened AS (
              UPDATE notifications n SET opened_at = coalesce(n.opened_at, now())
              FROM bound WHERE n.notification_id = bound.notification_id
          )
-         SELECT * FROM begun UNION ALL SELECT * FROM again",
+         SELECT o.*, o.browser = $4 AS renamed
+         FROM (SELECT * FROM begun UNION ALL SELECT * FROM again) o",
     ))
+    .bind(family_id)
     .bind(link.as_bytes().as_slice())
-    .bind(browser.as_bytes().as_slice())
+    .bind(known.as_bytes().as_slice())
+    .bind(fresh.as_bytes().as_slice())
     .bind(LIFE.as_secs_f64())
     .fetch_optional(tx)
     .await?;
-    Ok(opened)
+    row.map(|row| Ok((Opened::from_row(&row)?, row.try_get("renamed")?))).transpose()
 }
 
 /// Whom a link was sent to, if it opens nothing new any more and they may be sent another.
@@ -92,15 +122,39 @@ pub(super) async fn find_spent(
          WHERE l.jti = $2 AND l.family_id = $1
            AND (l.expires_at <= now() OR l.browser IS NOT NULL OR l.revoked_at IS NOT NULL
                 OR l.access_epoch <> tm.access_epoch)
-           AND u.phone IS NOT NULL AND u.opted_out_at IS NULL
-           -- One is on its way: whoever taps twice gets one.
-           AND NOT EXISTS (SELECT FROM notifications n
-                           WHERE n.family_id = $1 AND n.recipient_id = l.user_id
-                             AND n.thread_id = l.thread_id AND n.kind = 'link'
-                             AND n.state = 'pending' AND n.expires_at > now())",
+           AND u.phone IS NOT NULL AND u.opted_out_at IS NULL",
     )
     .bind(family_id)
     .bind(link.as_bytes().as_slice())
+    .fetch_optional(tx)
+    .await?;
+    Ok(found)
+}
+
+/// The link that is on its way to a member already, and whether it is due again just now: one that
+/// waits for the carrier to come back is not put off any further once somebody asks for it.
+pub(super) async fn hurry_fresh(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    thread_id: ThreadId,
+    user_id: &UserId,
+) -> Result<Option<(NotificationId, bool)>> {
+    let found = sqlx::query_as(
+        "WITH found AS (
+             SELECT notification_id, state = 'pending' AND next_attempt_at > now() AS waits
+             FROM notifications
+             WHERE family_id = $1 AND recipient_id = $3 AND thread_id = $2 AND kind = 'link'
+               AND state IN ('pending', 'sending') AND expires_at > now()
+             ORDER BY created_at DESC LIMIT 1
+         ), hurried AS (
+             UPDATE notifications n SET next_attempt_at = now(), wake_at = now() + interval '30 seconds'
+             FROM found WHERE n.notification_id = found.notification_id AND found.waits
+         )
+         SELECT notification_id, waits FROM found",
+    )
+    .bind(family_id)
+    .bind(thread_id)
+    .bind(user_id)
     .fetch_optional(tx)
     .await?;
     Ok(found)
@@ -129,7 +183,7 @@ pub(super) async fn insert_fresh(
 
 /// Whether the request was noted: one too many is not. One statement, whoever has the number.
 pub(super) async fn insert_request(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     id: LinkRequestId,
     phone: &PhoneNumber,
 ) -> Result<bool> {
@@ -144,7 +198,7 @@ pub(super) async fn insert_request(
     .bind(FRESH_LINKS.daily)
     .bind(id)
     .bind(phone)
-    .execute(pool)
+    .execute(tx)
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -159,15 +213,16 @@ pub(super) async fn take_requests(
         "WITH taken AS (
              DELETE FROM link_requests WHERE link_request_id IN (
                  SELECT link_request_id FROM link_requests WHERE link_request_id = ANY($1)
-                 FOR UPDATE SKIP LOCKED
+                 ORDER BY link_request_id FOR UPDATE
              )
              RETURNING phone, created_at
          )
-         SELECT who.* FROM (
+         SELECT who.family_id, who.user_id, who.thread_id FROM (
              SELECT DISTINCT phone FROM taken WHERE created_at > now() - make_interval(mins => $3)
          ) asked
          CROSS JOIN LATERAL (
-             SELECT u.family_id, u.user_id, latest.thread_id
+             SELECT u.family_id, u.user_id, latest.thread_id, latest.active_at,
+                    row_number() OVER (PARTITION BY u.family_id ORDER BY latest.active_at DESC) AS nth
              FROM users u
              CROSS JOIN LATERAL (
                  SELECT t.thread_id, coalesce(t.last_message_at, t.created_at) AS active_at
@@ -177,13 +232,14 @@ pub(super) async fn take_requests(
                  ORDER BY active_at DESC LIMIT 1
              ) latest
              WHERE u.phone = asked.phone AND u.deactivated_at IS NULL AND u.opted_out_at IS NULL
-             ORDER BY latest.active_at DESC
-             LIMIT $2
-         ) who",
+         ) who
+         WHERE who.nth <= $2
+         ORDER BY who.active_at DESC LIMIT $4",
     )
     .bind(requests)
     .bind(SHARING_MAX)
     .bind(REQUEST_LIFE_MINUTES)
+    .bind(ANSWERS_MAX)
     .fetch_all(tx)
     .await?;
     Ok(found)
@@ -191,10 +247,16 @@ pub(super) async fn take_requests(
 
 /// Drops requests that are too old, and returns those whose wake-up call is due.
 pub(super) async fn take_due_requests(tx: &mut PgConnection) -> Result<Vec<LinkRequestId>> {
-    sqlx::query("DELETE FROM link_requests WHERE created_at <= now() - make_interval(mins => $1)")
-        .bind(REQUEST_LIFE_MINUTES)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "DELETE FROM link_requests WHERE link_request_id = ANY(ARRAY(
+             SELECT link_request_id FROM link_requests
+             WHERE created_at <= now() - make_interval(mins => $1)
+             ORDER BY wake_at LIMIT 500 FOR UPDATE SKIP LOCKED
+         ))",
+    )
+    .bind(REQUEST_LIFE_MINUTES)
+    .execute(&mut *tx)
+    .await?;
     let due = sqlx::query_scalar(
         "UPDATE link_requests SET wake_at = now() + interval '5 minutes'
          WHERE link_request_id IN (
@@ -206,4 +268,18 @@ pub(super) async fn take_due_requests(tx: &mut PgConnection) -> Result<Vec<LinkR
     .fetch_all(tx)
     .await?;
     Ok(due)
+}
+
+/// Makes calls due again that the queue did not take.
+pub(super) async fn put_back(tx: &mut PgConnection, jobs: &[Job]) -> Result<()> {
+    let id = |job: &Job| match job {
+        Job::LinkRequest(id) => Some(*id),
+        Job::Notification(_) => None,
+    };
+    let ids: Vec<LinkRequestId> = jobs.iter().filter_map(id).collect();
+    sqlx::query("UPDATE link_requests SET wake_at = now() WHERE link_request_id = ANY($1)")
+        .bind(ids)
+        .execute(tx)
+        .await?;
+    Ok(())
 }

@@ -78,7 +78,8 @@ pub struct LinkKeys {
 
 impl LinkKeys {
     /// Reads `KINLINE_LINK_KEYS`: `kid=secret` pairs, separated by commas; a `kid` is one letter or
-    /// digit. To rotate: add a pair, put it first, drop the old one when its links have expired.
+    /// digit. To rotate: add a pair, put it first, drop the old one when nobody will
+    /// ask for a fresh link by one of its any more.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.

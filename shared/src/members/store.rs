@@ -98,23 +98,26 @@ pub(super) async fn set_texts(
         Wish::Off => ("off", None),
     };
     let texts = sqlx::query_as(concat!(
-        "WITH member AS (
-             UPDATE thread_members SET muted_until = CASE $4
-                 WHEN 'on' THEN NULL
-                 WHEN 'muted' THEN coalesce(now() + make_interval(hours => $5), 'infinity')
-                 ELSE muted_until
-             END
-             WHERE family_id = $1 AND thread_id = $2 AND user_id = $3 AND status = 'active'
-             RETURNING muted_until
-         ), person AS (
+        "WITH person AS (
+             -- Before the membership, as provisioning locks them.
              UPDATE users u SET updated_at = now(), opted_out_at = CASE $4
                  WHEN 'on' THEN NULL
                  WHEN 'off' THEN coalesce(u.opted_out_at, now())
                  ELSE u.opted_out_at
              END
-             FROM member
-             WHERE u.family_id = $1 AND u.user_id = $3
+             FROM thread_members tm
+             WHERE u.family_id = $1 AND u.user_id = $3 AND tm.family_id = $1 AND tm.thread_id = $2
+               AND tm.user_id = $3 AND tm.status = 'active'
              RETURNING u.opted_out_at
+         ), member AS (
+             UPDATE thread_members SET muted_until = CASE $4
+                 WHEN 'on' THEN NULL
+                 WHEN 'muted' THEN coalesce(now() + make_interval(hours => $5), 'infinity')
+                 ELSE muted_until
+             END
+             FROM person
+             WHERE family_id = $1 AND thread_id = $2 AND user_id = $3 AND status = 'active'
+             RETURNING muted_until
          )
          SELECT ",
         texts!("member.muted_until", "person.opted_out_at"),

@@ -18,6 +18,7 @@ use crate::{
     links::{self, LinkId},
     phone::PhoneNumber,
     queue::{NotificationJob, Queue},
+    sessions,
     text::Name,
 };
 
@@ -129,6 +130,17 @@ pub async fn claim(
     Ok((lease, claimed))
 }
 
+/// What came of a claimed notification.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Which.
+    pub notification_id: NotificationId,
+    /// The number that it was for. What the carrier says of a number says nothing of the next one.
+    pub phone: PhoneNumber,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
 /// Records what came of claimed notifications, in one statement, and returns those recorded: the
 /// rest had been taken out of this lease's hands.
 ///
@@ -137,10 +149,10 @@ pub async fn claim(
 pub async fn record(
     pool: &PgPool,
     lease: Lease,
-    outcomes: &[(NotificationId, Outcome)],
+    attempts: &[Attempt],
 ) -> Result<Vec<NotificationId>> {
     let mut tx = db::every_family(pool).await?;
-    let recorded = store::record(&mut tx, lease, outcomes).await?;
+    let recorded = store::record(&mut tx, lease, attempts).await?;
     tx.commit().await?;
     Ok(recorded)
 }
@@ -170,12 +182,24 @@ pub async fn sweep(pool: &PgPool, queue: &Queue) -> Result<Swept> {
         expired: store::expire_unsent(&mut tx).await?,
         ..Swept::default()
     };
-    limits::forget_old(&mut tx).await?;
     tx.commit().await?;
-    let requests = links::take_due_requests(pool).await?;
-    let not_taken = queue.enqueue(&requests).await.len();
-    swept.enqueued += requests.len() - not_taken;
-    swept.not_taken += not_taken;
+    wake_due(pool, queue, &mut swept).await?;
+    // Texts come first: what is amiss with the rest stops none of them.
+    match links::sweep(pool, queue).await {
+        Ok((enqueued, not_taken)) => {
+            swept.enqueued += enqueued;
+            swept.not_taken += not_taken;
+        }
+        Err(error) => tracing::warn!(error = error.with_causes(), "can't sweep link requests"),
+    }
+    if let Err(error) = forget_old(pool).await {
+        tracing::warn!(error = error.with_causes(), "can't forget what is old");
+    }
+    Ok(swept)
+}
+
+/// Enqueues what is due.
+async fn wake_due(pool: &PgPool, queue: &Queue, swept: &mut Swept) -> Result<()> {
     // One run takes a backlog of ten thousand; a minute later the next one goes on.
     for _ in 0..20 {
         let mut tx = db::every_family(pool).await?;
@@ -197,7 +221,20 @@ pub async fn sweep(pool: &PgPool, queue: &Queue) -> Result<Swept> {
             }
         }
     }
-    Ok(swept)
+    Ok(())
+}
+
+/// Drops sessions that are over and limits that are none, a bounded number each.
+async fn forget_old(pool: &PgPool) -> Result<()> {
+    for _ in 0..20 {
+        let mut tx = db::every_family(pool).await?;
+        let gone = limits::forget_old(&mut tx).await?.max(sessions::forget_old(&mut tx).await?);
+        tx.commit().await?;
+        if gone < 500 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Who got a message, and why not: see `GET …/deliveries`.

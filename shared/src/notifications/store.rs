@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{FromRow, PgConnection, Row};
 
-use super::{BACK_OFF, Claimed, Delivery, LEASE, LINK_LIFE, Lease, Outcome};
+use super::{Attempt, BACK_OFF, Claimed, Delivery, LEASE, LINK_LIFE, Lease, Outcome};
 use crate::{
     Error, Result,
     ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
@@ -105,15 +105,16 @@ pub(super) async fn claim(
 pub(super) async fn record(
     tx: &mut PgConnection,
     lease: Lease,
-    outcomes: &[(NotificationId, Outcome)],
+    attempts: &[Attempt],
 ) -> Result<Vec<NotificationId>> {
-    let mut ids = Vec::with_capacity(outcomes.len());
-    let mut states = Vec::with_capacity(outcomes.len());
-    let mut reasons = Vec::with_capacity(outcomes.len());
-    let mut carrier_ids = Vec::with_capacity(outcomes.len());
-    let mut segments = Vec::with_capacity(outcomes.len());
-    let mut stop_notices = Vec::with_capacity(outcomes.len());
-    for (id, outcome) in outcomes {
+    let mut ids = Vec::with_capacity(attempts.len());
+    let mut phones = Vec::with_capacity(attempts.len());
+    let mut states = Vec::with_capacity(attempts.len());
+    let mut reasons = Vec::with_capacity(attempts.len());
+    let mut carrier_ids = Vec::with_capacity(attempts.len());
+    let mut segments = Vec::with_capacity(attempts.len());
+    let mut stop_notices = Vec::with_capacity(attempts.len());
+    for Attempt { notification_id, phone, outcome } in attempts {
         let (state, reason, carrier_id, segment_count) = match outcome {
             Outcome::Sent { carrier_message_id, segments, .. } => (
                 "sent",
@@ -126,7 +127,8 @@ pub(super) async fn record(
             Outcome::Failed { reason } => ("failed", Some(*reason), None, None),
             Outcome::OptedOut => ("failed", Some("opted_out"), None, None),
         };
-        ids.push(*id);
+        ids.push(*notification_id);
+        phones.push(phone.e164());
         states.push(state);
         reasons.push(reason);
         carrier_ids.push(carrier_id);
@@ -150,19 +152,26 @@ pub(super) async fn record(
                      THEN now() + make_interval(secs => ($7::float8[])[least(n.attempts, cardinality($7))])
                      ELSE n.wake_at END
              FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[],
-                         $8::bool[])
-                      AS o (notification_id, state, reason, carrier_message_id, segments, stop_notice)
+                         $8::bool[], $9::text[])
+                      AS o (notification_id, state, reason, carrier_message_id, segments, stop_notice,
+                            phone)
              WHERE n.notification_id = o.notification_id AND n.lease_token = $1
                AND (n.state = 'sending' OR (n.state = 'unknown' AND o.state = 'sent'))
-             RETURNING n.notification_id, n.family_id, n.recipient_id, n.reason, o.stop_notice
-         ), told AS (
-             UPDATE users u SET stop_notice_at = now()
-             FROM recorded r
-             WHERE r.stop_notice AND u.family_id = r.family_id AND u.user_id = r.recipient_id
-         ), opted_out AS (
-             UPDATE users u SET opted_out_at = coalesce(u.opted_out_at, now()), updated_at = now()
-             FROM recorded r
-             WHERE r.reason = 'opted_out' AND u.family_id = r.family_id AND u.user_id = r.recipient_id
+             RETURNING n.notification_id, n.family_id, n.recipient_id, n.reason, o.stop_notice, o.phone
+         ), people AS (
+             -- Each once: of two changes to a row in one statement, one would be lost.
+             UPDATE users u SET
+                 stop_notice_at = CASE WHEN r.told THEN now() ELSE u.stop_notice_at END,
+                 opted_out_at =
+                     CASE WHEN r.opted_out THEN coalesce(u.opted_out_at, now()) ELSE u.opted_out_at END,
+                 updated_at = CASE WHEN r.opted_out THEN now() ELSE u.updated_at END
+             FROM (
+                 SELECT family_id, recipient_id, phone, bool_or(stop_notice) AS told,
+                        bool_or(reason IS NOT DISTINCT FROM 'opted_out') AS opted_out
+                 FROM recorded GROUP BY family_id, recipient_id, phone
+             ) r
+             WHERE (r.told OR r.opted_out) AND u.family_id = r.family_id
+               AND u.user_id = r.recipient_id AND u.phone = r.phone
          )
          SELECT notification_id FROM recorded",
     )
@@ -174,6 +183,7 @@ pub(super) async fn record(
     .bind(segments)
     .bind(BACK_OFF.map(|pause| pause.as_secs_f64()).to_vec())
     .bind(stop_notices)
+    .bind(phones)
     .fetch_all(tx)
     .await?;
     Ok(recorded)

@@ -7,7 +7,7 @@ mod store;
 use std::{fmt, str::FromStr, time::Duration};
 
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
@@ -32,7 +32,8 @@ macro_rules! live {
 }
 pub(crate) use live;
 
-/// A browser's secret: 244 random bits in 64 hex digits. Invisible to `Debug`.
+/// A browser's secret: 64 hex digits of 244 random bits, or of a digest of such. Invisible to
+/// `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BrowserSecret(String);
 
@@ -53,6 +54,14 @@ impl BrowserSecret {
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// The secret that this browser has once `token` has begun its first session. Who knows this
+    /// secret and not the token can't tell.
+    #[must_use]
+    pub fn next(&self, token: &str) -> Self {
+        let digest = Sha256::digest(format!("next-secret:{}:{token}", self.0));
+        Self(db::hex(&digest))
     }
 
     /// What is kept of it.
@@ -107,7 +116,8 @@ pub struct Visitor {
 }
 
 /// Who comes with `browser`: to `thread`, the one whose link opened it here last; to nowhere in
-/// particular, the one who opened anything last. Checked against the membership as it is now.
+/// particular, the one who opened anything last. Where people share a browser, `member` says for
+/// whom a page was made, and nobody else will do. Checked against the membership as it is now.
 ///
 /// # Errors
 /// [`Error::NoSession`]; [`Error::ThreadNotFound`] for somebody whose sessions are for other threads.
@@ -115,19 +125,30 @@ pub async fn find(
     pool: &PgPool,
     browser: &BrowserHash,
     thread: Option<ThreadId>,
+    member: Option<&UserId>,
 ) -> Result<Visitor> {
     let mut tx = db::bearer(pool, Bearer::Browser(browser)).await?;
-    let family_id = store::find_family(&mut tx, browser, thread).await?;
-    let family_id = family_id.ok_or(Error::NoSession)?;
-    db::enter(&mut tx, &family_id).await?;
-    let sessions = store::list(&mut tx, &family_id, browser, thread).await?;
-    tx.commit().await?;
-    let (user_id, opens) = sessions.first().ok_or(Error::NoSession)?;
-    if thread.is_some_and(|thread| thread != *opens) {
-        return Err(Error::ThreadNotFound);
+    // As a rule there is one family, and its first session is the one.
+    for family_id in store::list_families(&mut tx, browser, thread).await? {
+        db::enter(&mut tx, &family_id).await?;
+        let mut sessions = store::list(&mut tx, &family_id, browser, thread).await?;
+        if let Some(member) = member {
+            sessions.retain(|session| session.user_id == *member);
+        }
+        let Some(first) = sessions.first() else { continue };
+        if thread.is_some_and(|thread| thread != first.thread_id) {
+            return Err(Error::ThreadNotFound);
+        }
+        if first.is_stale {
+            store::mark_seen(&mut tx, &family_id, browser, first).await?;
+        }
+        tx.commit().await?;
+        let user_id = first.user_id.clone();
+        let own = sessions.iter().filter(|session| session.user_id == user_id);
+        let threads = own.map(|session| session.thread_id).collect();
+        return Ok(Visitor { family_id, user_id, threads });
     }
-    let threads = sessions.iter().filter(|(user, _)| user == user_id).map(|(_, id)| *id).collect();
-    Ok(Visitor { family_id, user_id: user_id.clone(), threads })
+    Err(Error::NoSession)
 }
 
 /// Ends every session of a browser. Doing it again changes nothing.
@@ -141,6 +162,14 @@ pub async fn end(pool: &PgPool, browser: &BrowserHash) -> Result<()> {
     Ok(())
 }
 
+/// Forgets sessions that are over, up to 500 at a time; says how many.
+///
+/// # Errors
+/// [`Error`] of the database alone.
+pub(crate) async fn forget_old(tx: &mut PgConnection) -> Result<u64> {
+    store::delete_idle(tx).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +180,10 @@ mod tests {
         let back: BrowserSecret = secret.reveal().parse().expect("a secret");
         assert_eq!(back.hash(), secret.hash());
         assert_ne!(BrowserSecret::new().hash(), secret.hash());
+        assert_eq!(secret.next("a").hash(), back.next("a").hash());
+        assert_ne!(secret.next("a").hash(), secret.next("b").hash());
+        let next: BrowserSecret = secret.next("a").reveal().parse().expect("a secret");
+        assert_ne!(next.hash(), secret.hash());
         assert_eq!(format!("{secret:?}{:?}", secret.hash()), "BrowserSecret(…)BrowserHash(…)");
         for bad in ["", "0", &"g".repeat(64), &"A".repeat(64), &"a".repeat(65), &"é".repeat(32)] {
             assert_eq!(bad.parse::<BrowserSecret>(), Err(BadSecret));

@@ -1,6 +1,6 @@
 //! Every SQL statement on sessions, but for their beginning, which is a link's.
 
-use sqlx::PgConnection;
+use sqlx::{FromRow, PgConnection};
 
 use super::{BrowserHash, live};
 use crate::{
@@ -8,40 +8,43 @@ use crate::{
     ids::{FamilyId, ThreadId, UserId},
 };
 
-/// The family of the session for `thread`, or else of the one that was opened last.
-pub(super) async fn find_family(
+/// The families of a browser's sessions: that of `thread` first, then those opened last.
+pub(super) async fn list_families(
     tx: &mut PgConnection,
     browser: &BrowserHash,
     thread: Option<ThreadId>,
-) -> Result<Option<FamilyId>> {
-    let family = sqlx::query_scalar(concat!(
+) -> Result<Vec<FamilyId>> {
+    let families = sqlx::query_scalar(concat!(
         "SELECT s.family_id FROM sessions s WHERE s.browser = $1 AND ",
         live!("s"),
-        "ORDER BY s.thread_id = $2 DESC NULLS LAST, s.opened_at DESC LIMIT 1",
+        "GROUP BY s.family_id
+         ORDER BY coalesce(bool_or(s.thread_id = $2), false) DESC, max(s.opened_at) DESC LIMIT 10",
     ))
     .bind(browser.as_bytes().as_slice())
     .bind(thread)
-    .fetch_optional(tx)
+    .fetch_all(tx)
     .await?;
-    Ok(family)
+    Ok(families)
 }
 
-/// Who has which thread open: those of `thread` first, then those opened last. Being here is a sign
-/// of life, written down every ten minutes.
+/// A session that is open.
+#[derive(FromRow)]
+pub(super) struct Open {
+    pub(super) user_id: UserId,
+    pub(super) thread_id: ThreadId,
+    /// It was seen ten minutes ago or longer: time to write down that it still is.
+    pub(super) is_stale: bool,
+}
+
+/// What is open to whom: sessions of `thread` first, then those opened last.
 pub(super) async fn list(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     browser: &BrowserHash,
     thread: Option<ThreadId>,
-) -> Result<Vec<(UserId, ThreadId)>> {
+) -> Result<Vec<Open>> {
     let sessions = sqlx::query_as(concat!(
-        "WITH seen AS (
-             UPDATE sessions s SET last_seen_at = now()
-             WHERE s.browser = $1 AND s.family_id = $2 AND s.thread_id = $3
-               AND s.last_seen_at < now() - interval '10 minutes' AND ",
-        live!("s"),
-        ")
-         SELECT s.user_id, s.thread_id
+        "SELECT s.user_id, s.thread_id, s.last_seen_at < now() - interval '10 minutes' AS is_stale
          FROM sessions s
          JOIN thread_members tm ON tm.family_id = s.family_id AND tm.thread_id = s.thread_id
              AND tm.user_id = s.user_id
@@ -58,10 +61,44 @@ pub(super) async fn list(
     Ok(sessions)
 }
 
+pub(super) async fn mark_seen(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    browser: &BrowserHash,
+    open: &Open,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE sessions SET last_seen_at = now()
+         WHERE browser = $1 AND family_id = $2 AND thread_id = $3 AND user_id = $4",
+    )
+    .bind(browser.as_bytes().as_slice())
+    .bind(family_id)
+    .bind(open.thread_id)
+    .bind(&open.user_id)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn delete(tx: &mut PgConnection, browser: &BrowserHash) -> Result<()> {
     sqlx::query("DELETE FROM sessions WHERE browser = $1")
         .bind(browser.as_bytes().as_slice())
         .execute(tx)
         .await?;
     Ok(())
+}
+
+/// A session that reached its end in use has not been seen since: this finds it a week later.
+pub(super) async fn delete_idle(tx: &mut PgConnection) -> Result<u64> {
+    let done = sqlx::query(
+        "DELETE FROM sessions s USING (
+             SELECT browser, thread_id, user_id FROM sessions
+             WHERE last_seen_at < now() - interval '7 days'
+             ORDER BY last_seen_at LIMIT 500 FOR UPDATE SKIP LOCKED
+         ) old
+         WHERE s.browser = old.browser AND s.thread_id = old.thread_id AND s.user_id = old.user_id",
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
 }
