@@ -19,6 +19,7 @@ pub mod notifications;
 pub mod phone;
 pub mod queue;
 pub mod sessions;
+pub mod spending;
 pub mod startup;
 pub mod text;
 pub mod threads;

@@ -55,6 +55,10 @@ impl Lease {
 pub struct Claimed {
     /// Its id.
     pub notification_id: NotificationId,
+    /// Whose it is.
+    pub family_id: FamilyId,
+    /// What that family may spend a month, in segments; `None` is no cap.
+    pub monthly_cap: Option<i32>,
     /// The message it is about; `None` when it brings a fresh link and nothing else.
     pub message_id: Option<MessageId>,
     /// The thread that its link opens.
@@ -109,6 +113,11 @@ pub enum Outcome {
     },
     /// The recipient's number refuses texts: they count as opted out from now on.
     OptedOut,
+    /// Nobody was called, and nobody will be.
+    Suppressed {
+        /// Why, as a stable word.
+        reason: &'static str,
+    },
 }
 
 /// Claims those of `jobs` that are due, for one worker. What is not among the claimed is sent by

@@ -33,7 +33,7 @@ pub(super) async fn claim(
              SELECT n.notification_id, job.link, tm.access_epoch, u.phone, u.locale,
                     coalesce(u.stop_notice_at, '-infinity') < now() - make_interval(secs => $7)
                         IS TRUE AS stop_notice,
-                    t.title AS thread_title, author.name AS sender, m.body,
+                    f.sms_monthly_cap_segments AS monthly_cap, t.title AS thread_title, author.name AS sender, m.body,
                     coalesce(cardinality(m.file_ids), 0) AS file_count,
                     CASE WHEN n.expires_at <= now() THEN 'failed'
                          WHEN tm.status <> 'active' OR m.deleted_at IS NOT NULL THEN 'cancelled'
@@ -54,6 +54,7 @@ pub(super) async fn claim(
                  ON n.notification_id = job.notification_id AND n.family_id = job.family_id
              JOIN thread_members tm ON tm.family_id = n.family_id AND tm.thread_id = n.thread_id
                  AND tm.user_id = n.recipient_id
+             JOIN families f ON f.family_id = n.family_id
              JOIN threads t ON t.family_id = n.family_id AND t.thread_id = n.thread_id
              JOIN users u ON u.family_id = n.family_id AND u.user_id = n.recipient_id
              -- One at a time, by its unique key: joined plainly, the planner may read whole threads.
@@ -76,7 +77,8 @@ pub(super) async fn claim(
              WHERE n.notification_id = due.notification_id
              RETURNING n.notification_id, n.family_id, n.thread_id, n.message_id, n.recipient_id,
                        n.state, n.attempts, due.link, due.access_epoch, due.phone, due.locale,
-                       due.stop_notice, due.thread_title, due.sender, due.body, due.file_count
+                       due.stop_notice, due.monthly_cap, due.thread_title, due.sender, due.body,
+                       due.file_count
          ), linked AS (
              INSERT INTO magic_links (jti, family_id, thread_id, user_id, notification_id,
                                       access_epoch, expires_at)
@@ -126,6 +128,7 @@ pub(super) async fn record(
             Outcome::Retry { reason } => ("pending", Some(*reason), None, None),
             Outcome::Failed { reason } => ("failed", Some(*reason), None, None),
             Outcome::OptedOut => ("failed", Some("opted_out"), None, None),
+            Outcome::Suppressed { reason } => ("suppressed", Some(*reason), None, None),
         };
         ids.push(*notification_id);
         phones.push(phone.e164());
@@ -140,6 +143,8 @@ pub(super) async fn record(
              UPDATE notifications n SET
                  state = o.state,
                  reason = o.reason,
+                 -- An attempt is a call.
+                 attempts = n.attempts - (o.state = 'suppressed')::int,
                  carrier_message_id = o.carrier_message_id,
                  segments = o.segments,
                  sent_at = CASE WHEN o.state = 'sent' THEN now() END,

@@ -1,0 +1,119 @@
+//! What a family may spend on texts a month.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tests::{System, system::FAMILY};
+
+/// A family of `size` with a cap, and its thread.
+async fn capped(size: usize, cap: i64) -> (System, String) {
+    let system = System::start().await;
+    let members = system.family(size).await;
+    let family = json!({ "name": "Family", "smsMonthlyCapSegments": cap });
+    assert_eq!(system.host().put(&format!("/families/{FAMILY}"), &family).await.status, 200);
+    let thread = system.member("u0").thread(&members).await;
+    (system, thread)
+}
+
+async fn spent(system: &System) -> i64 {
+    sqlx::query_scalar("SELECT coalesce(sum(segments), 0) FROM sms_spending")
+        .fetch_one(&system.owner)
+        .await
+        .expect("a sum")
+}
+
+/// How many notifications are in which state, and why.
+async fn states(system: &System) -> Vec<(String, Option<String>, i64)> {
+    sqlx::query_as("SELECT state, reason, count(*) FROM notifications GROUP BY 1, 2 ORDER BY 1, 2")
+        .fetch_all(&system.owner)
+        .await
+        .expect("counts")
+}
+
+#[tokio::test]
+async fn a_hundred_at_once_do_not_pass_the_cap_by_one() {
+    let (system, thread) = capped(6, 137).await;
+    let posters = (0..100).map(|i| {
+        let (client, thread) = (system.member(&format!("u{}", i % 6)), &thread);
+        async move { client.say(thread, &format!("Message {i}")).await }
+    });
+    join_all(posters).await;
+    // Eight workers at once, as many as Lambda likes to begin with.
+    join_all((0..8).map(|_| system.deliver())).await;
+    let texts = system.stack.carrier.received(None);
+    assert_eq!(texts.iter().map(|text| text.segments).sum::<u32>(), 137);
+    assert_eq!(spent(&system).await, 137);
+    let capped = ("suppressed".to_owned(), Some("cap_reached".to_owned()), 500 - 137);
+    assert_eq!(states(&system).await, [("sent".to_owned(), None, 137), capped]);
+}
+
+#[tokio::test]
+async fn what_does_not_go_out_is_not_paid_for() {
+    let (system, thread) = capped(3, 3).await;
+    let u0 = system.member("u0");
+    let fault = |sms: Value| {
+        let u0 = u0.clone();
+        async move { assert!(u0.put("/dev/faults", &sms).await.status < 300) }
+    };
+    fault(json!({ "sms": { "mode": "throttle", "rate": 1 } })).await;
+    u0.say(&thread, "Throttled").await;
+    system.deliver().await;
+    assert_eq!(spent(&system).await, 0);
+    fault(json!({})).await;
+    system.pass(std::time::Duration::from_mins(1)).await;
+    system.sweep().await;
+    system.deliver().await;
+    assert_eq!(spent(&system).await, 2);
+
+    // Nobody knows whether it went out, so it may have cost something.
+    fault(json!({ "sms": { "mode": "http500", "rate": 1 } })).await;
+    u0.say(&thread, "Perhaps").await;
+    system.deliver().await;
+    assert_eq!(spent(&system).await, 3);
+    assert_eq!(
+        states(&system).await,
+        [
+            ("sent".to_owned(), None, 2),
+            ("suppressed".to_owned(), Some("cap_reached".to_owned()), 1),
+            ("unknown".to_owned(), Some("carrier_error".to_owned()), 1),
+        ]
+    );
+    // Who got it and why not is there to see, and nothing counts as an attempt that was none.
+    let history = u0.get(&format!("/threads/{thread}/messages?limit=1")).await;
+    let message = history.text("/messages/0/id");
+    let deliveries = u0.get(&format!("/threads/{thread}/messages/{message}/deliveries")).await;
+    let deliveries = deliveries.at("/deliveries");
+    let capped = deliveries.as_array().expect("a list").iter().find(|d| d["state"] == "suppressed");
+    assert_eq!(capped.expect("a row")["attempts"], json!(0));
+}
+
+#[tokio::test]
+async fn a_long_text_does_not_fit_where_a_short_one_does_and_a_new_month_begins_anew() {
+    let (system, thread) = capped(2, 2).await;
+    let u0 = system.member("u0");
+    // Two segments in Cyrillic, one in Latin.
+    u0.say(&thread, "Kurz").await;
+    system.deliver().await;
+    u0.say(&thread, "Приезжайте все к нам в воскресенье на обед, бабушка печёт пироги").await;
+    u0.say(&thread, "Kurz").await;
+    system.deliver().await;
+    let texts = system.texts_of(1);
+    assert_eq!(texts.iter().map(|text| text.segments).collect::<Vec<_>>(), [1, 1]);
+    u0.say(&thread, "Zu viel").await;
+    system.deliver().await;
+    assert_eq!(system.texts_of(1).len(), 2);
+    sqlx::query("UPDATE sms_spending SET month = month - interval '1 month'")
+        .execute(&system.owner)
+        .await
+        .expect("time passed");
+    u0.say(&thread, "Wieder").await;
+    system.deliver().await;
+    assert_eq!(system.texts_of(1).len(), 3);
+    // A cap of nothing sends nothing; no cap keeps no books.
+    let family = |cap: Value| json!({ "name": "Family", "smsMonthlyCapSegments": cap });
+    for (cap, texts) in [(json!(0), 3), (json!(null), 4)] {
+        system.host().put(&format!("/families/{FAMILY}"), &family(cap)).await;
+        u0.say(&thread, "Na also").await;
+        system.deliver().await;
+        assert_eq!(system.texts_of(1).len(), texts);
+    }
+}
