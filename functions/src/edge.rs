@@ -78,8 +78,7 @@ fn write_problem(mut response: Response, request_id: &str) -> Response {
     let problem =
         response.extensions_mut().remove::<Problem>().unwrap_or_else(|| Problem::of_status(status));
     if status.is_server_error() {
-        let cause = problem.cause.as_deref();
-        let cause = cause.map_or_else(|| "panic".to_owned(), shared::Error::with_causes);
+        let cause = problem.cause.as_deref().unwrap_or("panic");
         tracing::error!(error = problem.error, cause, "failed");
     }
     let content_type = response.headers().get(header::CONTENT_TYPE);

@@ -17,7 +17,7 @@ pub struct Problem {
     pub(crate) field: Option<String>,
     pub(crate) member_ids: Vec<String>,
     /// For the log alone.
-    pub(crate) cause: Option<Arc<Error>>,
+    pub(crate) cause: Option<Arc<str>>,
 }
 
 /// The body of a problem.
@@ -72,6 +72,19 @@ impl Problem {
             "unauthenticated",
             "Send a valid token as 'Authorization: Bearer …'.",
         )
+    }
+
+    /// `503`: what tokens are checked with can't be had just now.
+    #[must_use]
+    pub fn no_keys() -> Self {
+        Self {
+            cause: Some("no keys to check tokens with".into()),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Tokens can't be checked just now. It is safe to try again.",
+            )
+        }
     }
 
     /// `403`: a token that holds, of the wrong kind.
@@ -165,7 +178,7 @@ impl From<Error> for Problem {
                 "This Idempotency-Key was used in this thread for another message.",
             ),
             Error::Unavailable(_) => Self {
-                cause: Some(Arc::new(error)),
+                cause: Some(error.with_causes().into()),
                 ..Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "unavailable",
@@ -173,7 +186,7 @@ impl From<Error> for Problem {
                 )
             },
             Error::Database(_) | Error::Corrupt(_) => Self {
-                cause: Some(Arc::new(error)),
+                cause: Some(error.with_causes().into()),
                 ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL)
             },
         }

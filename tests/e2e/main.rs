@@ -16,3 +16,4 @@ mod posting;
 mod provisioning;
 mod search;
 mod threads;
+mod tokens;

@@ -10,6 +10,7 @@ pub mod client;
 pub mod events;
 pub mod faults;
 pub mod lambda;
+pub mod provider;
 pub mod system;
 
 pub use client::{Answer, Client};

@@ -1,91 +1,26 @@
 //! Who calls: the extractors that verify a token or a session, so that no handler can forget it.
 
+mod fetch;
+mod jwks;
+mod keys;
+mod settings;
+mod tokens;
+
 use std::{convert::Infallible, sync::Arc};
 
 use axum::extract::{FromRef, FromRequestParts, RawPathParams};
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION, request::Parts};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use serde::Deserialize;
 use shared::{
     Error,
-    config::{self, ConfigError, Secret},
     ids::{FamilyId, ThreadId, UserId},
     sessions::{self, BrowserSecret},
 };
 
+pub use self::tokens::Auth;
 use crate::{error::Problem, site::Site, state::Api};
 
-const SECRET: &str = "KINLINE_AUTH_SECRET";
-/// How far the clocks of the host application and ours may be apart, in seconds.
-const LEEWAY_SECONDS: u64 = 30;
 /// The header in which a page says for whom it was made.
 const MEMBER: HeaderName = HeaderName::from_static("x-kin-member");
-/// Longest token that is looked at, in bytes.
-const TOKEN_MAX: usize = 8 * 1024;
-
-/// Verifies the host application's tokens.
-pub struct Auth {
-    key: DecodingKey,
-    validation: Validation,
-}
-
-impl Auth {
-    /// Reads `KINLINE_AUTH_SECRET`, which the host application signs with.
-    ///
-    /// # Errors
-    /// [`ConfigError`] naming the variable.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        let secret = config::required(
-            SECRET,
-            "the secret that the host application's tokens are signed with",
-        )?;
-        Ok(Self::hs256(&Secret::new(SECRET, secret)?))
-    }
-
-    /// Tokens signed with HS256. The algorithm is this one whatever a token's header says.
-    #[must_use]
-    pub fn hs256(secret: &Secret) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY_SECONDS;
-        validation.validate_nbf = true;
-        // No audience is configured, so none is asked for; with this on, a token that names one fails.
-        validation.validate_aud = false;
-        Self { key: DecodingKey::from_secret(secret.reveal().as_bytes()), validation }
-    }
-
-    fn verify(&self, headers: &HeaderMap) -> Result<Claims, Problem> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(Problem::unauthenticated());
-        };
-        let (scheme, token) = value
-            .to_str()
-            .ok()
-            .and_then(|text| text.split_once(' '))
-            .ok_or_else(Problem::unauthenticated)?;
-        if !scheme.eq_ignore_ascii_case("bearer") || token.len() > TOKEN_MAX {
-            return Err(Problem::unauthenticated());
-        }
-        jsonwebtoken::decode::<Claims>(token.trim(), &self.key, &self.validation)
-            .map(|token| token.claims)
-            .map_err(|_| Problem::unauthenticated())
-    }
-}
-
-/// What a token says. `exp` is required and checked by the validation.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Claims {
-    sub: Option<String>,
-    family_id: Option<String>,
-    role: Option<String>,
-}
-
-impl Claims {
-    fn is_service(&self) -> bool {
-        self.role.as_deref() == Some("service")
-    }
-}
 
 /// A member of a family: by the host application's word, or by a session that a link began.
 #[derive(Debug, Clone)]
@@ -107,7 +42,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let api = Api::from_ref(state);
         if parts.headers.contains_key(AUTHORIZATION) {
-            return Self::by_token(&api, &parts.headers);
+            return Self::by_token(&api, &parts.headers).await;
         }
         match api.site.browser(&parts.headers) {
             Some(browser) => Self::by_session(&api, &browser, parts, state).await,
@@ -117,15 +52,12 @@ where
 }
 
 impl Caller {
-    fn by_token(api: &Api, headers: &HeaderMap) -> Result<Self, Problem> {
-        let claims = api.auth.verify(headers)?;
-        if claims.is_service() {
-            return Err(Problem::forbidden("This is for members; a service token is not one."));
-        }
+    async fn by_token(api: &Api, headers: &HeaderMap) -> Result<Self, Problem> {
+        let claims = api.auth.member(headers).await?;
         let id = |claim: Option<String>| claim.ok_or_else(Problem::unauthenticated);
         Ok(Self {
-            family_id: id(claims.family_id)?.parse().map_err(|_| Problem::unauthenticated())?,
-            user_id: id(claims.sub)?.parse().map_err(|_| Problem::unauthenticated())?,
+            family_id: id(claims.family)?.parse().map_err(|_| Problem::unauthenticated())?,
+            user_id: id(claims.user)?.parse().map_err(|_| Problem::unauthenticated())?,
             only: None,
         })
     }
@@ -259,11 +191,8 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let claims = Api::from_ref(state).auth.verify(&parts.headers)?;
-        if !claims.is_service() {
-            return Err(Problem::forbidden("This needs a token with the role \"service\"."));
-        }
-        let only = claims.family_id.map(|id| id.parse()).transpose();
+        let claims = Api::from_ref(state).auth.service(&parts.headers).await?;
+        let only = claims.family.map(|id| id.parse()).transpose();
         Ok(Self { only: only.map_err(|_| Problem::unauthenticated())? })
     }
 }

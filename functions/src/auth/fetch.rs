@@ -1,0 +1,128 @@
+//! Fetching keys over HTTP: one short answer in a short time, from the one address that was set.
+
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+
+use axum::body::{Body, Bytes};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri::Scheme};
+use http_body_util::{BodyExt, Limited};
+use hyper::client::conn::http1;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnectorBuilder};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use tower::ServiceExt;
+
+/// Somebody waits for it.
+const TIME_MAX: Duration = Duration::from_secs(3);
+/// A set of keys has a few kilobytes.
+const BODY_MAX: usize = 64 * 1024;
+
+/// Why there are no keys. Says nothing of what an answer held: that may have been a secret.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error("no answer within {TIME_MAX:?}")]
+    TooLong,
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    #[error("the answer was {0}")]
+    Status(StatusCode),
+    #[error("the answer broke off, or is longer than {BODY_MAX} bytes")]
+    Body,
+    #[error("{0}")]
+    Unusable(&'static str),
+}
+
+/// An answer: how long it may be kept by its own word, and what it says.
+pub(super) struct Fetched {
+    pub(super) max_age: Option<Duration>,
+    pub(super) body: Bytes,
+}
+
+/// `GET url` with `headers`. Follows no redirect: keys come from where they were said to be.
+pub(super) async fn get(url: &Uri, headers: &HeaderMap) -> Result<Fetched, FetchError> {
+    tokio::time::timeout(TIME_MAX, ask(url, headers)).await.map_err(|_| FetchError::TooLong)?
+}
+
+/// On a connection of its own, by hand: the next call is hours away, and may be in another life of
+/// a frozen environment. A client with a pool (and HTTP/2 in it) makes a binary 0.2 MB bigger.
+async fn ask(url: &Uri, headers: &HeaderMap) -> Result<Fetched, FetchError> {
+    let unreachable = |error: &dyn StdError| FetchError::Unreachable(with_causes(error));
+    // Named: without a name, rustls panics as soon as another provider is linked too.
+    let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unreachable(&error))?;
+    let tls = if url.scheme() == Some(&Scheme::HTTPS) {
+        // The system's certificates, read now: most environments never need them.
+        tls.with_native_roots().map_err(|error| unreachable(&error))?
+    } else {
+        tls.with_root_certificates(RootCertStore::empty())
+    };
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls.with_no_client_auth())
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let stream = connector.oneshot(url.clone()).await.map_err(|error| unreachable(&*error))?;
+    let (mut sender, connection) =
+        http1::handshake(stream).await.map_err(|error| unreachable(&error))?;
+    // Ends with the sender and the body, whatever comes of them.
+    tokio::spawn(connection);
+    let answer = sender.send_request(request(url, headers)).await;
+    let answer = answer.map_err(|error| unreachable(&error))?;
+    if answer.status() != StatusCode::OK {
+        return Err(FetchError::Status(answer.status()));
+    }
+    let max_age = max_age(answer.headers());
+    let body = Limited::new(answer.into_body(), BODY_MAX).collect().await;
+    Ok(Fetched { max_age, body: body.map_err(|_| FetchError::Body)?.to_bytes() })
+}
+
+fn request(url: &Uri, headers: &HeaderMap) -> Request<Body> {
+    let mut request = Request::new(Body::empty());
+    *request.headers_mut() = headers.clone();
+    // Some firewalls turn away who does not say who they are.
+    request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static("kinline"));
+    let host = url.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    if let Some(host) = host {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    let path = url.path_and_query().map(|path| Uri::from(path.clone()));
+    *request.uri_mut() = path.unwrap_or_default();
+    request
+}
+
+/// `max-age` of `Cache-Control` (RFC 9111, 5.2.2.1).
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let directives = headers.get(header::CACHE_CONTROL)?.to_str().ok()?.to_ascii_lowercase();
+    let seconds = directives.split(',').find_map(|one| one.trim().strip_prefix("max-age="))?;
+    seconds.trim_matches('"').parse().ok().map(Duration::from_secs)
+}
+
+fn with_causes(error: &dyn StdError) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_found_among_other_directives() {
+        let age = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CACHE_CONTROL, value.parse().expect("a value"));
+            max_age(&headers).map(|age| age.as_secs())
+        };
+        assert_eq!(age("public, max-age=3600, must-revalidate"), Some(3600));
+        assert_eq!(age("Max-Age=\"15\""), Some(15));
+        for none in ["no-store", "s-maxage=5", "max-age=soon", "max-age=-1", ""] {
+            assert_eq!(age(none), None, "{none}");
+        }
+        assert_eq!(max_age(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,291 @@
+//! Checking tokens: by keys that were set, with the one algorithm that was set, whatever a token
+//! says of itself.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use http::{HeaderMap, header::AUTHORIZATION};
+use jsonwebtoken::{Algorithm, Validation};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+};
+use serde_json::Value;
+use shared::config::{self, ConfigError, Secret};
+
+use super::{
+    keys::{KeySet, Keys, NoKeys},
+    settings,
+};
+use crate::error::Problem;
+
+/// How far the clocks of the host application and ours may be apart, in seconds.
+const LEEWAY_SECONDS: u64 = 30;
+/// Longest token that is looked at, in bytes.
+const TOKEN_MAX: usize = 8 * 1024;
+
+/// Verifies the host application's tokens.
+pub struct Auth {
+    pub(super) members: Verifier,
+    pub(super) service: Service,
+}
+
+/// Which tokens are the host application's own.
+pub(super) enum Service {
+    /// Those with the role `service`, by the keys of members' tokens.
+    ByRole,
+    /// Those with the role `service`, by keys of their own.
+    Own(Box<Verifier>),
+    /// None: members' tokens are somebody else's to sign.
+    Nobody,
+}
+
+impl Auth {
+    /// Reads the variables that begin with `KINLINE_AUTH_` and `KINLINE_SERVICE_`, and the files
+    /// that they name. Fetches nothing: what has to be fetched is when it is first needed.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_variables(&|name| config::optional(name))
+    }
+
+    /// [`Self::from_env`], with `variable` in place of the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable.
+    pub fn from_variables(
+        variable: &dyn Fn(&'static str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        settings::read(variable)
+    }
+
+    /// Tokens signed with HS256, members' and the host application's own.
+    #[must_use]
+    pub fn hs256(secret: &Secret) -> Self {
+        let keys = Keys::Fixed(Arc::new(KeySet::shared(secret)));
+        let members = Verifier::new(keys, Algorithm::HS256, ClaimNames::default());
+        Self { members, service: Service::ByRole }
+    }
+
+    /// What a member's token says.
+    pub(super) async fn member(&self, headers: &HeaderMap) -> Result<Claims, Problem> {
+        let claims = self.members.verify(bearer(headers)?).await?;
+        match self.service {
+            _ if !claims.is_service() => Ok(claims),
+            Service::ByRole => {
+                Err(Problem::forbidden("This is for members; a service token is not one."))
+            }
+            // A provider's word, and perhaps its user's: whoever claims the role is nobody.
+            Service::Own(_) | Service::Nobody => Err(Problem::unauthenticated()),
+        }
+    }
+
+    /// What a token of the host application's own says.
+    pub(super) async fn service(&self, headers: &HeaderMap) -> Result<Claims, Problem> {
+        let token = bearer(headers)?;
+        let claims = match &self.service {
+            Service::ByRole => self.members.verify(token).await?,
+            Service::Own(verifier) => verifier.verify(token).await?,
+            Service::Nobody => return Err(Problem::unauthenticated()),
+        };
+        if claims.is_service() {
+            Ok(claims)
+        } else {
+            Err(Problem::forbidden("This needs a token with the role \"service\"."))
+        }
+    }
+}
+
+/// The one token that a request carries.
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(Problem::unauthenticated());
+    };
+    let parts = value.to_str().ok().and_then(|text| text.split_once(' '));
+    match parts {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        _ => Err(Problem::unauthenticated()),
+    }
+}
+
+/// Why a token is not believed.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// By what it is. One answer for all of it.
+    Token,
+    /// For now, since there are no keys to check it with.
+    NoKeys,
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Token => Self::unauthenticated(),
+            Refused::NoKeys => Self::no_keys(),
+        }
+    }
+}
+
+/// Checks tokens of one origin.
+pub(super) struct Verifier {
+    pub(super) keys: Keys,
+    algorithm: Algorithm,
+    validation: Validation,
+    names: ClaimNames,
+}
+
+impl Verifier {
+    /// Tokens signed with `algorithm` alone.
+    pub(super) fn new(keys: Keys, algorithm: Algorithm, names: ClaimNames) -> Self {
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_nbf = true;
+        // While no audience is set, none is asked for; with this on, a token that names one fails.
+        validation.validate_aud = false;
+        Self { keys, algorithm, validation, names }
+    }
+
+    /// Only tokens that this one has issued.
+    pub(super) fn set_issuer(&mut self, issuer: &str) {
+        self.validation.set_issuer(&[issuer]);
+        self.validation.required_spec_claims.insert("iss".to_owned());
+    }
+
+    /// Only tokens that are for this one, perhaps among others (RFC 7519, 4.1.3).
+    pub(super) fn set_audience(&mut self, audience: &str) {
+        self.validation.validate_aud = true;
+        self.validation.set_audience(&[audience]);
+        self.validation.required_spec_claims.insert("aud".to_owned());
+    }
+
+    pub(super) async fn verify(&self, token: &str) -> Result<Claims, Refused> {
+        if token.len() > TOKEN_MAX {
+            return Err(Refused::Token);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Token)?;
+        // Before any key is looked for, lest a token of another kind has one fetched. What is
+        // critical has to be understood (RFC 7515, 4.1.11), and nothing of the kind is here.
+        if header.alg != self.algorithm || header.crit.is_some() {
+            return Err(Refused::Token);
+        }
+        let kid = header.kid.as_deref();
+        let keys = self.keys.for_kid(kid).await.map_err(|NoKeys| Refused::NoKeys)?;
+        keys.candidates(kid)
+            .into_iter()
+            .find_map(|key| jsonwebtoken::decode::<Payload>(token, key, &self.validation).ok())
+            .and_then(|token| Claims::read(token.claims, &self.names))
+            .ok_or(Refused::Token)
+    }
+}
+
+/// What the claims are called that are read.
+#[derive(Debug, Clone)]
+pub(super) struct ClaimNames {
+    pub(super) user: String,
+    pub(super) family: String,
+    pub(super) role: String,
+}
+
+impl Default for ClaimNames {
+    fn default() -> Self {
+        Self { user: "sub".to_owned(), family: "familyId".to_owned(), role: "role".to_owned() }
+    }
+}
+
+/// What a token says. `exp` and the like have been checked.
+#[derive(Debug)]
+pub(super) struct Claims {
+    pub(super) user: Option<String>,
+    pub(super) family: Option<String>,
+    role: Option<String>,
+}
+
+impl Claims {
+    /// The claims of these names, where each is a string or not there.
+    fn read(Payload(mut claims): Payload, names: &ClaimNames) -> Option<Self> {
+        let mut text = |name: &str| match claims.remove(name) {
+            None | Some(Value::Null) => Some(None),
+            Some(Value::String(text)) => Some(Some(text)),
+            Some(_) => None,
+        };
+        Some(Self {
+            user: text(&names.user)?,
+            family: text(&names.family)?,
+            role: text(&names.role)?,
+        })
+    }
+
+    fn is_service(&self) -> bool {
+        self.role.as_deref() == Some("service")
+    }
+}
+
+/// A token's claims, each there once: of two, one reader takes the first and another the last.
+struct Payload(BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Once;
+
+        impl<'de> Visitor<'de> for Once {
+            type Value = Payload;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("claims")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Payload, A::Error> {
+                let mut claims = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    if claims.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a claim is there twice"));
+                    }
+                }
+                Ok(Payload(claims))
+            }
+        }
+
+        deserializer.deserialize_map(Once)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Option<Claims> {
+        Claims::read(serde_json::from_str(json).ok()?, &ClaimNames::default())
+    }
+
+    #[test]
+    fn claims_are_strings_that_are_there_once() {
+        let claims = read(r#"{"sub":"u","familyId":null,"x":{"a":1},"exp":1}"#).expect("claims");
+        assert_eq!((claims.user.as_deref(), claims.family), (Some("u"), None));
+        for refused in [
+            r#"{"sub":"u","sub":"u"}"#,
+            // The same name, written otherwise.
+            r#"{"sub":"u","\u0073ub":"v"}"#,
+            r#"{"sub":"u","x":1,"x":1}"#,
+            r#"{"sub":7}"#,
+            r#"{"familyId":["f"]}"#,
+            r#"{"role":["service"]}"#,
+            r#"{"role":{"service":true}}"#,
+            r#""sub""#,
+            "[]",
+        ] {
+            assert!(read(refused).is_none(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_service_says_so_exactly() {
+        let is_service = |role: &str| {
+            let claims = read(&format!(r#"{{"role":"{role}"}}"#));
+            claims.expect("claims").is_service()
+        };
+        assert!(is_service("service"));
+        assert!(!["Service", "service ", "services", "", "member"].into_iter().any(is_service));
+        assert!(!read("{}").expect("claims").is_service());
+    }
+}

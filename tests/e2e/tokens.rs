@@ -1,0 +1,604 @@
+//! Whose tokens are believed: every algorithm, every source of keys, and all that forgers try.
+
+use std::{path::Path, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use functions::{Api, auth::Auth, edge, site::Site};
+use futures_util::{StreamExt, stream};
+use jsonwebtoken::get_current_timestamp;
+use serde_json::{Value, json};
+use shared::db::{Database, Role};
+use tests::{
+    Answer, Client, System,
+    events::http_event,
+    lambda::{Function, HttpAnswer, binary},
+    provider::{Provider, Reply, SigningKey},
+    system::FAMILY,
+};
+use tokio::{net::TcpListener, time};
+
+const SERVICE_KEY: &str = "the host application's own secret, long";
+
+/// An API on the system's database with settings of its own.
+struct Gate {
+    url: String,
+}
+
+impl Gate {
+    async fn new(system: &System, settings: &[(&str, &str)]) -> Self {
+        let variable = |name: &'static str| {
+            let found = settings.iter().find(|(own, _)| *own == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let auth = Auth::from_variables(&variable).expect("settings");
+        let db = Database::new(system.database_url(), 4).expect("a URL").pool_as(Role::App);
+        let api = Api::new(db, auth, Site::new("https://kin.example").expect("an address"));
+        let keys = &system.stack.worker.keys;
+        let router = edge(functions::all(&api, keys, &system.stack.queue()));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url }
+    }
+
+    /// One that takes keys of this algorithm from `provider`.
+    async fn by_url(system: &System, provider: &Provider, algorithm: &str) -> Self {
+        let url = ("KINLINE_AUTH_JWKS_URL", provider.url.as_str());
+        Self::new(system, &[url, ("KINLINE_AUTH_ALGORITHM", algorithm)]).await
+    }
+
+    fn client(&self, token: &str) -> Client {
+        Client::new(&self.url, Some(token.to_owned()))
+    }
+
+    /// What a member with this token is told.
+    async fn member(&self, token: &str) -> String {
+        told(&self.client(token).get("/threads").await)
+    }
+
+    /// What the host application with this token is told.
+    async fn host(&self, token: &str) -> String {
+        let family = json!({ "name": "Family" });
+        told(&self.client(token).put(&format!("/families/{FAMILY}"), &family).await)
+    }
+}
+
+/// `200`, or what is wrong.
+fn told(answer: &Answer) -> String {
+    match answer.status {
+        200 | 201 => "200".to_owned(),
+        401 => {
+            assert!(answer.header("www-authenticate").starts_with("Bearer"));
+            answer.problem()
+        }
+        _ => answer.problem(),
+    }
+}
+
+const UNKNOWN: &str = "401 unauthenticated";
+const UNAVAILABLE: &str = "503 unavailable";
+const WRONG_KIND: &str = "403 forbidden";
+
+fn seconds(from_now: i64) -> u64 {
+    get_current_timestamp().saturating_add_signed(from_now)
+}
+
+/// A member's claims, for an hour.
+fn claims() -> Value {
+    json!({ "sub": "u0", "familyId": FAMILY, "exp": seconds(3600) })
+}
+
+fn with(name: &str, value: impl Into<Value>) -> Value {
+    let mut claims = claims();
+    claims[name] = value.into();
+    claims
+}
+
+fn without(name: &str) -> Value {
+    let mut claims = claims();
+    claims.as_object_mut().expect("an object").remove(name);
+    claims
+}
+
+fn file(folder: &Path, name: &str, content: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, content).expect("a file");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+#[tokio::test]
+async fn one_algorithm_is_believed_whatever_a_token_says() {
+    let system = System::start().await;
+    let keys = [SigningKey::rsa(), SigningKey::ec(), SigningKey::ed()];
+    let published: Vec<Value> =
+        keys.iter().zip(["r", "e", "d"]).map(|(key, kid)| key.jwk(kid)).collect();
+    let tokens: Vec<String> =
+        keys.iter().zip(["r", "e", "d"]).map(|(key, kid)| key.sign(kid, &claims())).collect();
+    for (i, key) in keys.iter().enumerate() {
+        let provider = Provider::start(Reply::keys(&published)).await;
+        let gate = Gate::by_url(&system, &provider, key.algorithm()).await;
+        // Nothing is fetched for a token that no key could save, nor before there is one at all.
+        for (j, token) in tokens.iter().enumerate() {
+            if i != j {
+                assert_eq!(gate.member(token).await, UNKNOWN);
+            }
+        }
+        assert_eq!(provider.asked(), 0);
+        assert_eq!(gate.member(&tokens[i]).await, "200");
+        // Of the kinds that fit there is one, which needs no name.
+        let anonymous = format!(r#"{{"alg":"{}"}}"#, key.algorithm());
+        assert_eq!(gate.member(&key.sign_text(&anonymous, &claims().to_string())).await, "200");
+        assert_eq!(provider.asked(), 1);
+    }
+}
+
+#[tokio::test]
+async fn no_forger_gets_in() {
+    let system = System::start().await;
+    let (key, stranger) = (SigningKey::rsa(), SigningKey::rsa());
+    let provider = Provider::start(Reply::keys(&[key.jwk("r")])).await;
+    let gate = Gate::by_url(&system, &provider, "RS256").await;
+    let claims = claims();
+    let payload = claims.to_string();
+    let good = key.sign("r", &claims);
+    assert_eq!(gate.member(&good).await, "200");
+
+    let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let (signed, signature) = good.rsplit_once('.').expect("a JWS");
+    let mut forged = vec![stranger.sign("r", &claims), format!("{signed}."), signed.to_owned()];
+    for none in ["none", "None", "NONE", "nOnE", "", "HS256", "RS512", "PS256", "RS384"] {
+        let header = encode(&json!({ "alg": none, "kid": "r" }).to_string());
+        forged.push(format!("{header}.{}.", encode(&payload)));
+        forged.push(format!("{header}.{}.{signature}", encode(&payload)));
+    }
+    // The public key as a secret, in every form that a library may have it in.
+    for public in key.public_forms() {
+        let secret = SigningKey::secret(public);
+        forged.push(secret.sign("r", &claims));
+        forged.push(secret.sign_text(r#"{"alg":"RS256","kid":"r"}"#, &payload));
+    }
+    // A key that the token brings along, or names a place for.
+    let own = stranger.jwk("mine");
+    let elsewhere = Provider::start(Reply::keys(std::slice::from_ref(&own))).await;
+    for header in [
+        json!({ "alg": "RS256", "jwk": own }),
+        json!({ "alg": "RS256", "kid": "mine", "jku": elsewhere.url, "x5u": elsewhere.url }),
+        json!({ "alg": "RS256", "kid": "../../mine" }),
+        json!({ "alg": "RS256", "kid": "' OR 1=1 --" }),
+    ] {
+        forged.push(stranger.sign_text(&header.to_string(), &payload));
+    }
+    // Rightly signed, but not to be understood, or in two ways.
+    for header in [
+        r#"{"alg":"RS256","kid":"r","crit":["b64"],"b64":false}"#,
+        r#"{"alg":"RS256","kid":"r","crit":[]}"#,
+        r#"{"alg":"RS256","kid":"r","crit":"exp"}"#,
+        r#"{"alg":"RS256","alg":"RS256","kid":"r"}"#,
+        r#"{"alg":"none","kid":"r","alg":"RS256"}"#,
+        r#"{"alg":"RS256","kid":["r"]}"#,
+        r#"{"alg":["RS256"],"kid":"r"}"#,
+        r#"{"kid":"r"}"#,
+        "{}",
+        "null",
+    ] {
+        forged.push(key.sign_text(header, &payload));
+    }
+    for token in &forged {
+        assert_eq!(gate.member(token).await, UNKNOWN, "{token}");
+        assert_eq!(gate.host(token).await, UNKNOWN, "{token}");
+    }
+    assert_eq!(elsewhere.asked(), 0);
+    assert!(provider.asked() <= 2, "the first time, and once for unknown keys");
+    assert_eq!(gate.member(&good).await, "200");
+}
+
+#[tokio::test]
+async fn a_claim_is_there_once_and_says_what_it_must() {
+    let system = System::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = SigningKey::ec();
+    let set = json!({ "keys": [key.jwk("e")] }).to_string();
+    let gate = Gate::new(
+        &system,
+        &[
+            ("KINLINE_AUTH_JWKS_FILE", &file(folder.path(), "jwks.json", &set)),
+            ("KINLINE_AUTH_ALGORITHM", "ES256"),
+            ("KINLINE_AUTH_ISSUER", "https://id.example/"),
+            ("KINLINE_AUTH_AUDIENCE", "kinline"),
+        ],
+    )
+    .await;
+    let whole = |mut claims: Value| {
+        for (name, value) in [("iss", "https://id.example/"), ("aud", "kinline")] {
+            let claims = claims.as_object_mut().expect("an object");
+            claims.entry(name).or_insert_with(|| json!(value));
+        }
+        claims
+    };
+    for believed in [
+        claims(),
+        with("exp", seconds(-20)),
+        with("nbf", seconds(30)),
+        with("iat", seconds(3600)),
+        with("aud", json!(["other", "kinline"])),
+        with("role", "member"),
+        with("pad", "x".repeat(4_000)),
+        // What a float says is a number too (RFC 7519, 2: NumericDate).
+        with("exp", 4_102_444_800.5),
+    ] {
+        let token = key.sign("e", &whole(believed));
+        assert_eq!(gate.member(&token).await, "200", "{token}");
+    }
+    for refused in [
+        with("exp", seconds(-31)),
+        with("exp", seconds(3600).to_string()),
+        with("exp", json!(null)),
+        with("exp", -1),
+        without("exp"),
+        with("nbf", seconds(40)),
+        with("nbf", "now"),
+        with("iss", "https://id.example"),
+        with("iss", "https://evil.example/"),
+        with("iss", json!(null)),
+        with("aud", "Kinline"),
+        with("aud", json!([])),
+        with("aud", json!(["other"])),
+        with("aud", json!({ "kinline": true })),
+        with("sub", 7),
+        with("sub", json!(null)),
+        with("sub", json!(["u0"])),
+        with("familyId", json!({})),
+        with("familyId", "' OR 1"),
+        with("role", json!(["service"])),
+        with("role", true),
+        without("sub"),
+        without("familyId"),
+        with("pad", "x".repeat(8_000)),
+        with("role", "service"),
+    ] {
+        let token = key.sign("e", &whole(refused.clone()));
+        assert_eq!(gate.member(&token).await, UNKNOWN, "{refused:.200}");
+    }
+    for lacking in ["iss", "aud"] {
+        let mut claims = whole(claims());
+        claims.as_object_mut().expect("an object").remove(lacking);
+        assert_eq!(gate.member(&key.sign("e", &claims)).await, UNKNOWN, "no {lacking}");
+    }
+    // Two of a name, be they the same, be one of them written otherwise or of no interest.
+    let text = whole(claims()).to_string();
+    let text = text.strip_suffix('}').expect("an object");
+    for twice in [
+        r#""familyId":"other""#,
+        r#""familyId":"fam""#,
+        r#""\u0066amilyId":"other""#,
+        r#""sub":"u1""#,
+        r#""exp":9999999999"#,
+        r#""aud":"kinline""#,
+        r#""x":1,"x":1"#,
+    ] {
+        let token = key.sign_text(r#"{"alg":"ES256","kid":"e"}"#, &format!("{text},{twice}}}"));
+        assert_eq!(gate.member(&token).await, UNKNOWN, "{twice}");
+    }
+    for payload in ["", "null", "[]", "\"sub\"", "{", &format!("{text}}}x"), &"[".repeat(5_000)] {
+        let token = key.sign_text(r#"{"alg":"ES256","kid":"e"}"#, payload);
+        assert_eq!(gate.member(&token).await, UNKNOWN, "{payload:.50}");
+    }
+}
+
+#[tokio::test]
+async fn claims_may_have_other_names() {
+    let system = System::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = "0123456789abcdef0123456789abcdef";
+    let gate = Gate::new(
+        &system,
+        &[
+            // As an editor leaves it.
+            ("KINLINE_AUTH_SECRET_FILE", &file(folder.path(), "secret", &format!("{secret}\n"))),
+            ("KINLINE_AUTH_CLAIM_USER", "uid"),
+            ("KINLINE_AUTH_CLAIM_FAMILY", "https://kin.example/family"),
+            ("KINLINE_AUTH_CLAIM_ROLE", "https://kin.example/role"),
+        ],
+    )
+    .await;
+    let key = SigningKey::secret(secret);
+    let token = |claims: Value| key.sign("any", &claims);
+    let exp = seconds(60);
+    let renamed = json!({ "uid": "u0", "https://kin.example/family": FAMILY, "exp": exp });
+    assert_eq!(gate.member(&token(renamed)).await, "200");
+    assert_eq!(gate.member(&token(claims())).await, UNKNOWN);
+    let host = json!({ "https://kin.example/role": "service", "exp": exp });
+    assert_eq!(gate.host(&token(host)).await, "200");
+    assert_eq!(gate.host(&token(json!({ "role": "service", "exp": exp }))).await, WRONG_KIND);
+}
+
+#[tokio::test]
+async fn new_keys_are_found_and_made_up_ones_cost_one_question() {
+    let system = System::start().await;
+    let (old, new) = (SigningKey::ed(), SigningKey::ed());
+    let provider = Provider::start(Reply::keys(&[old.jwk("old")])).await;
+    let gate = Gate::by_url(&system, &provider, "EdDSA").await;
+    // Many at once before there is any key: one asks for all.
+    let token = old.sign("old", &claims());
+    let first: Vec<String> =
+        stream::iter(0..20).map(|_| gate.member(&token)).buffer_unordered(20).collect().await;
+    assert!(first.iter().all(|told| told == "200"), "{first:?}");
+    assert_eq!(provider.asked(), 1);
+
+    provider.say(Reply::keys(&[old.jwk("old"), new.jwk("new")]));
+    assert_eq!(gate.member(&new.sign("new", &claims())).await, "200");
+    assert_eq!(gate.member(&old.sign("old", &claims())).await, "200");
+    assert_eq!(provider.asked(), 2);
+    // Without a name, neither of two.
+    let anonymous = new.sign_text(r#"{"alg":"EdDSA"}"#, &claims().to_string());
+    assert_eq!(gate.member(&anonymous).await, UNKNOWN);
+    assert_eq!(gate.member(&new.sign("old", &claims())).await, UNKNOWN);
+
+    let forger = SigningKey::ed();
+    let told: Vec<String> = stream::iter(0..1000)
+        .map(|i| {
+            let token = forger.sign(&format!("made-up-{i}"), &claims());
+            let gate = &gate;
+            async move { gate.member(&token).await }
+        })
+        .buffer_unordered(32)
+        .collect()
+        .await;
+    assert!(told.iter().all(|told| told == UNKNOWN));
+    assert_eq!(provider.asked(), 2, "within the minute nobody's made-up key is asked for");
+    assert_eq!(gate.member(&new.sign("new", &claims())).await, "200");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_takes_nobodys_access_away() {
+    let system = System::start().await;
+    let key = SigningKey::ed();
+    let keys = [key.jwk("d")];
+    let provider = Provider::start(Reply::keys(&keys)).await;
+    let gate = Gate::by_url(&system, &provider, "EdDSA").await;
+    let token = key.sign("d", &claims());
+    assert_eq!(gate.member(&token).await, "200");
+    provider.say(Reply::Body(500, json!({ "keys": [] }).to_string()));
+    // One made-up key makes it ask, in vain.
+    assert_eq!(gate.member(&key.sign("x", &claims())).await, UNKNOWN);
+    assert_eq!(provider.asked(), 2);
+    assert_eq!(gate.member(&token).await, "200");
+    assert_eq!(gate.member(&key.sign("y", &claims())).await, UNKNOWN);
+    assert_eq!(provider.asked(), 2);
+}
+
+#[tokio::test]
+async fn before_there_are_keys_a_token_can_wait() {
+    let system = System::start().await;
+    let key = SigningKey::rsa();
+    let keys = [key.jwk("r")];
+    let token = key.sign("r", &claims());
+    let elsewhere = Provider::start(Reply::keys(&keys)).await;
+    let huge = json!({ "keys": keys, "pad": "x".repeat(70 * 1024) }).to_string();
+    for broken in [
+        Reply::Body(500, String::new()),
+        Reply::Body(404, json!({ "keys": keys }).to_string()),
+        Reply::Body(200, String::new()),
+        Reply::Body(200, "<html>Sign in</html>".to_owned()),
+        Reply::Body(200, json!(keys).to_string()),
+        Reply::Body(200, huge),
+        Reply::Redirect(elsewhere.url.clone()),
+        Reply::Silence,
+    ] {
+        let provider = Provider::start(broken.clone()).await;
+        let gate = Gate::by_url(&system, &provider, "RS256").await;
+        let (client, patience) = (gate.client(&token), Duration::from_secs(10));
+        let answer = time::timeout(patience, client.get("/threads")).await.expect("an answer");
+        assert_eq!(told(&answer), UNAVAILABLE, "{broken:.40?}");
+        assert_eq!(answer.header("retry-after"), "1");
+        // Not everybody who waits asks as well.
+        for _ in 0..20 {
+            assert_eq!(gate.member(&token).await, UNAVAILABLE);
+        }
+        assert!(provider.asked() <= 10, "{}", provider.asked());
+        provider.say(Reply::keys(&keys));
+        let recovered = async {
+            while gate.member(&token).await != "200" {
+                time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        time::timeout(Duration::from_secs(20), recovered).await.expect("keys in the end");
+    }
+    assert_eq!(elsewhere.asked(), 0, "a redirect is not followed");
+}
+
+#[tokio::test]
+async fn a_set_with_no_key_that_fits_lets_nobody_in() {
+    let system = System::start().await;
+    let (key, secret) = (SigningKey::rsa(), SigningKey::secret([7; 64]));
+    let altered = |name: &str, value: Value| {
+        let mut jwk = key.jwk("r");
+        jwk[name] = value;
+        jwk
+    };
+    let short = URL_SAFE_NO_PAD.encode([0xc5; 128]);
+    for keys in [
+        vec![],
+        vec![secret.jwk("r")],
+        vec![altered("n", json!(short))],
+        vec![altered("use", json!("enc"))],
+        vec![altered("alg", json!("RS512"))],
+        vec![altered("key_ops", json!(["encrypt"]))],
+        vec![SigningKey::ec().jwk("r"), SigningKey::ed().jwk("r")],
+        vec![json!("r"), json!(null), json!({ "kid": "r" })],
+    ] {
+        let provider = Provider::start(Reply::keys(&keys)).await;
+        let gate = Gate::by_url(&system, &provider, "RS256").await;
+        assert_eq!(gate.member(&key.sign("r", &claims())).await, UNKNOWN, "{keys:?}");
+        assert_eq!(gate.member(&secret.sign("r", &claims())).await, UNKNOWN);
+        assert!(provider.asked() <= 2);
+    }
+}
+
+#[tokio::test]
+async fn only_the_hosts_own_key_makes_a_host() {
+    let system = System::start().await;
+    let (key, own) = (SigningKey::rsa(), SigningKey::secret(SERVICE_KEY));
+    let provider = Provider::start(Reply::keys(&[key.jwk("r")])).await;
+    let url = ("KINLINE_AUTH_JWKS_URL", provider.url.as_str());
+    let algorithm = ("KINLINE_AUTH_ALGORITHM", "RS256");
+    let issuer = ("KINLINE_AUTH_ISSUER", "https://id.example/");
+    let mut member = claims();
+    member["iss"] = json!("https://id.example/");
+    let mut would_be = member.clone();
+    would_be["role"] = json!("service");
+    let host = json!({ "role": "service", "exp": seconds(60) });
+
+    let service = ("KINLINE_SERVICE_SECRET", SERVICE_KEY);
+    let gate = Gate::new(&system, &[url, algorithm, issuer, service]).await;
+    // The provider is not asked about the host's own tokens.
+    assert_eq!(gate.host(&own.sign("r", &host)).await, "200");
+    assert_eq!(provider.asked(), 0);
+    assert_eq!(gate.member(&key.sign("r", &member)).await, "200");
+    for token in [key.sign("r", &would_be), own.sign("r", &member), own.sign("r", &host)] {
+        assert_eq!(gate.member(&token).await, UNKNOWN);
+    }
+    assert_eq!(gate.host(&key.sign("r", &would_be)).await, UNKNOWN);
+    assert_eq!(gate.host(&key.sign("r", &member)).await, UNKNOWN);
+    assert_eq!(gate.host(&own.sign("r", &member)).await, WRONG_KIND);
+    // One family alone, where the token says so.
+    let other = json!({ "role": "service", "familyId": "other", "exp": seconds(60) });
+    assert_eq!(gate.host(&own.sign("r", &other)).await, "404 family_not_found");
+
+    // Without a key of its own, a provider's word makes nobody the host.
+    let gate = Gate::new(&system, &[url, algorithm, issuer]).await;
+    assert_eq!(gate.member(&key.sign("r", &member)).await, "200");
+    assert_eq!(gate.member(&key.sign("r", &would_be)).await, UNKNOWN);
+    for token in [key.sign("r", &would_be), key.sign("r", &member), own.sign("r", &host)] {
+        assert_eq!(gate.host(&token).await, UNKNOWN);
+    }
+
+    // Two secrets are kept apart as well.
+    let members = "what members' tokens are signed with, long";
+    let secret = ("KINLINE_AUTH_SECRET", members);
+    let gate = Gate::new(&system, &[secret, service]).await;
+    let members = SigningKey::secret(members);
+    assert_eq!(gate.member(&members.sign("", &claims())).await, "200");
+    assert_eq!(gate.host(&own.sign("", &host)).await, "200");
+    assert_eq!(gate.member(&members.sign("", &would_be)).await, UNKNOWN);
+    assert_eq!(gate.host(&members.sign("", &would_be)).await, UNKNOWN);
+    assert_eq!(gate.member(&own.sign("", &claims())).await, UNKNOWN);
+    // With one for both, the role says which.
+    let gate = Gate::new(&system, &[secret]).await;
+    assert_eq!(gate.host(&members.sign("", &would_be)).await, "200");
+    assert_eq!(gate.member(&members.sign("", &would_be)).await, WRONG_KIND);
+    assert_eq!(gate.host(&members.sign("", &claims())).await, WRONG_KIND);
+}
+
+#[tokio::test]
+async fn a_secret_may_be_in_secrets_manager() {
+    let system = System::start().await;
+    let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:kin/auth+a-AbCdEf";
+    let secret = "from Secrets Manager, and long enough";
+    let said = json!({ "ARN": arn, "Name": "kin/auth+a", "SecretString": secret });
+    // What the extension says while it starts.
+    let starting = Reply::Body(400, "not ready to serve traffic, please wait".to_owned());
+    let extension = Provider::start(starting).await;
+    let port = extension.url.split(':').nth(2).and_then(|rest| rest.split('/').next());
+    let gate = Gate::new(
+        &system,
+        &[
+            ("KINLINE_AUTH_SECRET_ARN", arn),
+            ("AWS_SESSION_TOKEN", "session"),
+            ("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", port.expect("a port")),
+        ],
+    )
+    .await;
+    let key = SigningKey::secret(secret);
+    let token = key.sign("", &claims());
+    assert_eq!(extension.asked(), 0, "a start waits for nothing");
+    assert_eq!(gate.member(&token).await, UNAVAILABLE);
+    let asked = "/secretsmanager/get?secretId=arn%3Aaws%3Asecretsmanager%3Aus-east-1%3A\
+                 123456789012%3Asecret%3Akin%2Fauth%2Ba-AbCdEf";
+    assert_eq!(extension.last(), Some((asked.to_owned(), "session".to_owned())));
+    // Too short to sign with.
+    extension.say(Reply::Body(200, json!({ "SecretString": "short" }).to_string()));
+    let short = SigningKey::secret("short").sign("", &claims());
+    let recovered = async {
+        while extension.asked() < 2 {
+            assert_eq!(gate.member(&short).await, UNAVAILABLE);
+            time::sleep(Duration::from_millis(50)).await;
+        }
+        extension.say(Reply::Body(200, said.to_string()));
+        while gate.member(&token).await != "200" {
+            time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    time::timeout(Duration::from_secs(20), recovered).await.expect("a secret in the end");
+    let asked = extension.asked();
+    assert_eq!(gate.member(&short).await, UNKNOWN);
+    assert_eq!(gate.member(&token).await, "200");
+    assert_eq!(extension.asked(), asked);
+}
+
+/// A function, as AWS Lambda runs it, and a member who asks it.
+struct Deployed {
+    function: Function,
+    event: Value,
+}
+
+impl Deployed {
+    async fn new(system: &System, provider: &Provider, key: &SigningKey, trusted: &str) -> Self {
+        let mut environment = system.environment(system.database_url(), "kinline_app");
+        environment.retain(|(name, _)| *name != "KINLINE_AUTH_SECRET");
+        environment.push(("KINLINE_AUTH_JWKS_URL", provider.url.clone()));
+        environment.push(("KINLINE_AUTH_ALGORITHM", key.algorithm().to_owned()));
+        environment.push(("SSL_CERT_FILE", trusted.to_owned()));
+        let function = Function::start(&binary("threads"), &environment).await;
+        let bearer = format!("Bearer {}", key.sign("k", &claims()));
+        let event = http_event("GET", "/threads", &[("authorization", &bearer)], None);
+        Self { function, event }
+    }
+
+    async fn ask(&self) -> u16 {
+        let answer = self.function.invoke(&self.event, Duration::from_secs(30)).await;
+        HttpAnswer::from_gateway(&answer.unwrap_or_else(|error| panic!("{error}"))).status
+    }
+}
+
+#[tokio::test]
+async fn a_lambda_function_fetches_keys_when_it_needs_them() {
+    let system = System::start().await;
+    let key = SigningKey::ec();
+    let provider = Provider::start(Reply::Body(503, String::new())).await;
+    // The keys come over plain HTTP, on this machine: it takes no certificates.
+    let deployed = Deployed::new(&system, &provider, &key, "/nowhere").await;
+    assert_eq!(deployed.ask().await, 503, "it has started all the same");
+    provider.say(Reply::keys(&[key.jwk("k")]));
+    let recovered = async {
+        while deployed.ask().await != 200 {
+            time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    time::timeout(Duration::from_secs(20), recovered).await.expect("keys in the end");
+    let asked = provider.asked();
+    assert_eq!(deployed.ask().await, 200);
+    assert_eq!(provider.asked(), asked);
+    let log = deployed.function.log();
+    assert!(log.contains("can't fetch keys") && log.contains("KINLINE_AUTH_JWKS_URL"), "{log}");
+    assert!(!log.contains("eyJ"), "a token in the log");
+}
+
+#[tokio::test]
+async fn keys_come_by_https_from_whom_the_system_trusts() {
+    let system = System::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = SigningKey::rsa();
+    let (provider, certificate) = Provider::start_https(Reply::keys(&[key.jwk("k")])).await;
+    let (_, other) = Provider::start_https(Reply::Silence).await;
+    let certificate = file(folder.path(), "certificate.pem", &certificate);
+    let other = file(folder.path(), "other.pem", &other);
+    let deployed = Deployed::new(&system, &provider, &key, &other).await;
+    assert_eq!(deployed.ask().await, 503);
+    assert_eq!(provider.asked(), 0);
+    let log = deployed.function.log();
+    assert!(log.contains("UnknownIssuer") || log.contains("certificate"), "{log}");
+    let deployed = Deployed::new(&system, &provider, &key, &certificate).await;
+    assert_eq!(deployed.ask().await, 200, "{}", deployed.function.log());
+    assert_eq!(provider.asked(), 1);
+}
