@@ -3,6 +3,11 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
+if ! command -v npm >/dev/null; then
+    echo "skipped: needs Node.js with npm"
+    exit 0
+fi
+
 count=${1:-10000} seed=${2:-$RANDOM}
 echo "$count texts of seed $seed"
 npm ci --no-audit --no-fund --silent
