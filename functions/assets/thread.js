@@ -261,8 +261,16 @@
   }
   /** Somebody is here: no waiting for the end of a long pause. */
   function wake() {
+    const slow = pace() > 3000;
     active = Date.now();
-    if (Date.now() - polled > 3000 && !fails) poll();
+    if (fails || polling) return;
+    if (active - polled > 3000) {
+      poll();
+    } else if (slow) {
+      // It has just looked, and the next look would come at the end of a long pause.
+      clearTimeout(timer);
+      timer = setTimeout(poll, 3000);
+    }
   }
   for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, wake, { passive: true });
   scroll.addEventListener('scroll', wake, { passive: true });
@@ -348,11 +356,16 @@
 
   const complain = what => { $('count').textContent = what; $('count').className = 'note'; };
   const length = text => [...text].length;
+  /** Makes the box as high as what is in it; a phone that is turned breaks its lines elsewhere. */
+  function fit() {
+    box.style.height = '';
+    box.style.height = `${box.scrollHeight + 4}px`;
+  }
+  addEventListener('resize', fit);
   /** After every change of the box: keeps the draft, fits the box to it, counts near the limit. */
   function written() {
     keep(all => { all.draft = box.value; });
-    box.style.height = '';
-    box.style.height = `${box.scrollHeight + 4}px`;
+    fit();
     const left = BODY_MAX - length(box.value.trim());
     $('count').className = 'soft';
     $('count').textContent = left <= 200 && left >= 0 ? words.left.replace('%', left) : '';

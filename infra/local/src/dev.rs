@@ -130,9 +130,11 @@ async fn wall_data(State(dev): State<Dev>) -> Result<Json<WallData>, Problem> {
          FROM families f
          LEFT JOIN users u ON u.family_id = f.family_id AND u.deactivated_at IS NULL
          GROUP BY f.family_id
-         ORDER BY f.created_at, f.family_id
+         -- The demo family is what a newcomer looks for, the newest what somebody works on.
+         ORDER BY f.family_id = $1 DESC, f.created_at DESC, f.family_id
          LIMIT 50",
     )
+    .bind(demo::FAMILY)
     .fetch_all(&dev.db)
     .await
     .map_err(shared::Error::from)?;
