@@ -143,6 +143,13 @@ same 422 "$mum" POST "/threads/$thread/messages" -d '{"body":"Hello","colour":"r
 same 400 "$mum" POST "/threads/$thread/messages" -d '{'
 same 403 "$mum" PUT /families/demo -d '{"name":"Mine"}'
 same 422 "$host" PUT /families/demo/users/dad -d '{"name":"Dad","phone":"12"}'
+same 200 nobody GET /l
+same 401 nobody GET "/t/$thread"
+same 401 nobody POST /links/exchange -d '{"token":"x"}'
+same 202 nobody POST /links/renew -d '{"token":"x"}'
+same 202 nobody POST /links/request -d '{"phone":"+15550100999"}'
+same 204 "$mum" PUT "/threads/$thread/read" -d '{"seq":1}'
+same 200 "$mum" PUT "/threads/$thread/texts" -d '{"state":"on"}'
 same 200 "$mum" POST /threads -d "$dm"
 same 200 "$mum" GET /threads
 same 200 "$mum" GET "/threads/$thread"

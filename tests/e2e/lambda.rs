@@ -258,6 +258,11 @@ async fn a_link_opens_through_the_lambda_binaries() {
     ] {
         assert_eq!(call.compare(&system).await.status, status, "{}", call.path);
     }
+    let mut small = call(&web, Method::GET, "/l", None);
+    small.headers.push(("accept-encoding", "gzip"));
+    let small = small.compare(&system).await;
+    assert_eq!(small.headers["content-encoding"], "gzip");
+    assert!(small.body.starts_with(&[0x1f, 0x8b]) && small.body.len() < 14 * 1024);
     // What Lambda wrote to the queue, the worker sends: renewed once, though both were asked.
     system.deliver().await;
     assert_eq!(system.texts_of(1).len(), 2);

@@ -47,7 +47,8 @@ struct Settings {
     /// Start without the demo family
     #[arg(long, env = "KINLINE_NO_DEMO", value_parser = FalseyValueParser::new())]
     no_demo: bool,
-    /// What the links in texts begin with [default: this machine's address]
+    /// What the links in texts begin with [default: this machine's address]. HTTPS anywhere else:
+    /// over plain HTTP browsers keep no session
     #[arg(long, env = "KINLINE_PUBLIC_URL")]
     public_url: Option<String>,
     /// A PostgreSQL (15 or later) to use instead of starting one
