@@ -39,16 +39,24 @@ function wait(answer) {
 /** Whether it is worth trying the same again. */
 const passing = answer => answer.status >= 500 || answer.status === 429 || answer.status === 408;
 
+/** Gives a button its label (anew), whatever became of its last use. */
+function name(button, label) {
+  button.textContent = button.dataset.label = label;
+  button.removeAttribute('aria-disabled');
+}
+
 /** Runs `work` once however often a button is tapped; `note` says why it did not work out. */
 async function press(button, note, doing, work) {
   if (button.getAttribute('aria-disabled') === 'true') return;
-  const label = button.textContent;
+  const label = button.dataset.label || (button.dataset.label = button.textContent);
   // Disabled for good it would lose the focus, and a screen reader its place.
   button.setAttribute('aria-disabled', 'true');
   button.textContent = doing;
   note.textContent = '';
   let answer = null;
   try { answer = await work(); } catch (e) {}
+  // It is for something else by now.
+  if (button.dataset.label !== label) return;
   if (answer && !passing(answer)) {
     button.removeAttribute('aria-disabled');
     button.textContent = label;
@@ -56,7 +64,7 @@ async function press(button, note, doing, work) {
   }
   note.textContent = answer ? words.busy : words.offline;
   button.textContent = words.again;
-  setTimeout(() => button.removeAttribute('aria-disabled'), answer ? answer.wait || 1000 : 0);
+  setTimeout(() => button.dataset.label === label && button.removeAttribute('aria-disabled'), answer ? answer.wait || 1000 : 0);
 }
 
 /** Shows one thing and has it read out. */

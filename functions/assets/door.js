@@ -16,8 +16,8 @@
     turn++;
     token = location.hash.slice(1);
     for (const [id, label] of labels) {
-      $(id).textContent = label;
-      $(id).removeAttribute('aria-disabled');
+      // Named for this turn: what an older one brings is no longer its business.
+      name($(id), label);
       $(id).hidden = false;
     }
     for (const id of ['ready-note', 'dead-note']) $(id).textContent = '';

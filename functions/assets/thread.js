@@ -82,7 +82,8 @@
 
   const articles = () => document.querySelectorAll('#past article, #log article');
   const seqOf = article => Number(article.dataset.seq);
-  const newest = () => log.lastElementChild ? seqOf(log.lastElementChild) : 0;
+  /** Up to here every message has come: the page had them, and each look went on from the last. */
+  let seen = log.lastElementChild ? seqOf(log.lastElementChild) : 0;
 
   /** Puts a heading before the first message of each day, and keeps "Today" true. */
   function markDays() {
@@ -152,7 +153,7 @@
   let read = data.read, reading = false;
   /** Says up to where this member has read: when the newest message is in view of somebody. */
   async function markRead() {
-    const seq = newest();
+    const seq = seen;
     if (over || reading || document.hidden || !pinned || seq <= read) return;
     reading = true;
     try {
@@ -162,7 +163,7 @@
       // The next poll tries again.
     }
     reading = false;
-    if (newest() > seq) markRead();
+    if (seen > seq) markRead();
   }
 
   // --- Earlier messages ---
@@ -185,7 +186,8 @@
     if (answer && gone(answer)) return lock();
     if (!answer || !answer.json || !answer.ok) return;
     const fromEnd = scroll.scrollHeight - scroll.scrollTop;
-    for (const m of answer.json.messages) past.prepend(buildMessage(m));
+    const there = new Set([...articles()].map(seqOf));
+    for (const m of answer.json.messages) if (!there.has(m.seq)) past.prepend(buildMessage(m));
     before = answer.json.nextCursor;
     if (!before && document.activeElement === earlier) scroll.focus();
     earlier.hidden = !before;
@@ -228,7 +230,10 @@
       const page = answer.json;
       etag = page.latestCursor === cursor ? answer.etag : null;
       cursor = page.latestCursor;
-      if (page.messages.length) arrive(page.messages);
+      if (page.messages.length) {
+        seen = Math.max(seen, page.messages[page.messages.length - 1].seq);
+        arrive(page.messages);
+      }
       delay = page.nextCursor ? 1 : 0;
     }
     if (answer && (answer.ok || answer.status === 304)) {
@@ -294,8 +299,9 @@
   const slot = `kinline:${data.thread}:${data.me}`;
   let memory = { draft: '', out: [] }, forgetful = false;
   function kept() {
-    // Another tab may have changed it.
-    if (!forgetful) try { memory = JSON.parse(localStorage.getItem(slot)) || memory; } catch (e) {}
+    // Another tab may have changed it, or emptied it.
+    if (!forgetful) try { memory = JSON.parse(localStorage.getItem(slot)) || {}; } catch (e) {}
+    if (typeof memory.draft !== 'string' || !Array.isArray(memory.out)) memory = { draft: '', out: [] };
     return memory;
   }
   function keep(work) {
@@ -330,7 +336,9 @@
       } catch (e) {}
       if (over) break;
       if (answer && gone(answer)) { lock(); break; }
-      if (!answer || passing(answer) || (answer.ok && !answer.json)) {
+      // Neither is an answer of ours: a hotel's page that wants a password first.
+      const foreign = answer && !(answer.json && (answer.ok ? answer.json.message : answer.json.error));
+      if (!answer || passing(answer) || foreign) {
         failed = true;
         change(drawOutbox);
         retryTimer = setTimeout(flush, Math.max(answer ? answer.wait : 0, Math.min(60000, 2000 * 2 ** tries++)));
@@ -340,7 +348,10 @@
       failed = false;
       keep(all => { all.out = all.out.filter(other => other.key !== item.key); });
       if (answer.ok) {
-        change(() => { add(answer.json.message); drawOutbox(); });
+        const [first] = articles(), m = answer.json.message;
+        // A message of long ago, whose answer comes only now, has its place among the earlier ones.
+        const later = !before || !first || m.seq > seqOf(first);
+        change(() => { if (later) add(m); drawOutbox(); });
       } else {
         // It will never be taken: back into the box with it, and why.
         box.value = box.value ? `${item.body}\n${box.value}` : item.body;
@@ -352,7 +363,16 @@
     sending = false;
   }
   $('retry').addEventListener('click', flush);
-  addEventListener('storage', event => event.key === slot && change(drawOutbox));
+  addEventListener('storage', event => {
+    if (event.key !== slot) return;
+    change(drawOutbox);
+    // Signed out in another tab: nothing of it comes back, and the next look locks this one.
+    if (event.newValue === null) {
+      box.value = '';
+      fit();
+      poll();
+    }
+  });
 
   const complain = what => { $('count').textContent = what; $('count').className = 'note'; };
   const length = text => [...text].length;
@@ -419,7 +439,7 @@
   function sure(text, yes, then) {
     $('choices').hidden = true;
     $('sure-text').textContent = text;
-    $('yes').textContent = yes;
+    name($('yes'), yes);
     after = then;
     show($('sure'), true);
   }
@@ -447,10 +467,16 @@
   }
   $('leave').addEventListener('click', () => sure(words.signOutSure, words.signOutYes, async () => {
     const answer = await press($('yes'), $('menu-note'), words.renewing, () => call('POST', 'sessions/end'));
-    // Ended already is ended.
     if (!answer) return;
-    over = true;
-    try { localStorage.removeItem(slot); } catch (e) {}
+    // Ended already is ended; anything else is no answer of ours.
+    if (answer.status !== 204 && answer.status !== 401) {
+      $('menu-note').textContent = words.busy;
+      return;
+    }
+    // Every session of this browser has ended, and so has what was written in any of them.
+    try {
+      for (const key of Object.keys(localStorage)) if (key.startsWith('kinline:')) localStorage.removeItem(key);
+    } catch (e) {}
     lock(words.signedOut, words.signedOutText);
   }));
   $('yes').addEventListener('click', () => after());
@@ -471,7 +497,7 @@
     over = true;
     clearTimeout(timer);
     clearTimeout(retryTimer);
-    for (const id of ['top', 'scroll', 'foot', 'data']) $(id).remove();
+    for (const id of ['top', 'scroll', 'foot', 'data']) if ($(id)) $(id).remove();
     document.body.className = 'door';
     const door = $('door');
     door.querySelector('h1').textContent = title || words.lockedTitle;

@@ -256,8 +256,10 @@ pub(crate) fn thread(language: Language, reading: Reading) -> askama::Result<Pag
     let mut messages: Vec<Bubble> =
         newest_first.rev().map(|message| bubble(words, &user_id, message)).collect();
     let first_fresh = messages.iter().position(|m| m.seq > reader.last_read_seq && !m.mine);
-    // Where everything is new, nothing begins anew.
-    if let Some(message) = first_fresh.filter(|at| *at > 0).and_then(|at| messages.get_mut(at)) {
+    // Where everything is new, nothing begins anew; unless there is more that they have read.
+    let has_read_more = newest.next.is_some() && reader.last_read_seq > 0;
+    let first_fresh = first_fresh.filter(|at| *at > 0 || has_read_more);
+    if let Some(message) = first_fresh.and_then(|at| messages.get_mut(at)) {
         message.first_fresh = true;
     }
 

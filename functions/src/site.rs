@@ -38,6 +38,9 @@ impl Site {
         let scheme_end = url.find("://").map_or(0, |at| at + 3);
         let (scheme, rest) = url.split_at(scheme_end);
         let authority = rest.split('/').next().unwrap_or_default().to_ascii_lowercase();
+        // As browsers write it: without the port that goes without saying.
+        let usual = if scheme == "https://" { ":443" } else { ":80" };
+        let authority = authority.strip_suffix(usual).unwrap_or(&authority).to_owned();
         // Whatever else is not HTTPS gets cookies that its browsers refuse: no session of a family's
         // goes over a wire that others read.
         let secure = scheme != "http://" || !is_own_machine(&authority);
@@ -168,6 +171,18 @@ mod tests {
             assert_eq!(cookie, expected, "{url}");
         }
         assert!(site("https://a.b").forget().to_str().expect("ASCII").contains("Max-Age=0"));
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_write_it() {
+        let origin = [("origin", "https://kin.example")];
+        for url in ["https://kin.example", "https://KIN.example:443/", "https://kin.example:443/a"]
+        {
+            assert!(site(url).same_site(&Method::POST, &headers(&origin)).is_ok(), "{url}");
+        }
+        assert!(
+            site("https://kin.example:80").same_site(&Method::POST, &headers(&origin)).is_err()
+        );
     }
 
     #[test]

@@ -11,6 +11,9 @@ CREATE TABLE sms_spending (
     PRIMARY KEY (family_id, month)
 );
 
+-- What was paid for this text, and when: a text that certainly did not go out gives it back.
+ALTER TABLE notifications ADD COLUMN paid_segments integer, ADD COLUMN paid_month date;
+
 ALTER TABLE sms_spending ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sms_spending FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_family ON sms_spending TO kinline_app

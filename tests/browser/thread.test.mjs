@@ -118,13 +118,45 @@ suite('the thread', {
     assert.equal(await gran.locator('#strip').innerText(), '');
   },
 
+  'a stranger’s answer, as of a network that wants a password, is none: nothing is lost or doubled': async stage => {
+    stage.expects(/403 /);
+    const home = await lunch(stage);
+    const gran = await stage.phone();
+    await tap(gran, await home.link('dad', 'gran'));
+    await gran.route('**/messages', route => (route.request().method() === 'POST'
+      ? route.fulfill({ status: 403, contentType: 'text/html', body: '<h1>Welcome to our hotel</h1>' })
+      : route.continue()));
+    await answer(gran, 'I bring the pie');
+    await shows('that it is not sent', unsent(gran));
+    await gran.unroute('**/messages');
+    await gran.getByRole('button', { name: 'Send now' }).click();
+    await vanishes('that it is not sent', unsent(gran));
+    assert.deepEqual(await home.said(), ['Lunch on Sunday?', 'I bring the pie']);
+  },
+
+  'a button whose use failed is called by its name again afterwards': async stage => {
+    stage.expects(offline, /ERR_CONNECTION|ERR_FAILED/);
+    const home = await lunch(stage);
+    const gran = await stage.phone();
+    await tap(gran, await home.link('dad', 'gran'));
+    await gran.route('**/texts', route => route.abort('connectionfailed'));
+    await gran.locator('summary').click();
+    await gran.getByRole('button', { name: 'Not for 8 hours' }).click();
+    await gran.unroute('**/texts');
+    await gran.locator('#menu').getByRole('button', { name: 'Try again' }).click();
+    await shows('until when', gran.locator('#texts').getByText(/^No texts from here until \w+/));
+    await gran.getByRole('button', { name: 'Text me again' }).click();
+    await shows('its name', gran.getByRole('button', { name: 'Not for 8 hours' }));
+    assert.equal(await gran.getByRole('button', { name: 'Try again' }).count(), 0);
+  },
+
   'what the server never takes comes back into the box with the reason': async stage => {
     stage.expects(/422 /);
     const home = await lunch(stage);
     const gran = await stage.phone();
     await tap(gran, await home.link('dad', 'gran'));
     await gran.route('**/messages', route => (route.request().method() === 'POST'
-      ? route.fulfill({ status: 422, contentType: 'application/problem+json', body: '{"detail":"The text is not one."}' })
+      ? route.fulfill({ status: 422, contentType: 'application/problem+json', body: '{"error":"invalid_text","detail":"The text is not one."}' })
       : route.continue()));
     await answer(gran, 'strange');
     await shows('why', gran.getByText('This was not sent. The text is not one.'));
@@ -233,7 +265,7 @@ suite('the thread', {
       await menu.getByRole('button', { name, exact: true }).click();
     };
     await summary.click();
-    assert.equal(await state.innerText(), 'You get a text when somebody writes here.');
+    await shows('how it is', state.getByText('You get a text when somebody writes here.', { exact: true }));
     await choose('Not for 8 hours');
     await shows('until when', state.getByText(/^No texts from here until \w+/));
     assert.equal(await queued(), 0);

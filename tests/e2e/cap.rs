@@ -1,5 +1,7 @@
 //! What a family may spend on texts a month.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tests::{System, system::FAMILY};
@@ -21,6 +23,14 @@ async fn spent(system: &System) -> i64 {
         .expect("a sum")
 }
 
+/// How many notifications wait.
+async fn pending(system: &System) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM notifications WHERE state = 'pending'")
+        .fetch_one(&system.owner)
+        .await
+        .expect("a count")
+}
+
 /// How many notifications are in which state, and why.
 async fn states(system: &System) -> Vec<(String, Option<String>, i64)> {
     sqlx::query_as("SELECT state, reason, count(*) FROM notifications GROUP BY 1, 2 ORDER BY 1, 2")
@@ -39,6 +49,12 @@ async fn a_hundred_at_once_do_not_pass_the_cap_by_one() {
     join_all(posters).await;
     // Eight workers at once, as many as Lambda likes to begin with.
     join_all((0..8).map(|_| system.deliver())).await;
+    // What was just being sent might have come back, so some wait for how that went.
+    while pending(&system).await > 0 {
+        system.pass(Duration::from_mins(1)).await;
+        system.sweep().await;
+        system.deliver().await;
+    }
     let texts = system.stack.carrier.received(None);
     assert_eq!(texts.iter().map(|text| text.segments).sum::<u32>(), 137);
     assert_eq!(spent(&system).await, 137);
@@ -59,7 +75,7 @@ async fn what_does_not_go_out_is_not_paid_for() {
     system.deliver().await;
     assert_eq!(spent(&system).await, 0);
     fault(json!({})).await;
-    system.pass(std::time::Duration::from_mins(1)).await;
+    system.pass(Duration::from_mins(1)).await;
     system.sweep().await;
     system.deliver().await;
     assert_eq!(spent(&system).await, 2);
@@ -67,6 +83,10 @@ async fn what_does_not_go_out_is_not_paid_for() {
     // Nobody knows whether it went out, so it may have cost something.
     fault(json!({ "sms": { "mode": "http500", "rate": 1 } })).await;
     u0.say(&thread, "Perhaps").await;
+    system.deliver().await;
+    // The other one waited for how that went: it might have come back.
+    system.pass(Duration::from_mins(1)).await;
+    system.sweep().await;
     system.deliver().await;
     assert_eq!(spent(&system).await, 3);
     assert_eq!(
@@ -84,6 +104,32 @@ async fn what_does_not_go_out_is_not_paid_for() {
     let deliveries = deliveries.at("/deliveries");
     let capped = deliveries.as_array().expect("a list").iter().find(|d| d["state"] == "suppressed");
     assert_eq!(capped.expect("a row")["attempts"], json!(0));
+}
+
+#[tokio::test]
+async fn what_may_come_back_costs_nobody_their_text() {
+    let (system, thread) = capped(3, 1).await;
+    let u0 = system.member("u0");
+    // One segment is left, and two texts are claimed together. The first takes it and is refused.
+    u0.put("/dev/faults", &json!({ "sms": { "mode": "opted_out", "rate": 1 } })).await;
+    u0.say(&thread, "Hello").await;
+    system.deliver().await;
+    assert_eq!(spent(&system).await, 0);
+    assert_eq!(pending(&system).await, 1, "the other one was not given up");
+    u0.put("/dev/faults", &json!({})).await;
+    system.pass(Duration::from_mins(1)).await;
+    system.sweep().await;
+    system.deliver().await;
+    assert_eq!(system.stack.carrier.received(None).len(), 1);
+    assert_eq!(spent(&system).await, 1);
+    // A worker that is gone leaves its text unknown, and paid for: it may have cost something.
+    let paid: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM notifications WHERE state = 'sent' AND paid_segments = 1",
+    )
+    .fetch_one(&system.owner)
+    .await
+    .expect("a count");
+    assert_eq!(paid, 1);
 }
 
 #[tokio::test]

@@ -64,7 +64,9 @@ impl Call<'_> {
             "{shown}"
         );
         // What the transport adds is the transport's.
-        let ours = |name: &str| !["date", "content-length", "connection"].contains(&name);
+        let ours = |name: &str| {
+            !["date", "content-length", "connection", "transfer-encoding"].contains(&name)
+        };
         let of_lambda: Vec<(&str, &str)> = lambda
             .headers
             .iter()

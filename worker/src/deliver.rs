@@ -1,7 +1,7 @@
 //! One batch: claim all at once, pay where there is a cap, send side by side, record all at once.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
@@ -12,10 +12,10 @@ use shared::{
     ids::NotificationId,
     notifications::{self, Attempt, Claimed, Lease, Outcome},
     queue::NotificationJob,
-    spending::{self, Cost},
+    spending::{self, Cost, Verdict},
     words::Language,
 };
-use time::Date;
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::{
@@ -27,6 +27,10 @@ use crate::{
 const SIDE_BY_SIDE: usize = 32;
 /// What one call may take (5 s), and recording it.
 const SEND_TIME: Duration = Duration::from_secs(6);
+/// There was too little time left to begin a call.
+const NO_TIME: Outcome = Outcome::Retry { reason: "no_time" };
+/// What paying for a batch may take, where there is a cap.
+const PAY_TIME: Duration = Duration::from_secs(2);
 /// Pauses between tries to write outcomes down: a send that is not recorded ends as `unknown`.
 const RECORD_AGAIN: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
@@ -49,12 +53,13 @@ pub(crate) async fn deliver(
     failpoint::reach("claim.after");
     let mut drafts: Vec<Draft> =
         claimed.into_iter().map(|claimed| Draft::new(worker, claimed)).collect();
-    let paid = pay(worker, &mut drafts).await;
+    pay(worker, lease, &mut drafts, deadline).await;
     let attempts: Vec<Attempt> = stream::iter(drafts)
         .map(|draft| async move {
             let outcome = attempt(worker, &draft, deadline).await;
+            let called = draft.text.is_ok() && outcome != NO_TIME;
             let Claimed { notification_id, phone, .. } = draft.claimed;
-            Attempt { notification_id, phone, outcome }
+            Attempt { notification_id, phone, called, outcome }
         })
         .buffer_unordered(SIDE_BY_SIDE)
         .collect()
@@ -62,9 +67,6 @@ pub(crate) async fn deliver(
     failpoint::reach("record.before");
     let unrecorded = record(worker, lease, &attempts, deadline).await;
     failpoint::reach("record.after");
-    if let Some((month, costs)) = paid {
-        give_back(worker, month, costs, &attempts).await;
-    }
     unrecorded
 }
 
@@ -72,6 +74,7 @@ pub(crate) async fn deliver(
 struct Draft {
     claimed: Claimed,
     text: Result<Text, Outcome>,
+    segments: i32,
 }
 
 impl Draft {
@@ -79,22 +82,26 @@ impl Draft {
     fn new(worker: &Worker, claimed: Claimed) -> Self {
         let text = catch_unwind(AssertUnwindSafe(|| compose(worker, &claimed)));
         let text = text.unwrap_or(Err(Outcome::Failed { reason: "panic" }));
-        Self { claimed, text }
+        match text {
+            Ok((text, segments)) => Self { claimed, text: Ok(text), segments },
+            Err(why) => Self { claimed, text: Err(why), segments: 0 },
+        }
     }
 
     /// What this text costs its family, if that family has a cap.
     fn cost(&self) -> Option<Cost> {
-        let (cap, text) = (self.claimed.monthly_cap?, self.text.as_ref().ok()?);
-        let segments = i32::try_from(sms::measure(text.as_str()).segments).ok()?;
-        let Claimed { notification_id, ref family_id, .. } = self.claimed;
+        let Claimed { notification_id, ref family_id, monthly_cap, .. } = self.claimed;
+        let (cap, segments) = (monthly_cap?, self.segments);
+        self.text.as_ref().ok()?;
         Some(Cost { notification_id, family_id: family_id.clone(), segments, cap })
     }
 }
 
-fn compose(worker: &Worker, claimed: &Claimed) -> Result<Text, Outcome> {
+/// The text, and how many segments it is.
+fn compose(worker: &Worker, claimed: &Claimed) -> Result<(Text, i32), Outcome> {
     let token = worker.keys.sign(claimed.link);
     let token = token.map_err(|_| Outcome::Retry { reason: "signing" })?;
-    Ok(sms::compose(&sms::Content {
+    let text = sms::compose(&sms::Content {
         subject: match &claimed.sender {
             Some(sender) => sms::Subject::Message {
                 sender: sender.as_str(),
@@ -110,53 +117,40 @@ fn compose(worker: &Worker, claimed: &Claimed) -> Result<Text, Outcome> {
         stop_notice: claimed.stop_notice,
         link: &format!("{}/l#{token}", worker.public_url),
         limits: worker.limits,
-    }))
+    });
+    let segments = i32::try_from(sms::measure(text.as_str()).segments).unwrap_or(i32::MAX);
+    Ok((text, segments))
 }
 
 /// Pays for the texts of families that have a cap, and stops those that it does not reach for.
-async fn pay(worker: &Worker, drafts: &mut [Draft]) -> Option<(Date, Vec<Cost>)> {
+async fn pay(worker: &Worker, lease: Lease, drafts: &mut [Draft], deadline: Instant) {
     let costs: Vec<Cost> = drafts.iter().filter_map(Draft::cost).collect();
     if costs.is_empty() {
-        return None;
-    }
-    let paid = match spending::pay(&worker.db, &costs).await {
-        Ok(paid) => Some(paid),
-        Err(error) => {
-            let error = error.with_causes();
-            tracing::error!(texts = costs.len(), error, "can't tell what may be spent");
-            None
-        }
-    };
-    for draft in drafts.iter_mut().filter(|draft| draft.cost().is_some()) {
-        match &paid {
-            Some(paid) if paid.texts.contains(&draft.claimed.notification_id) => {}
-            Some(_) => draft.text = Err(Outcome::Suppressed { reason: "cap_reached" }),
-            None => draft.text = Err(Outcome::Retry { reason: "cap_unknown" }),
-        }
-    }
-    paid.map(|paid| {
-        let of_sent = |cost: &Cost| paid.texts.contains(&cost.notification_id);
-        (paid.month, costs.into_iter().filter(of_sent).collect())
-    })
-}
-
-/// Gives back what was paid for texts that certainly did not go out.
-async fn give_back(worker: &Worker, month: Date, mut paid: Vec<Cost>, attempts: &[Attempt]) {
-    let went_out =
-        |outcome: &Outcome| matches!(outcome, Outcome::Sent { .. } | Outcome::Unknown { .. });
-    let kept: HashSet<NotificationId> = attempts
-        .iter()
-        .filter(|attempt| went_out(&attempt.outcome))
-        .map(|attempt| attempt.notification_id)
-        .collect();
-    paid.retain(|cost| !kept.contains(&cost.notification_id));
-    if paid.is_empty() {
         return;
     }
-    if let Err(error) = spending::give_back(&worker.db, month, &paid).await {
-        // The family has spent less than it says: on the safe side.
-        let error = error.with_causes();
-        tracing::warn!(texts = paid.len(), error, "can't give back what was not spent");
+    // What takes longer leaves no time to send. Recording sets right what may have been paid for.
+    let paid = if deadline.saturating_duration_since(Instant::now()) < SEND_TIME + PAY_TIME {
+        None
+    } else {
+        timeout(PAY_TIME, spending::pay(&worker.db, lease, &costs)).await.ok()
+    };
+    let verdicts = paid.map(|paid| {
+        paid.unwrap_or_else(|error| {
+            let error = error.with_causes();
+            tracing::error!(texts = costs.len(), error, "can't tell what may be spent");
+            HashMap::new()
+        })
+    });
+    let verdicts = verdicts.unwrap_or_default();
+    for draft in drafts.iter_mut().filter(|draft| draft.cost().is_some()) {
+        match verdicts.get(&draft.claimed.notification_id) {
+            Some(Verdict::Paid) => {}
+            Some(Verdict::Later) => draft.text = Err(Outcome::Retry { reason: "cap_in_use" }),
+            Some(Verdict::CapReached) => {
+                draft.text = Err(Outcome::Suppressed { reason: "cap_reached" });
+            }
+            None => draft.text = Err(Outcome::Retry { reason: "cap_unknown" }),
+        }
     }
 }
 
@@ -192,7 +186,7 @@ async fn send(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
     };
     // A claim can be slow: what would be cut short in mid-call is left for another run.
     if deadline.saturating_duration_since(Instant::now()) < SEND_TIME {
-        return Outcome::Retry { reason: "no_time" };
+        return NO_TIME;
     }
     failpoint::reach("send.before");
     // Boxed: the SDK's call nests deeper than the compiler follows through all of its callers.

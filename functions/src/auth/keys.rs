@@ -18,7 +18,8 @@ use super::{
 };
 
 /// How long a set is kept whose provider says nothing, and the bounds for one that does: a key that
-/// was withdrawn holds no longer than this, and a provider is not asked all the time.
+/// was withdrawn holds no longer than this while its provider answers, and a provider is not asked all
+/// the time.
 const SET_AGE: Duration = Duration::from_hours(4);
 const SET_AGE_MIN: Duration = Duration::from_mins(5);
 const SET_AGE_MAX: Duration = Duration::from_hours(6);
@@ -186,7 +187,7 @@ impl Remote {
     /// What is held, and whether to ask for it (again).
     fn look(&self) -> (Option<Arc<KeySet>>, bool) {
         let held = self.read();
-        (held.keys.clone(), SystemTime::now() >= held.due)
+        (held.keys.clone(), has_come(held.due, SET_AGE_MAX, SystemTime::now()))
     }
 
     // Nothing panics while it has either, so what a poisoned lock holds is whole.
@@ -198,6 +199,12 @@ impl Remote {
     fn write(&self) -> RwLockWriteGuard<'_, Held> {
         self.held.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether `due` is past. A time further ahead than anything is ever put off was set by a clock that
+/// has been put right since.
+fn has_come(due: SystemTime, longest: Duration, now: SystemTime) -> bool {
+    now >= due || due > now + longest
 }
 
 /// What is held, and when to ask again. By the wall clock: the other one may stand still while an
@@ -225,7 +232,7 @@ impl Held {
 
     /// Whether an unknown key may make us ask, which counts as having asked.
     fn may_ask_for_unknown(&mut self, now: SystemTime) -> bool {
-        let may = now >= self.unknown_due;
+        let may = has_come(self.unknown_due, UNKNOWN_PAUSE, now);
         if may {
             self.unknown_due = now + UNKNOWN_PAUSE;
         }
@@ -325,6 +332,10 @@ mod tests {
         assert!(!(1..60).any(|second| asked(&mut held, second)));
         assert!(asked(&mut held, 60));
         assert!(!asked(&mut held, 119));
+        // The clock was ahead by a day, and is put right.
+        assert!(asked(&mut held, 86_400));
+        assert!(asked(&mut held, 200));
+        assert!(!asked(&mut held, 259));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod store;
 mod token;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 use time::OffsetDateTime;
 
 pub use token::{BadToken, LinkId, LinkKeys, TOKEN_LEN};
@@ -67,38 +67,47 @@ pub async fn exchange(
 pub async fn renew(pool: &PgPool, keys: &LinkKeys, token: &str) -> Result<Option<Job>> {
     let Ok(link) = keys.verify(token) else { return Ok(None) };
     let mut tx = db::bearer(pool, Bearer::Link(&link, None)).await?;
-    let Some(family_id) = store::find_family(&mut tx, link).await? else { return Ok(None) };
-    db::enter(&mut tx, &family_id).await?;
-    let Some((user_id, thread_id)) = store::find_spent(&mut tx, &family_id, link).await? else {
-        return Ok(None);
-    };
-    let Some(job) = send_fresh(&mut tx, family_id, user_id, thread_id).await? else {
-        return Ok(None);
-    };
+    let mut job = None;
+    if let Some(family_id) = store::find_family(&mut tx, link).await? {
+        db::enter(&mut tx, &family_id).await?;
+        let spent = store::find_spent(&mut tx, &family_id, link).await?;
+        if let Some((user_id, thread_id)) = spent {
+            job = send_fresh(&mut tx, family_id, user_id, thread_id).await?;
+        }
+    }
     tx.commit().await?;
-    Ok(Some(Job::Notification(job)))
+    Ok(job.map(Job::Notification))
 }
 
 /// Has a member sent a link, unless they were sent too many or one is on its way to them just now.
-/// Where there is nothing to send, nothing was counted once `tx` is rolled back.
 async fn send_fresh(
     tx: &mut PgConnection,
     family_id: FamilyId,
     user_id: UserId,
     thread_id: ThreadId,
 ) -> Result<Option<NotificationJob>> {
-    let subject = Subject::member_links(&family_id, &user_id);
-    if !limits::take(tx, subject, FRESH_LINKS).await? {
+    // Whoever asks twice has not been sent two: only what is sent counts.
+    if let Some(false) = store::find_fresh(tx, &family_id, thread_id, &user_id).await? {
         return Ok(None);
     }
-    // The limit's row is ours until the end: nobody asks for the same member at the same moment.
-    let id = store::hurry_fresh(tx, &family_id, thread_id, &user_id).await?;
-    let id = match id {
-        Some((id, true)) => Some(id),
-        Some((_, false)) => None,
-        None => Some(store::insert_fresh(tx, &family_id, thread_id, &user_id).await?),
+    let mut counted = tx.begin().await?;
+    let subject = Subject::member_links(&family_id, &user_id);
+    if !limits::take(&mut counted, subject, FRESH_LINKS).await? {
+        counted.rollback().await?;
+        return Ok(None);
+    }
+    // The limit's row is ours until the end: what another request has inserted meanwhile is seen now.
+    let waiting = store::hurry_fresh(&mut counted, &family_id, thread_id, &user_id).await?;
+    let notification_id = match waiting {
+        Some((id, true)) => id,
+        Some((_, false)) => {
+            counted.rollback().await?;
+            return Ok(None);
+        }
+        None => store::insert_fresh(&mut counted, &family_id, thread_id, &user_id).await?,
     };
-    Ok(id.map(|notification_id| NotificationJob { family_id, notification_id }))
+    counted.commit().await?;
+    Ok(Some(NotificationJob { family_id, notification_id }))
 }
 
 /// Notes that somebody wants a link sent to `phone`. Whose it is, if anybody's, only the worker

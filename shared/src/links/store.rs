@@ -131,6 +131,28 @@ pub(super) async fn find_spent(
     Ok(found)
 }
 
+/// Whether the link that is on its way to a member waits for the carrier to come back; `None` when
+/// there is none.
+pub(super) async fn find_fresh(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    thread_id: ThreadId,
+    user_id: &UserId,
+) -> Result<Option<bool>> {
+    let waits = sqlx::query_scalar(
+        "SELECT state = 'pending' AND next_attempt_at > now() FROM notifications
+         WHERE family_id = $1 AND recipient_id = $3 AND thread_id = $2 AND kind = 'link'
+           AND state IN ('pending', 'sending') AND expires_at > now()
+         ORDER BY created_at DESC LIMIT 1",
+    )
+    .bind(family_id)
+    .bind(thread_id)
+    .bind(user_id)
+    .fetch_optional(tx)
+    .await?;
+    Ok(waits)
+}
+
 /// The link that is on its way to a member already, and whether it is due again just now: one that
 /// waits for the carrier to come back is not put off any further once somebody asks for it.
 pub(super) async fn hurry_fresh(

@@ -46,7 +46,8 @@ pub(super) async fn find_reader(
 }
 
 /// Moves the mark forward, and notes with each message's notification that it was read. Of a very
-/// long absence only the last thousand are noted one by one.
+/// long absence only the last thousand are noted one by one; the last hundred always are, since
+/// posting moves the mark and notes nothing.
 pub(super) async fn mark_read(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -70,7 +71,7 @@ pub(super) async fn mark_read(
              UPDATE notifications n SET read_at = now()
              FROM me
              JOIN messages m ON m.family_id = $1 AND m.thread_id = $2 AND m.seq <= me.seq
-                 AND m.seq > greatest(me.earlier, me.seq - 1000)
+                 AND m.seq > greatest(least(me.earlier, me.seq - 100), me.seq - 1000)
              WHERE n.message_id = m.message_id AND n.recipient_id = $3 AND n.family_id = $1
                AND n.read_at IS NULL
          )

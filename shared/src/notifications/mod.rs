@@ -146,6 +146,8 @@ pub struct Attempt {
     pub notification_id: NotificationId,
     /// The number that it was for. What the carrier says of a number says nothing of the next one.
     pub phone: PhoneNumber,
+    /// Whether a provider call was begun: only those count, and make pauses grow.
+    pub called: bool,
     /// How it went.
     pub outcome: Outcome,
 }

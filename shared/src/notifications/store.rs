@@ -103,6 +103,23 @@ pub(super) async fn claim(
     Ok(claimed)
 }
 
+/// State, reason, the carrier's id and the segments that an outcome comes to.
+fn columns(outcome: &Outcome) -> (&'static str, Option<&'static str>, Option<&str>, Option<i32>) {
+    match outcome {
+        Outcome::Sent { carrier_message_id, segments, .. } => (
+            "sent",
+            None,
+            Some(carrier_message_id.as_str()),
+            Some(i32::try_from(*segments).unwrap_or(i32::MAX)),
+        ),
+        Outcome::Unknown { reason } => ("unknown", Some(*reason), None, None),
+        Outcome::Retry { reason } => ("pending", Some(*reason), None, None),
+        Outcome::Failed { reason } => ("failed", Some(*reason), None, None),
+        Outcome::OptedOut => ("failed", Some("opted_out"), None, None),
+        Outcome::Suppressed { reason } => ("suppressed", Some(*reason), None, None),
+    }
+}
+
 /// Writes outcomes where `lease` still holds, and late proof where it had been given up.
 pub(super) async fn record(
     tx: &mut PgConnection,
@@ -111,27 +128,17 @@ pub(super) async fn record(
 ) -> Result<Vec<NotificationId>> {
     let mut ids = Vec::with_capacity(attempts.len());
     let mut phones = Vec::with_capacity(attempts.len());
+    let mut calls = Vec::with_capacity(attempts.len());
     let mut states = Vec::with_capacity(attempts.len());
     let mut reasons = Vec::with_capacity(attempts.len());
     let mut carrier_ids = Vec::with_capacity(attempts.len());
     let mut segments = Vec::with_capacity(attempts.len());
     let mut stop_notices = Vec::with_capacity(attempts.len());
-    for Attempt { notification_id, phone, outcome } in attempts {
-        let (state, reason, carrier_id, segment_count) = match outcome {
-            Outcome::Sent { carrier_message_id, segments, .. } => (
-                "sent",
-                None,
-                Some(carrier_message_id.as_str()),
-                Some(i32::try_from(*segments).unwrap_or(i32::MAX)),
-            ),
-            Outcome::Unknown { reason } => ("unknown", Some(*reason), None, None),
-            Outcome::Retry { reason } => ("pending", Some(*reason), None, None),
-            Outcome::Failed { reason } => ("failed", Some(*reason), None, None),
-            Outcome::OptedOut => ("failed", Some("opted_out"), None, None),
-            Outcome::Suppressed { reason } => ("suppressed", Some(*reason), None, None),
-        };
+    for Attempt { notification_id, phone, called, outcome } in attempts {
+        let (state, reason, carrier_id, segment_count) = columns(outcome);
         ids.push(*notification_id);
         phones.push(phone.e164());
+        calls.push(*called);
         states.push(state);
         reasons.push(reason);
         carrier_ids.push(carrier_id);
@@ -143,8 +150,7 @@ pub(super) async fn record(
              UPDATE notifications n SET
                  state = o.state,
                  reason = o.reason,
-                 -- An attempt is a call.
-                 attempts = n.attempts - (o.state = 'suppressed')::int,
+                 attempts = n.attempts - (NOT o.called)::int,
                  carrier_message_id = o.carrier_message_id,
                  segments = o.segments,
                  sent_at = CASE WHEN o.state = 'sent' THEN now() END,
@@ -155,14 +161,28 @@ pub(super) async fn record(
                      ELSE n.next_attempt_at END,
                  wake_at = CASE WHEN o.state = 'pending'
                      THEN now() + make_interval(secs => ($7::float8[])[least(n.attempts, cardinality($7))])
-                     ELSE n.wake_at END
+                     ELSE n.wake_at END,
+                 -- What did not go out was not spent.
+                 paid_segments = CASE WHEN o.state IN ('sent', 'unknown') THEN n.paid_segments END,
+                 paid_month = CASE WHEN o.state IN ('sent', 'unknown') THEN n.paid_month END
              FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[],
-                         $8::bool[], $9::text[])
+                         $8::bool[], $9::text[], $10::bool[])
                       AS o (notification_id, state, reason, carrier_message_id, segments, stop_notice,
-                            phone)
+                            phone, called)
+             JOIN notifications before ON before.notification_id = o.notification_id
              WHERE n.notification_id = o.notification_id AND n.lease_token = $1
                AND (n.state = 'sending' OR (n.state = 'unknown' AND o.state = 'sent'))
-             RETURNING n.notification_id, n.family_id, n.recipient_id, n.reason, o.stop_notice, o.phone
+             RETURNING n.notification_id, n.family_id, n.recipient_id, n.reason, o.stop_notice, o.phone,
+                       CASE WHEN o.state NOT IN ('sent', 'unknown') THEN before.paid_segments END
+                           AS given_back,
+                       before.paid_month
+         ), refunded AS (
+             UPDATE sms_spending s SET segments = greatest(s.segments - r.segments, 0)
+             FROM (
+                 SELECT family_id, paid_month, sum(given_back)::int AS segments
+                 FROM recorded WHERE given_back > 0 GROUP BY family_id, paid_month
+             ) r
+             WHERE s.family_id = r.family_id AND s.month = r.paid_month
          ), people AS (
              -- Each once: of two changes to a row in one statement, one would be lost.
              UPDATE users u SET
@@ -189,6 +209,7 @@ pub(super) async fn record(
     .bind(BACK_OFF.map(|pause| pause.as_secs_f64()).to_vec())
     .bind(stop_notices)
     .bind(phones)
+    .bind(calls)
     .fetch_all(tx)
     .await?;
     Ok(recorded)

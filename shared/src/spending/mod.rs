@@ -1,15 +1,17 @@
-//! The monthly cap: a text of a family that has one is paid for before it is sent.
+//! The monthly cap: a text of a family that has one is paid for before it is sent, and its own row
+//! says so. What certainly did not go out is given back with its outcome
+//! ([`crate::notifications::record`]).
 
 mod store;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::PgPool;
-use time::Date;
 
 use crate::{
     Result, db,
     ids::{FamilyId, NotificationId},
+    notifications::Lease,
 };
 
 /// A text that is about to be sent, of a family with a cap.
@@ -25,62 +27,66 @@ pub struct Cost {
     pub cap: i32,
 }
 
-/// What was paid for, so that what is not sent after all can be given back.
-#[derive(Debug, Clone)]
-pub struct Paid {
-    /// The first day of the month that it counts for, in UTC.
-    pub month: Date,
-    /// The texts that may go out.
-    pub texts: HashSet<NotificationId>,
+/// Whether a text may go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is paid for.
+    Paid,
+    /// What is left may be spent by texts that are just being sent, or may not: ask again later.
+    Later,
+    /// The month's money is spent.
+    CapReached,
 }
 
-/// Pays for as many of these texts as their families' caps allow, in their order; the others must not
-/// be sent. However many pay at once, no cap is passed by a single segment.
+/// What a family has spent this month.
+#[derive(Clone, Copy)]
+struct Spent {
+    /// On texts that went out, may have gone out, or are just being sent.
+    all: i32,
+    /// Of that, on those that are just being sent: it may come back.
+    open: i32,
+}
+
+/// Pays for as many of these texts as their families' caps allow, in their order, as long as `lease`
+/// holds. However many pay at once, no cap is passed by a single segment.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone; then nothing was paid for.
-pub async fn pay(pool: &PgPool, costs: &[Cost]) -> Result<Paid> {
+/// [`crate::Error`] of the database alone. Whether anything was paid for is not known then; recording
+/// how it went sets it right.
+pub async fn pay(
+    pool: &PgPool,
+    lease: Lease,
+    costs: &[Cost],
+) -> Result<HashMap<NotificationId, Verdict>> {
     let mut tx = db::every_family(pool).await?;
+    let mut families: Vec<&FamilyId> = costs.iter().map(|cost| &cost.family_id).collect();
     // In one order, whoever pays, so that no two wait for each other.
-    let families: BTreeMap<&FamilyId, i32> =
-        costs.iter().map(|cost| (&cost.family_id, cost.cap)).collect();
-    let ids: Vec<&FamilyId> = families.keys().copied().collect();
-    let month = store::open_month(&mut tx, &ids).await?;
-    let mut spent: BTreeMap<FamilyId, i32> =
-        store::lock(&mut tx, &ids, month).await?.into_iter().collect();
-    let before = spent.clone();
-    let mut texts = HashSet::new();
+    families.sort();
+    families.dedup();
+    let month = store::open_month(&mut tx, &families).await?;
+    let spent = store::lock(&mut tx, &families, month).await?;
+    let mut spent: BTreeMap<FamilyId, Spent> =
+        spent.into_iter().map(|(family, all, open)| (family, Spent { all, open })).collect();
+
+    let mut verdicts = HashMap::new();
+    let mut paid = Vec::new();
     for cost in costs {
         let Some(spent) = spent.get_mut(&cost.family_id) else { continue };
-        if let Some(sum) = spent.checked_add(cost.segments).filter(|sum| *sum <= cost.cap) {
-            *spent = sum;
-            texts.insert(cost.notification_id);
-        }
+        let fits =
+            |already: i32| already.checked_add(cost.segments).is_some_and(|sum| sum <= cost.cap);
+        let verdict = if fits(spent.all) {
+            spent.all += cost.segments;
+            spent.open += cost.segments;
+            paid.push(cost);
+            Verdict::Paid
+        } else if fits(spent.all - spent.open) {
+            Verdict::Later
+        } else {
+            Verdict::CapReached
+        };
+        verdicts.insert(cost.notification_id, verdict);
     }
-    let changes: Vec<(&FamilyId, i32)> = spent
-        .iter()
-        .map(|(family, now)| (family, now - before.get(family).copied().unwrap_or_default()))
-        .filter(|(_, more)| *more > 0)
-        .collect();
-    store::add(&mut tx, month, &changes).await?;
+    store::pay(&mut tx, lease, month, &paid).await?;
     tx.commit().await?;
-    Ok(Paid { month, texts })
-}
-
-/// Gives back what was paid for texts that certainly did not go out.
-///
-/// # Errors
-/// [`crate::Error`] of the database alone; then nothing was given back, which errs on the safe side.
-pub async fn give_back(pool: &PgPool, month: Date, unsent: &[Cost]) -> Result<()> {
-    let mut sums: BTreeMap<&FamilyId, i32> = BTreeMap::new();
-    for cost in unsent {
-        *sums.entry(&cost.family_id).or_default() -= cost.segments;
-    }
-    let changes: Vec<(&FamilyId, i32)> = sums.into_iter().collect();
-    let mut tx = db::every_family(pool).await?;
-    let ids: Vec<&FamilyId> = changes.iter().map(|(family, _)| *family).collect();
-    store::lock(&mut tx, &ids, month).await?;
-    store::add(&mut tx, month, &changes).await?;
-    tx.commit().await?;
-    Ok(())
+    Ok(verdicts)
 }

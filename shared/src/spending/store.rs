@@ -1,9 +1,14 @@
-//! Every SQL statement on what texts have cost.
+//! Every SQL statement on what texts have cost, but for giving it back, which is recording's.
 
 use sqlx::PgConnection;
 use time::Date;
 
-use crate::{Result, ids::FamilyId};
+use super::Cost;
+use crate::{
+    Result,
+    ids::{FamilyId, NotificationId},
+    notifications::Lease,
+};
 
 /// Sees to it that each family has a row for this month, and says which month that is.
 pub(super) async fn open_month(tx: &mut PgConnection, families: &[&FamilyId]) -> Result<Date> {
@@ -23,16 +28,28 @@ pub(super) async fn open_month(tx: &mut PgConnection, families: &[&FamilyId]) ->
     Ok(month)
 }
 
-/// What these families have spent; nobody else changes it before this transaction ends.
+/// What these families have spent, and how much of it on texts that are just being sent; nobody else
+/// pays for them before this transaction ends.
 pub(super) async fn lock(
     tx: &mut PgConnection,
     families: &[&FamilyId],
     month: Date,
-) -> Result<Vec<(FamilyId, i32)>> {
-    let spent = sqlx::query_as(
-        "SELECT family_id, segments FROM sms_spending
-         WHERE family_id = ANY($1) AND month = $2
+) -> Result<Vec<(FamilyId, i32, i32)>> {
+    sqlx::query(
+        "SELECT FROM sms_spending WHERE family_id = ANY($1) AND month = $2
          ORDER BY family_id FOR UPDATE",
+    )
+    .bind(strings(families))
+    .bind(month)
+    .execute(&mut *tx)
+    .await?;
+    // A statement of its own: it sees what those have written who held the locks before.
+    let spent = sqlx::query_as(
+        "SELECT s.family_id, s.segments, coalesce((
+                    SELECT sum(n.paid_segments) FROM notifications n
+                    WHERE n.state = 'sending' AND n.family_id = s.family_id
+                      AND n.paid_month = s.month), 0)::int
+         FROM sms_spending s WHERE s.family_id = ANY($1) AND s.month = $2",
     )
     .bind(strings(families))
     .bind(month)
@@ -41,21 +58,31 @@ pub(super) async fn lock(
     Ok(spent)
 }
 
-/// Adds to what families have spent, or takes away from it.
-pub(super) async fn add(
+/// Books these texts on their families and on themselves.
+pub(super) async fn pay(
     tx: &mut PgConnection,
+    lease: Lease,
     month: Date,
-    changes: &[(&FamilyId, i32)],
+    costs: &[&Cost],
 ) -> Result<()> {
-    let (families, segments): (Vec<&FamilyId>, Vec<i32>) = changes.iter().copied().unzip();
+    let ids: Vec<NotificationId> = costs.iter().map(|cost| cost.notification_id).collect();
+    let segments: Vec<i32> = costs.iter().map(|cost| cost.segments).collect();
     sqlx::query(
-        "UPDATE sms_spending s SET segments = greatest(s.segments + c.segments, 0)
-         FROM unnest($1::text[], $2::int[]) AS c (family_id, segments)
-         WHERE s.family_id = c.family_id AND s.month = $3",
+        "WITH paid AS (
+             UPDATE notifications n SET paid_segments = c.segments, paid_month = $3
+             FROM unnest($1::uuid[], $2::int[]) AS c (notification_id, segments)
+             WHERE n.notification_id = c.notification_id AND n.state = 'sending'
+               AND n.lease_token = $4
+             RETURNING n.family_id, n.paid_segments
+         )
+         UPDATE sms_spending s SET segments = s.segments + p.segments
+         FROM (SELECT family_id, sum(paid_segments)::int AS segments FROM paid GROUP BY family_id) p
+         WHERE s.family_id = p.family_id AND s.month = $3",
     )
-    .bind(strings(&families))
+    .bind(ids)
     .bind(segments)
     .bind(month)
+    .bind(lease.token())
     .execute(tx)
     .await?;
     Ok(())

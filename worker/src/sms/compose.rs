@@ -57,6 +57,15 @@ pub fn compose(content: &Content<'_>) -> Text {
         }
     }
     let language = phrases::gsm7_language(content.language);
+    // What stands before the first word of another script is worth more than a phrase. The name may
+    // be of another script as well.
+    if let Some(beginning) = written.beginning() {
+        let draft = written.plain_draft(content, language, beginning);
+        let text = draft.lay_out(content.limits);
+        if let Some(text) = text.filter(|text| Encoding::of(text) == Encoding::Gsm7) {
+            return Text(text);
+        }
+    }
     let preview = written.preview(language, Encoding::Gsm7);
     let text = written.plain_draft(content, language, preview).squeeze(content.limits);
     if Encoding::of(&text) == Encoding::Gsm7 {
@@ -116,7 +125,7 @@ impl Written {
         Draft {
             encoding,
             language,
-            name: self.named(encoding, Piece::of(&self.name, encoding)),
+            name: self.named(encoding, &Piece::of(&self.name, encoding)),
             thread: thread.map(|(count, title)| (*count, Piece::of(title, encoding))),
             least: self.least(encoding, &preview),
             preview,
@@ -134,12 +143,26 @@ impl Written {
     ) -> Draft<'a> {
         let draft = self.draft(content, language, Encoding::Gsm7);
         Draft {
-            name: self.named(draft.encoding, draft.name.gsm7_only()),
+            name: self.named(draft.encoding, &draft.name.gsm7_only()),
             thread: draft.thread.map(|(count, title)| (count, title.gsm7_only())),
             least: self.least(draft.encoding, &preview),
             preview,
             ..draft
         }
+    }
+
+    /// The body up to its first word of another script, where that is a preview of some length.
+    fn beginning(&self) -> Option<Piece> {
+        let piece = Piece::of(self.body.as_ref()?, Encoding::Gsm7);
+        let end = piece
+            .text
+            .split_inclusive(' ')
+            .take_while(|word| word.trim_end().chars().all(is_gsm7))
+            .map(str::len)
+            .sum();
+        let text = piece.text[..end].trim_end().to_owned();
+        let enough = Encoding::Gsm7.length(&text) >= PREVIEW_MIN && end < piece.text.len();
+        enough.then_some(Piece { text, more: true })
     }
 
     fn preview(&self, language: Language, encoding: Encoding) -> Piece {
@@ -156,11 +179,18 @@ impl Written {
     }
 
     /// A sender's name or, before a link that was asked for, a thread's title.
-    fn named(&self, encoding: Encoding, name: Piece) -> Piece {
-        match (&name.text, self.phrase) {
-            (text, _) if !text.contains(char::is_alphanumeric) => Piece::whole(NAMELESS.to_owned()),
-            (_, Phrase::FreshLink) => name,
-            (text, _) => Piece::whole(beginning(encoding, text, SENDER_MAX).to_owned()),
+    fn named(&self, encoding: Encoding, name: &Piece) -> Piece {
+        // A colon ends the name: what has one of its own could speak for somebody else.
+        let words = name.text.split([':', ' ']).filter(|word| !word.is_empty());
+        let shown = words.collect::<Vec<_>>().join(" ");
+        let piece = match self.phrase {
+            Phrase::FreshLink => Piece { text: shown, more: name.more },
+            _ => Piece::whole(beginning(encoding, &shown, SENDER_MAX).to_owned()),
+        };
+        if piece.text.contains(char::is_alphanumeric) {
+            piece
+        } else {
+            Piece::whole(NAMELESS.to_owned())
         }
     }
 }

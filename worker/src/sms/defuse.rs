@@ -38,7 +38,10 @@ fn defuse_word(word: &str, safe: &mut String) {
             '.' if numbers_are_safe && is_number(at) => false,
             '.' if initials_are_safe && are_initials(&chars[..at], after) => false,
             '.' | '。' => after.first().is_some_and(|&next| !ends_sentence(next)),
-            ':' if after.first() == Some(&'/') => true,
+            // Alone it is the mouth of a smiley, ":/".
+            ':' if after.first() == Some(&'/') => {
+                !after[1..].iter().all(|&next| ends_sentence(next))
+            }
             ':' => at > 0 && !is_number(at) && is_scheme_part(after),
             _ => false,
         };
@@ -50,7 +53,25 @@ fn defuse_word(word: &str, safe: &mut String) {
 
 /// Punctuation that no host begins with.
 fn ends_sentence(c: char) -> bool {
-    matches!(c, '.' | '。' | ',' | ';' | ':' | '!' | '?' | ')' | '"' | '\'' | '”' | '’' | '»')
+    matches!(
+        c,
+        '.' | '。'
+            | ','
+            | ';'
+            | ':'
+            | '!'
+            | '?'
+            | ')'
+            | ']'
+            | '"'
+            | '\''
+            | '”'
+            | '“'
+            | '’'
+            | '»'
+            | '」'
+            | '』'
+    )
 }
 
 /// Single letters on both sides, as in "e.g." and "p.m.": no top-level domain has one letter, unless
@@ -118,6 +139,8 @@ mod tests {
             "Thanks:) :D :-( sorry:(",
             "U.S.A. т.е. z.B.",
             "Note: this",
+            "Late :/ thanks:/",
+            "[Done.] „Да.“ 「你好。」",
             "\"Stop.\" (He did.)",
         ] {
             assert_eq!(defuse(text), text);

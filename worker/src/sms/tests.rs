@@ -53,6 +53,24 @@ fn is_gsm7(text: &str) -> bool {
 }
 
 #[test]
+fn a_word_of_another_script_does_not_hide_what_stands_before_it() {
+    for (body, shown) in [
+        ("Let's have dinner on Sunday, Оля is coming, ok?", "Ann: Let's have dinner on Sunday,"),
+        ("Let's meet at the usual place by Иван at five", "Ann: Let's meet at the usual place by"),
+    ] {
+        let text = said(&message("Ann", body));
+        assert!(text.starts_with(shown), "{text}");
+    }
+}
+
+#[test]
+fn a_name_speaks_for_itself_alone() {
+    assert_eq!(said(&message("Mum: sent you money. Dad", "hi")), "Mum sent you money.: hi");
+    let name = format!("{}Ann", "!".repeat(25));
+    assert_eq!(said(&message(&name, "hi")), "Kinline: hi");
+}
+
+#[test]
 fn a_short_message_is_whole() {
     assert_eq!(said(&message("Grandma", "Pie at five?")), "Grandma: Pie at five?");
 }
