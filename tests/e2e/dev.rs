@@ -112,11 +112,7 @@ async fn each_phone_is_a_browser_of_its_own() {
     let thread = u0.thread(&["u1".to_owned(), "u2".to_owned()]).await;
     u0.say(&thread, "one").await;
     system.deliver().await;
-    let token = |i: usize| {
-        let texts = system.texts_of(i);
-        let (_, token) = texts[0].body.split_once("/l#").expect("a link");
-        json!({ "token": token })
-    };
+    let token = |i: usize| json!({ "token": system.token_of(i) });
     let phone = |i: usize| format!("/dev/phones/{}", system::phone(i));
     let open = async |i: usize, token: &serde_json::Value| {
         // As the page on the wall sends it: its address is the wall's, not that of the links.

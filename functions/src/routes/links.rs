@@ -1,5 +1,7 @@
 //! Magic links: opening one, getting a fresh one, and ending what it opened.
 
+use std::sync::Arc;
+
 use axum::{
     Json, Router,
     extract::{FromRef, State},
@@ -15,7 +17,6 @@ use shared::{
     queue::Queue,
     sessions,
 };
-use std::sync::Arc;
 
 use crate::{
     auth::{Browser, OwnPage},
