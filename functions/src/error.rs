@@ -110,6 +110,9 @@ impl Problem {
             StatusCode::METHOD_NOT_ALLOWED => {
                 ("method_not_allowed", "This address does not take this method; see 'Allow'.")
             }
+            StatusCode::REQUEST_TIMEOUT => {
+                ("request_timeout", "The request did not arrive in time. It is safe to try again.")
+            }
             status if status.is_client_error() => ("bad_request", "The request can't be read."),
             _ => ("internal", INTERNAL),
         };

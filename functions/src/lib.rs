@@ -7,6 +7,7 @@ pub mod extract;
 mod pages;
 pub mod routes;
 pub mod site;
+pub mod source;
 pub mod state;
 pub mod views;
 

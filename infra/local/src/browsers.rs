@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
     io::{ErrorKind, Write},
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path as FilePath, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,7 +18,7 @@ use std::{
 use anyhow::Context;
 use axum::{
     Router,
-    extract::{Path, Request, State},
+    extract::{ConnectInfo, Path, Request, State},
     response::{IntoResponse, Response},
     routing::{any, delete},
 };
@@ -172,6 +173,9 @@ async fn forward(
     *forwarded.uri_mut() = uri;
     // `Host` and `Origin` stay: both name the wall's address, as the page is from there.
     *forwarded.headers_mut() = parts.headers;
+    if let Some(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>() {
+        forwarded.extensions_mut().insert(*peer);
+    }
     forwarded.headers_mut().remove(header::REFERER);
     forwarded.headers_mut().remove(header::COOKIE);
     if let Some(cookies) = web.browsers.cookies(&phone, &url) {

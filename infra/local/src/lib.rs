@@ -8,6 +8,7 @@ pub mod demo;
 pub mod dev;
 pub mod faults;
 pub mod folder;
+pub mod http;
 pub mod poller;
 pub mod secrets;
 pub mod sqs;

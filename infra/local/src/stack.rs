@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use axum::{
-    Router,
-    serve::{Listener, ListenerExt},
-};
+use axum::Router;
 use functions::{Api, auth::Auth, edge, site::Site};
 use shared::{
     db::{self, Database, Role},
@@ -23,6 +20,7 @@ use crate::{
     browsers::{self, Browsers},
     carrier::Carrier,
     dev,
+    http::{self, Patience},
     poller::Poller,
     secrets::Secrets,
     sqs::SqsEngine,
@@ -57,6 +55,8 @@ pub struct Stack {
     pub worker: Worker,
     /// The handsets' browsers: new ones, unless replaced before anything is served.
     pub browsers: Browsers,
+    /// How long the server waits for clients.
+    pub patience: Patience,
     /// Ends what is running.
     pub stop: CancellationToken,
     api: Api,
@@ -96,6 +96,7 @@ impl Stack {
             carrier_endpoint,
             carrier_server,
             browsers: Browsers::default(),
+            patience: Patience::default(),
             secrets: parts.secrets,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -112,7 +113,7 @@ impl Stack {
         });
         let product = functions::all(&self.api, &self.worker.keys, &self.sqs.queue());
         let phones = browsers::router(self.browsers.clone(), product.clone());
-        edge(product.merge(dev).merge(phones))
+        edge(product.merge(dev).merge(phones).layer(http::request_timeout(self.patience)))
     }
 
     /// The queue as the API and the sweeper see it.
@@ -142,11 +143,7 @@ impl Stack {
 
     /// Serves HTTP on `listener` until [`Self::stop`].
     pub fn serve(&self, listener: TcpListener) {
-        // Answers are small and written whole: waiting to fill a packet only delays them.
-        let listener = listener.tap_io(|stream| {
-            let _best_effort = stream.set_nodelay(true);
-        });
-        let server = serve(listener, self.router(), self.stop.clone());
+        let server = http::serve(listener, self.router(), self.patience, self.stop.clone());
         self.tasks.spawn(server);
     }
 
@@ -166,16 +163,6 @@ impl Drop for Stack {
     fn drop(&mut self) {
         self.stop.cancel();
         self.carrier_server.abort();
-    }
-}
-
-async fn serve<L>(listener: L, router: Router, stop: CancellationToken)
-where
-    L: Listener<Addr: std::fmt::Debug>,
-{
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        tracing::error!(%error, "HTTP server ended");
     }
 }
 

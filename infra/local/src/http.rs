@@ -1,0 +1,192 @@
+//! The HTTP server of the local stack, within the bounds that API Gateway sets on AWS.
+
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
+use http::{Request, StatusCode};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+use tower_http::timeout::TimeoutLayer;
+
+/// Longest request line and headers, in bytes. API Gateway takes 10 KiB of headers; a token of 8 KiB
+/// and what a browser sends along fit.
+const HEAD_MAX: usize = 16 * 1024;
+/// Most headers of a request.
+const HEADERS_MAX: usize = 100;
+/// Most connections at once. More wait until one ends.
+const CONNECTIONS_MAX: usize = 2048;
+
+/// How long this server waits for a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For the head of a request, also between two on one connection.
+    pub head: Duration,
+    /// From the head of a request to its answer, its body included.
+    pub request: Duration,
+}
+
+impl Default for Patience {
+    /// What API Gateway allows: 30 s for a request.
+    fn default() -> Self {
+        Self { head: Duration::from_secs(30), request: Duration::from_secs(30) }
+    }
+}
+
+/// Answers whoever takes too long to send a request with a `408`. Inside of the edge, which writes
+/// the problem; a stream of events that has begun is not cut.
+pub(crate) fn request_timeout(patience: Patience) -> TimeoutLayer {
+    TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, patience.request)
+}
+
+/// Serves `router` on `listener` until `stop`; then what is at hand is finished.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    patience: Patience,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = TaskTracker::new();
+    loop {
+        let free = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = free => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, as a rule: a moment later some are free again.
+                tracing::warn!(%error, "can't accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let connection = connection(stream, peer, router.clone(), patience, stop.clone());
+        connections.spawn(async move {
+            connection.await;
+            drop(place);
+        });
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    patience: Patience,
+    stop: CancellationToken,
+) {
+    // Answers are small and written whole: waiting to fill a packet only delays them.
+    let _best_effort = stream.set_nodelay(true);
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let router = router.clone();
+        async move {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.oneshot(request).await as Result<Response, Infallible>
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience.head)
+        .max_buf_size(HEAD_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), answer);
+    let mut served = pin!(served);
+    // Whoever hangs up in the middle is nothing to report.
+    let _ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Bytes, routing::post};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Long enough for anything that is on its way, too short for what never comes.
+    const SHORT: Duration = Duration::from_millis(300);
+    const LONG: Duration = Duration::from_mins(5);
+
+    /// What a server of this patience answers to these bytes, after which nothing more is sent.
+    async fn answer(patience: Patience, request: &str) -> String {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let router = Router::new()
+            .route("/", post(|body: Bytes| async move { body.len().to_string() }))
+            .layer(request_timeout(patience));
+        let stop = CancellationToken::new();
+        let server = serve(listener, functions::edge(router), patience, stop.clone());
+        let server = tokio::spawn(server);
+        let mut client = TcpStream::connect(address).await.expect("a connection");
+        let _refused = client.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _cut = client.read_to_end(&mut answer).await;
+        stop.cancel();
+        server.await.expect("the server ends");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    fn with_head(head: &str) -> String {
+        format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{head}\r\n")
+    }
+
+    #[tokio::test]
+    async fn what_arrives_is_answered() {
+        let request = with_head("content-length: 5\r\n") + "hello";
+        let answer = answer(Patience::default(), &request).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n5"),
+            "{answer}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_head_that_never_ends_is_not_waited_for() {
+        let patience = Patience { head: SHORT, request: LONG };
+        assert_eq!(answer(patience, "POST / HTTP/1.1\r\nhost: a\r\nx-").await, "");
+        assert_eq!(answer(patience, "").await, "");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_a_408() {
+        let patience = Patience { head: LONG, request: SHORT };
+        for head in ["content-length: 5\r\n", "transfer-encoding: chunked\r\n"] {
+            let answer = answer(patience, &(with_head(head) + "1\r\n")).await;
+            assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+            assert!(answer.contains("\"error\":\"request_timeout\""), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_of_any_size_or_number_of_headers_is_refused() {
+        let (long, long_path) = ("a".repeat(HEAD_MAX), "/".repeat(HEAD_MAX));
+        let many = (0..=HEADERS_MAX).map(|i| format!("x-{i}: 1\r\n")).collect::<String>();
+        for request in [
+            with_head(&format!("x-long: {long}\r\n")),
+            with_head(&many),
+            format!("POST {long_path} HTTP/1.1\r\nhost: a\r\n\r\n"),
+        ] {
+            let answer = answer(Patience::default(), &request).await;
+            assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        }
+    }
+}
