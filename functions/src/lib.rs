@@ -22,6 +22,7 @@ pub use state::Api;
 /// Every route of every function, for the local stack and the tests; not yet behind [`edge()`].
 pub fn all(api: &Api, keys: &Arc<LinkKeys>, queue: &Queue) -> Router {
     Router::new()
+        .merge(routes::audit::router(api.clone()))
         .merge(routes::families::router(api.clone()))
         .merge(routes::health::router(api.db.clone()))
         .merge(routes::history::router(api.clone()))

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use time::OffsetDateTime;
 
-use crate::ids::ThreadId;
+use crate::ids::{AuditEventId, ThreadId};
 
 /// A cursor that is none of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +13,7 @@ pub struct BadCursor;
 /// The first byte, so that one kind of cursor is never taken for another.
 const HISTORY: u8 = b'h';
 const INBOX: u8 = b'i';
+const AUDIT: u8 = b'a';
 /// Far more than a thread will ever have, and far from where adding a page overflows.
 const SEQ_MAX: i64 = i64::MAX / 2;
 
@@ -84,6 +85,30 @@ impl InboxCursor {
     }
 }
 
+/// A place in a family's audit trail, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditCursor {
+    /// The event at this place.
+    pub event: AuditEventId,
+}
+
+impl AuditCursor {
+    /// Its opaque form.
+    #[must_use]
+    pub fn encode(self) -> String {
+        encode(AUDIT, self.event.to_bytes(), [])
+    }
+
+    /// Reads one back.
+    ///
+    /// # Errors
+    /// [`BadCursor`] for anything that [`Self::encode`] can't have made.
+    pub fn decode(text: &str) -> Result<Self, BadCursor> {
+        let (event, _) = decode::<16, 0>(AUDIT, text)?;
+        Ok(Self { event: AuditEventId::from_bytes(event) })
+    }
+}
+
 fn encode<const A: usize, const B: usize>(kind: u8, first: [u8; A], second: [u8; B]) -> String {
     let mut bytes = Vec::with_capacity(1 + A + B);
     bytes.push(kind);
@@ -111,6 +136,14 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn an_audit_cursor_comes_back_as_no_other() {
+        let cursor = AuditCursor { event: AuditEventId::new() };
+        assert_eq!(AuditCursor::decode(&cursor.encode()), Ok(cursor));
+        assert_eq!(HistoryCursor::decode(&cursor.encode()), Err(BadCursor));
+        assert_eq!(AuditCursor::decode(&format!("{}AA", cursor.encode())), Err(BadCursor));
+    }
+
     proptest! {
         #[test]
         fn a_history_cursor_comes_back(seq in 0..SEQ_MAX - 1000, more in 0..1000_i64) {
@@ -130,6 +163,7 @@ mod tests {
         #[test]
         fn any_string_is_a_cursor_or_refused(text in any::<String>(), bytes in any::<[u8; 17]>()) {
             let _ = (HistoryCursor::decode(&text), InboxCursor::decode(&text));
+            let _ = AuditCursor::decode(&text);
             let encoded = URL_SAFE_NO_PAD.encode(bytes);
             if let Ok(cursor) = HistoryCursor::decode(&encoded) {
                 prop_assert_eq!(cursor.encode(), encoded);

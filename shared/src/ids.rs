@@ -149,6 +149,10 @@ typed_id!(
     /// Somebody's wish to be sent a link: `lrq_` and 32 hex digits.
     LinkRequestId, "lrq_"
 );
+typed_id!(
+    /// An entry of the audit trail: `aud_` and 32 hex digits.
+    AuditEventId, "aud_"
+);
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@
 #![expect(clippy::too_many_lines, reason = "a table of cases is read as one")]
 
 mod access;
+mod audit;
 mod cap;
 mod delivery;
 mod dev;

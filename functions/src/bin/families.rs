@@ -1,4 +1,4 @@
-//! The Lambda function that provisions families and their people.
+//! The Lambda function that provisions families and their people, and shows who did what.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,8 @@ use functions::{Api, edge, routes};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     shared::startup::run(async {
-        let router = routes::families::router(Api::from_env()?);
+        let api = Api::from_env()?;
+        let router = routes::families::router(api.clone()).merge(routes::audit::router(api));
         lambda_http::run(edge(router)).await
     })
     .await

@@ -4,6 +4,7 @@ use axum::{Json, Router, extract::State, routing::put};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use shared::{
+    audit::Origin,
     families::{self, FamilyProfile, Provisioned, QuietHours, UserProfile},
     phone::PhoneNumber,
     text::Name,
@@ -14,6 +15,7 @@ use crate::{
     auth::HostService,
     error::Problem,
     extract::{FamilyPath, UserPath, Valid, Validate},
+    source::Source,
     state::Api,
     views::{FamilyView, UserView},
 };
@@ -139,31 +141,35 @@ const fn status<T>(put: &Provisioned<T>) -> StatusCode {
 async fn put_family(
     State(api): State<Api>,
     service: HostService,
+    Source(source): Source,
     FamilyPath(family_id): FamilyPath,
     Valid(profile): Valid<PutFamily>,
 ) -> Result<(StatusCode, Json<OneFamily>), Problem> {
     service.may_provision(&family_id)?;
-    let put = families::put_family(&api.db, &family_id, &profile).await?;
+    let put = families::put_family(&api.db, &Origin::host(source), &family_id, &profile).await?;
     Ok((status(&put), Json(OneFamily { family: put.now.into() })))
 }
 
 async fn put_user(
     State(api): State<Api>,
     service: HostService,
+    Source(source): Source,
     UserPath(family_id, user_id): UserPath,
     Valid(profile): Valid<PutUser>,
 ) -> Result<(StatusCode, Json<OneUser>), Problem> {
     service.may_provision(&family_id)?;
-    let put = families::put_user(&api.db, &family_id, &user_id, &profile).await?;
+    let put =
+        families::put_user(&api.db, &Origin::host(source), &family_id, &user_id, &profile).await?;
     Ok((status(&put), Json(OneUser { user: put.now.into() })))
 }
 
 async fn delete_user(
     State(api): State<Api>,
     service: HostService,
+    Source(source): Source,
     UserPath(family_id, user_id): UserPath,
 ) -> Result<StatusCode, Problem> {
     service.may_provision(&family_id)?;
-    families::deactivate_user(&api.db, &family_id, &user_id).await?;
+    families::deactivate_user(&api.db, &Origin::host(source), &family_id, &user_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -11,6 +11,7 @@ use axum::{
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use shared::{
+    audit::Origin,
     ids::{FamilyId, ThreadId, UserId},
     links::{self, LinkKeys},
     phone::PhoneNumber,
@@ -22,6 +23,7 @@ use crate::{
     auth::{Browser, OwnPage},
     error::Problem,
     extract::{Valid, Validate},
+    source::Source,
     state::Api,
     views::Timestamp,
 };
@@ -79,9 +81,12 @@ async fn exchange(
     State(Links { api, keys, .. }): State<Links>,
     _: OwnPage,
     browser: Browser,
+    Source(source): Source,
     Valid(token): Valid<WithToken>,
 ) -> Result<Response, Problem> {
-    let (opened, secret) = links::exchange(&api.db, &keys, &token, browser.secret()).await?;
+    let origin = Origin::browser(source);
+    let (opened, secret) =
+        links::exchange(&api.db, &origin, &keys, &token, browser.secret()).await?;
     let browser = browser.renamed(secret);
     let view = Json(OpenedView {
         user_id: opened.user_id,
@@ -101,9 +106,10 @@ struct Empty {}
 async fn renew(
     State(Links { api, keys, queue }): State<Links>,
     _: OwnPage,
+    Source(source): Source,
     Valid(token): Valid<WithToken>,
 ) -> Result<(StatusCode, Json<Empty>), Problem> {
-    if let Some(job) = links::renew(&api.db, &keys, &token).await? {
+    if let Some(job) = links::renew(&api.db, &Origin::browser(source), &keys, &token).await? {
         queue.enqueue(&[job]).await;
     }
     Ok(ACCEPTED)
@@ -140,8 +146,13 @@ async fn request(
     Ok(ACCEPTED)
 }
 
-async fn end(State(api): State<Api>, _: OwnPage, browser: Browser) -> Result<Response, Problem> {
-    sessions::end(&api.db, &browser.secret().hash()).await?;
+async fn end(
+    State(api): State<Api>,
+    _: OwnPage,
+    browser: Browser,
+    Source(source): Source,
+) -> Result<Response, Problem> {
+    sessions::end(&api.db, &Origin::browser(source), &browser.secret().hash()).await?;
     let forget = AppendHeaders([(header::SET_COOKIE, browser.forget_cookie())]);
     Ok((StatusCode::NO_CONTENT, forget).into_response())
 }

@@ -1,5 +1,6 @@
 //! The routes, a file per Lambda function: request shapes, handlers, and a router.
 
+pub mod audit;
 pub mod families;
 pub mod health;
 pub mod history;

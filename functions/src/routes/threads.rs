@@ -10,6 +10,7 @@ use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use shared::{
     Error,
+    audit::Origin,
     ids::UserId,
     text,
     threads::{self, InboxCursor, Kind, MemberSet, TITLE_MAX},
@@ -19,6 +20,7 @@ use crate::{
     auth::Caller,
     error::Problem,
     extract::{Params, ThreadPath, Valid, Validate, bad_cursor, limit},
+    source::Source,
     state::Api,
     views::{InboxEntryView, ThreadView},
 };
@@ -88,6 +90,7 @@ struct OneThread<T> {
 async fn resolve_or_create(
     State(api): State<Api>,
     caller: Caller,
+    Source(source): Source,
     Valid(new): Valid<NewThread>,
 ) -> Result<Response, Problem> {
     if caller.only.is_some() {
@@ -96,8 +99,10 @@ async fn resolve_or_create(
     let members = MemberSet::new(new.kind, &caller.user_id, new.others)?;
     let new =
         threads::NewThread { kind: new.kind, members, title: new.title, distinct: new.distinct };
+    let Caller { family_id, user_id, .. } = caller;
+    let origin = Origin::member(user_id.clone(), source);
     let (thread, created) =
-        threads::resolve_or_create(&api.db, &caller.family_id, &caller.user_id, &new).await?;
+        threads::resolve_or_create(&api.db, &origin, &family_id, &user_id, &new).await?;
     let location = format!("/threads/{}", thread.thread_id);
     let body = Json(OneThread { thread: ThreadView::from(thread) });
     Ok(if created {

@@ -6,7 +6,9 @@ use sqlx::PgPool;
 use time::{OffsetDateTime, Time};
 
 use crate::{
-    Result, db,
+    Result,
+    audit::{self, Action, Event, Origin},
+    db,
     ids::{FamilyId, UserId},
     phone::PhoneNumber,
     text::Name,
@@ -92,11 +94,13 @@ pub struct Provisioned<T> {
 /// [`crate::Error`] of the database alone.
 pub async fn put_family(
     pool: &PgPool,
+    origin: &Origin,
     family_id: &FamilyId,
     profile: &FamilyProfile,
 ) -> Result<Provisioned<Family>> {
     let mut tx = db::family(pool, family_id).await?;
     let put = store::upsert_family(&mut tx, family_id, profile).await?;
+    audit::note(&mut tx, family_id, origin, &[Event::new(Action::FamilyPut)]).await?;
     tx.commit().await?;
     Ok(put)
 }
@@ -108,12 +112,17 @@ pub async fn put_family(
 /// [`crate::Error::FamilyNotFound`].
 pub async fn put_user(
     pool: &PgPool,
+    origin: &Origin,
     family_id: &FamilyId,
     user_id: &UserId,
     profile: &UserProfile,
 ) -> Result<Provisioned<User>> {
     let mut tx = db::family(pool, family_id).await?;
-    let put = store::upsert_user(&mut tx, family_id, user_id, profile).await?;
+    let (put, ended_in) = store::upsert_user(&mut tx, family_id, user_id, profile).await?;
+    let ended = |thread_id| Event::of(Action::SessionEnded, user_id).in_thread(thread_id);
+    let mut events = vec![Event::of(Action::UserPut, user_id)];
+    events.extend(ended_in.into_iter().map(ended));
+    audit::note(&mut tx, family_id, origin, &events).await?;
     tx.commit().await?;
     Ok(put)
 }
@@ -123,12 +132,24 @@ pub async fn put_user(
 ///
 /// # Errors
 /// [`crate::Error::UserNotFound`].
-pub async fn deactivate_user(pool: &PgPool, family_id: &FamilyId, user_id: &UserId) -> Result<()> {
+pub async fn deactivate_user(
+    pool: &PgPool,
+    origin: &Origin,
+    family_id: &FamilyId,
+    user_id: &UserId,
+) -> Result<()> {
     let mut tx = db::family(pool, family_id).await?;
     store::deactivate_user(&mut tx, family_id, user_id).await?;
     // A statement of its own: its snapshot has what a thread created meanwhile, whose members
     // the first statement waited for.
-    store::end_everything_of(&mut tx, family_id, user_id).await?;
+    let ended = store::end_everything_of(&mut tx, family_id, user_id).await?;
+    let mut events = vec![Event::of(Action::UserDeactivated, user_id)];
+    events.extend(
+        ended
+            .into_iter()
+            .map(|(action, thread_id)| Event::of(action, user_id).in_thread(thread_id)),
+    );
+    audit::note(&mut tx, family_id, origin, &events).await?;
     tx.commit().await?;
     Ok(())
 }

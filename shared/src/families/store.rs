@@ -5,8 +5,9 @@ use sqlx::{FromRow, PgConnection, Row};
 use super::{Family, FamilyProfile, Provisioned, User, UserProfile};
 use crate::{
     Error, Result,
+    audit::Action,
     error::{constraint, has_code},
-    ids::{FamilyId, UserId},
+    ids::{FamilyId, ThreadId, UserId},
 };
 
 /// `invalid_parameter_value` (PostgreSQL, appendix A).
@@ -36,12 +37,13 @@ pub(super) async fn upsert_family(
     Ok(Provisioned { now: Family::from_row(&row)?, created: row.try_get("created")? })
 }
 
+/// Also returns the threads whose sessions this ended, each as often as there were any.
 pub(super) async fn upsert_user(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     user_id: &UserId,
     profile: &UserProfile,
-) -> Result<Provisioned<User>> {
+) -> Result<(Provisioned<User>, Vec<ThreadId>)> {
     let row = sqlx::query(
         "WITH old AS (
              SELECT phone FROM users WHERE family_id = $1 AND user_id = $2
@@ -54,6 +56,7 @@ pub(super) async fn upsert_user(
          ), ended AS (
              DELETE FROM sessions s USING old
              WHERE s.family_id = $1 AND s.user_id = $2 AND old.phone IS DISTINCT FROM $4::text
+             RETURNING s.thread_id
          )
          INSERT INTO users (family_id, user_id, name, phone, locale, time_zone, quiet_from, quiet_to)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8
@@ -74,7 +77,8 @@ pub(super) async fn upsert_user(
              deactivated_at = NULL,
              updated_at = now()
          RETURNING user_id, family_id, name, phone, locale, time_zone, quiet_from, quiet_to,
-                   created_at, updated_at, xmax = 0 AS created",
+                   created_at, updated_at, xmax = 0 AS created,
+                   ARRAY(SELECT thread_id FROM ended) AS ended_in",
     )
     .bind(family_id)
     .bind(user_id)
@@ -91,7 +95,8 @@ pub(super) async fn upsert_user(
         _ if has_code(&error, UNKNOWN_TIME_ZONE) => Error::UnknownTimeZone,
         _ => error.into(),
     })?;
-    Ok(Provisioned { now: User::from_row(&row)?, created: row.try_get("created")? })
+    let put = Provisioned { now: User::from_row(&row)?, created: row.try_get("created")? };
+    Ok((put, row.try_get("ended_in")?))
 }
 
 pub(super) async fn deactivate_user(
@@ -110,29 +115,33 @@ pub(super) async fn deactivate_user(
     if done.rows_affected() == 1 { Ok(()) } else { Err(Error::UserNotFound) }
 }
 
-/// Ends memberships, links, sessions and waiting texts.
+/// Ends memberships, links, sessions and waiting texts, and says which memberships and sessions.
 pub(super) async fn end_everything_of(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     user_id: &UserId,
-) -> Result<()> {
-    sqlx::query(
+) -> Result<Vec<(Action, ThreadId)>> {
+    let ended: Vec<(bool, ThreadId)> = sqlx::query_as(
         "WITH memberships AS (
              UPDATE thread_members
              SET status = 'left', ended_at = now(), access_epoch = access_epoch + 1
              WHERE family_id = $1 AND user_id = $2 AND status = 'active'
+             RETURNING thread_id
          ), links AS (
              UPDATE magic_links SET revoked_at = now()
              WHERE family_id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > now()
          ), ended AS (
-             DELETE FROM sessions WHERE family_id = $1 AND user_id = $2
+             DELETE FROM sessions WHERE family_id = $1 AND user_id = $2 RETURNING thread_id
+         ), cancelled AS (
+             UPDATE notifications SET state = 'cancelled', reason = 'deactivated'
+             WHERE family_id = $1 AND recipient_id = $2 AND state IN ('pending', 'held')
          )
-         UPDATE notifications SET state = 'cancelled', reason = 'deactivated'
-         WHERE family_id = $1 AND recipient_id = $2 AND state IN ('pending', 'held')",
+         SELECT true, thread_id FROM memberships UNION ALL SELECT false, thread_id FROM ended",
     )
     .bind(family_id)
     .bind(user_id)
-    .execute(tx)
+    .fetch_all(tx)
     .await?;
-    Ok(())
+    let action = |left| if left { Action::MemberLeft } else { Action::SessionEnded };
+    Ok(ended.into_iter().map(|(left, thread_id)| (action(left), thread_id)).collect())
 }

@@ -10,6 +10,7 @@ pub use token::{BadToken, LinkId, LinkKeys, TOKEN_LEN};
 
 use crate::{
     Error, Result,
+    audit::{self, Action, Event, Origin},
     db::{self, Bearer},
     ids::{FamilyId, LinkRequestId, ThreadId, UserId},
     limits::{self, FRESH_LINKS, Subject},
@@ -42,6 +43,7 @@ pub struct Opened {
 /// [`Error::LinkInvalid`], for whatever is wrong with the link.
 pub async fn exchange(
     pool: &PgPool,
+    origin: &Origin,
     keys: &LinkKeys,
     token: &str,
     browser: &BrowserSecret,
@@ -53,10 +55,14 @@ pub async fn exchange(
     db::enter(&mut tx, &family_id).await?;
     // A statement of its own: the next one sees what it waited for here, as a whole.
     store::lock(&mut tx, &family_id, link).await?;
-    let opened = store::exchange(&mut tx, &family_id, link, &known, &fresh.hash()).await?;
+    let exchanged = store::exchange(&mut tx, &family_id, link, &known, &fresh.hash()).await?;
+    if let Some(store::Exchanged { opened, first: true, .. }) = &exchanged {
+        let event = Event::of(Action::LinkOpened, &opened.user_id).in_thread(opened.thread_id);
+        audit::note(&mut tx, &family_id, origin, &[event]).await?;
+    }
     tx.commit().await?;
-    let (opened, renamed) = opened.ok_or(Error::LinkInvalid)?;
-    Ok((opened, if renamed { fresh } else { browser.clone() }))
+    let exchanged = exchanged.ok_or(Error::LinkInvalid)?;
+    Ok((exchanged.opened, if exchanged.renamed { fresh } else { browser.clone() }))
 }
 
 /// Has a fresh link sent in the place of one of ours that opens nothing any more, to the number on
@@ -64,7 +70,12 @@ pub async fn exchange(
 ///
 /// # Errors
 /// [`Error`] of the database alone: whatever is wrong with the token, there is nothing to tell.
-pub async fn renew(pool: &PgPool, keys: &LinkKeys, token: &str) -> Result<Option<Job>> {
+pub async fn renew(
+    pool: &PgPool,
+    origin: &Origin,
+    keys: &LinkKeys,
+    token: &str,
+) -> Result<Option<Job>> {
     let Ok(link) = keys.verify(token) else { return Ok(None) };
     let mut tx = db::bearer(pool, Bearer::Link(&link, None)).await?;
     let mut job = None;
@@ -72,7 +83,7 @@ pub async fn renew(pool: &PgPool, keys: &LinkKeys, token: &str) -> Result<Option
         db::enter(&mut tx, &family_id).await?;
         let spent = store::find_spent(&mut tx, &family_id, link).await?;
         if let Some((user_id, thread_id)) = spent {
-            job = send_fresh(&mut tx, family_id, user_id, thread_id).await?;
+            job = send_fresh(&mut tx, origin, family_id, user_id, thread_id).await?;
         }
     }
     tx.commit().await?;
@@ -82,6 +93,7 @@ pub async fn renew(pool: &PgPool, keys: &LinkKeys, token: &str) -> Result<Option
 /// Has a member sent a link, unless they were sent too many or one is on its way to them just now.
 async fn send_fresh(
     tx: &mut PgConnection,
+    origin: &Origin,
     family_id: FamilyId,
     user_id: UserId,
     thread_id: ThreadId,
@@ -106,6 +118,8 @@ async fn send_fresh(
         }
         None => store::insert_fresh(&mut counted, &family_id, thread_id, &user_id).await?,
     };
+    let event = Event::of(Action::LinkRequested, &user_id).in_thread(thread_id);
+    audit::note(&mut counted, &family_id, origin, &[event]).await?;
     counted.commit().await?;
     Ok(Some(NotificationJob { family_id, notification_id }))
 }
@@ -132,11 +146,12 @@ pub async fn request(pool: &PgPool, phone: &PhoneNumber) -> Result<Option<Job>> 
 pub async fn answer(pool: &PgPool, requests: &[LinkRequestId]) -> Result<Vec<NotificationJob>> {
     let mut tx = db::every_family(pool).await?;
     let mut members = store::take_requests(&mut tx, requests).await?;
+    let origin = Origin::worker(None);
     // In one order, whoever counts them, so that no two wait for each other.
     members.sort_by_key(|(family_id, user_id, _)| Subject::member_links(family_id, user_id));
     let mut due = Vec::new();
     for (family_id, user_id, thread_id) in members {
-        due.extend(send_fresh(&mut tx, family_id, user_id, thread_id).await?);
+        due.extend(send_fresh(&mut tx, &origin, family_id, user_id, thread_id).await?);
     }
     tx.commit().await?;
     Ok(due)

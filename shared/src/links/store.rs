@@ -1,6 +1,6 @@
 //! Every SQL statement on magic links and on who asks for one.
 
-use sqlx::{FromRow, PgConnection, Row};
+use sqlx::{FromRow, PgConnection};
 
 use super::{LinkId, Opened};
 use crate::{
@@ -37,16 +37,27 @@ pub(super) async fn lock(tx: &mut PgConnection, family_id: &FamilyId, link: Link
     Ok(())
 }
 
+/// What tapping a link came to.
+#[derive(FromRow)]
+pub(super) struct Exchanged {
+    #[sqlx(flatten)]
+    pub(super) opened: Opened,
+    /// The browser is called by its fresh secret now.
+    pub(super) renamed: bool,
+    /// This bound the link to its browser.
+    pub(super) first: bool,
+}
+
 /// Binds a link that is still free to a browser with a new session, or finds the session that it
-/// began before. Says whether that browser is called `fresh` instead of `known` now.
+/// began before.
 pub(super) async fn exchange(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     link: LinkId,
     known: &BrowserHash,
     fresh: &BrowserHash,
-) -> Result<Option<(Opened, bool)>> {
-    let row = sqlx::query(concat!(
+) -> Result<Option<Exchanged>> {
+    let exchanged = sqlx::query_as(concat!(
         "WITH link AS (
              SELECT l.jti, l.family_id, l.thread_id, l.user_id, l.notification_id, l.access_epoch,
                     l.expires_at, l.browser
@@ -95,7 +106,7 @@ pub(super) async fn exchange(
              FROM bound WHERE n.notification_id = bound.notification_id
          )
          SELECT o.*, o.browser = $4 AS renamed
-         FROM (SELECT * FROM begun UNION ALL SELECT * FROM again) o",
+         FROM (SELECT *, true AS first FROM begun UNION ALL SELECT *, false FROM again) o",
     ))
     .bind(family_id)
     .bind(link.as_bytes().as_slice())
@@ -104,7 +115,7 @@ pub(super) async fn exchange(
     .bind(LIFE.as_secs_f64())
     .fetch_optional(tx)
     .await?;
-    row.map(|row| Ok((Opened::from_row(&row)?, row.try_get("renamed")?))).transpose()
+    Ok(exchanged)
 }
 
 /// Whom a link was sent to, if it opens nothing new any more and they may be sent another.

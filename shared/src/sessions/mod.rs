@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Error, Result,
+    audit::{self, Action, Event, Origin},
     db::{self, Bearer},
     ids::{FamilyId, ThreadId, UserId},
 };
@@ -155,9 +156,20 @@ pub async fn find(
 ///
 /// # Errors
 /// [`Error`] of the database alone.
-pub async fn end(pool: &PgPool, browser: &BrowserHash) -> Result<()> {
+pub async fn end(pool: &PgPool, origin: &Origin, browser: &BrowserHash) -> Result<()> {
     let mut tx = db::bearer(pool, Bearer::Browser(browser)).await?;
-    store::delete(&mut tx, browser).await?;
+    let mut ended = store::delete(&mut tx, browser).await?;
+    ended.sort();
+    // As a rule there is one family.
+    for sessions in ended.chunk_by(|one, other| one.0 == other.0) {
+        let event = |(_, user_id, thread_id): &(FamilyId, UserId, ThreadId)| {
+            Event::of(Action::SessionEnded, user_id).in_thread(*thread_id)
+        };
+        let events: Vec<Event> = sessions.iter().map(event).collect();
+        let Some((family_id, ..)) = sessions.first() else { continue };
+        db::enter(&mut tx, family_id).await?;
+        audit::note(&mut tx, family_id, origin, &events).await?;
+    }
     tx.commit().await?;
     Ok(())
 }

@@ -80,12 +80,18 @@ pub(super) async fn mark_seen(
     Ok(())
 }
 
-pub(super) async fn delete(tx: &mut PgConnection, browser: &BrowserHash) -> Result<()> {
-    sqlx::query("DELETE FROM sessions WHERE browser = $1")
-        .bind(browser.as_bytes().as_slice())
-        .execute(tx)
-        .await?;
-    Ok(())
+/// Whose sessions were ended, and for which threads.
+pub(super) async fn delete(
+    tx: &mut PgConnection,
+    browser: &BrowserHash,
+) -> Result<Vec<(FamilyId, UserId, ThreadId)>> {
+    let ended = sqlx::query_as(
+        "DELETE FROM sessions WHERE browser = $1 RETURNING family_id, user_id, thread_id",
+    )
+    .bind(browser.as_bytes().as_slice())
+    .fetch_all(tx)
+    .await?;
+    Ok(ended)
 }
 
 /// A session that reached its end in use has not been seen since: this finds it a week later.

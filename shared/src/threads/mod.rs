@@ -11,7 +11,9 @@ use time::OffsetDateTime;
 
 pub use crate::cursor::InboxCursor;
 use crate::{
-    Error, Result, db,
+    Error, Result,
+    audit::{self, Action, Event, Origin},
+    db,
     ids::{FamilyId, ThreadId, UserId},
     text::preview,
 };
@@ -224,6 +226,7 @@ pub struct NewThread {
 /// [`Error::UnknownMembers`] when a member is not an active user of the family.
 pub async fn resolve_or_create(
     pool: &PgPool,
+    origin: &Origin,
     family_id: &FamilyId,
     caller: &UserId,
     new: &NewThread,
@@ -235,27 +238,44 @@ pub async fn resolve_or_create(
         if !found.unknown.is_empty() {
             return Err(Error::UnknownMembers(found.unknown));
         }
-        let (thread_id, created) = match found.thread {
+        // `Some` with who came back to a thread that was there.
+        let (thread_id, back) = match found.thread {
             Some(thread) if thread.members.len() == new.members.ids().len() => {
                 tx.commit().await?;
                 return Ok((thread, false));
             }
             // Somebody of this set was away: deactivated once, and provisioned again.
             Some(thread) => {
-                store::rejoin(&mut tx, family_id, thread.thread_id).await?;
-                (thread.thread_id, false)
+                let back = store::rejoin(&mut tx, family_id, thread.thread_id).await?;
+                (thread.thread_id, Some(back))
             }
             None => match store::insert(&mut tx, family_id, caller, new, &member_key).await? {
-                Some(thread_id) => (thread_id, true),
+                Some(thread_id) => (thread_id, None),
                 // Another caller created it, or a member has just been deactivated: look again.
                 None => continue,
             },
         };
         let thread = store::get(&mut tx, family_id, thread_id).await?;
+        let events = joined(&thread, back.as_deref());
+        audit::note(&mut tx, family_id, origin, &events).await?;
         tx.commit().await?;
-        return Ok((thread, created));
+        return Ok((thread, back.is_none()));
     }
     Err(Error::Corrupt("a thread that can be neither found nor created"))
+}
+
+/// What the trail is told: a thread with all its members, or who came `back` to it.
+fn joined(thread: &Thread, back: Option<&[UserId]>) -> Vec<Event> {
+    let mut events = Vec::new();
+    if back.is_none() {
+        events.push(Event::new(Action::ThreadCreated).in_thread(thread.thread_id));
+    }
+    let new = |member: &&Member| back.is_none_or(|back| back.contains(&member.user_id));
+    events.extend(thread.members.iter().filter(new).map(|member| {
+        let joined = Event::of(Action::MemberJoined, &member.user_id);
+        joined.in_thread(thread.thread_id).in_role(&member.role)
+    }));
+    events
 }
 
 /// The caller's threads, the most recently active first, up to `limit`, and where to read on; of

@@ -126,13 +126,13 @@ pub(super) async fn insert(
     Ok(created)
 }
 
-/// Makes everyone of the thread who left it an active member again.
+/// Makes everyone of the thread who left it an active member again, and says who that was.
 pub(super) async fn rejoin(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     thread_id: ThreadId,
-) -> Result<()> {
-    sqlx::query(
+) -> Result<Vec<UserId>> {
+    let back = sqlx::query_scalar(
         "WITH back AS (
              SELECT u.user_id FROM users u
              JOIN thread_members tm ON tm.family_id = u.family_id AND tm.user_id = u.user_id
@@ -144,13 +144,14 @@ pub(super) async fn rejoin(
          UPDATE thread_members tm SET status = 'active', ended_at = NULL, joined_at = now()
          FROM back
          WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = back.user_id
-           AND tm.status = 'left'",
+           AND tm.status = 'left'
+         RETURNING tm.user_id",
     )
     .bind(family_id)
     .bind(thread_id)
-    .execute(tx)
+    .fetch_all(tx)
     .await?;
-    Ok(())
+    Ok(back)
 }
 
 pub(super) async fn get(

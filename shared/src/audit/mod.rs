@@ -1,0 +1,202 @@
+//! The audit trail: who did what, when, and from where, of everything that says who may read what.
+//!
+//! An event is written in the transaction of what it tells of, and never changed. It holds ids
+//! alone. Posting and reading write none.
+
+mod store;
+
+use std::net::IpAddr;
+
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+
+pub use crate::cursor::AuditCursor;
+use crate::{
+    Error, Result, db,
+    ids::{AuditEventId, FamilyId, ThreadId, UserId},
+};
+
+/// Who acts, and from where.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    actor: Actor,
+    source: Option<IpAddr>,
+}
+
+#[derive(Debug, Clone)]
+enum Actor {
+    Host,
+    Member(UserId),
+    Browser,
+    Worker,
+}
+
+impl Origin {
+    /// The host application.
+    #[must_use]
+    pub const fn host(source: Option<IpAddr>) -> Self {
+        Self { actor: Actor::Host, source }
+    }
+
+    /// A member, by the host application's word.
+    #[must_use]
+    pub const fn member(user_id: UserId, source: Option<IpAddr>) -> Self {
+        Self { actor: Actor::Member(user_id), source }
+    }
+
+    /// A browser with a link or a session: it acts as the member whom the event is about.
+    #[must_use]
+    pub const fn browser(source: Option<IpAddr>) -> Self {
+        Self { actor: Actor::Browser, source }
+    }
+
+    /// The worker or the sweeper, at nobody's request that is known here.
+    #[must_use]
+    pub const fn worker(source: Option<IpAddr>) -> Self {
+        Self { actor: Actor::Worker, source }
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self.actor {
+            Actor::Host => "host",
+            Actor::Member(_) => "member",
+            Actor::Browser => "browser",
+            Actor::Worker => "worker",
+        }
+    }
+
+    /// The member who acts in `event`.
+    fn actor_of<'a>(&'a self, event: &'a Event) -> Option<&'a UserId> {
+        match &self.actor {
+            Actor::Member(user_id) => Some(user_id),
+            Actor::Browser => event.user_id.as_ref(),
+            Actor::Host | Actor::Worker => None,
+        }
+    }
+}
+
+/// What was done. The words are part of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// A family was created or replaced.
+    FamilyPut,
+    /// A member was created, replaced or brought back.
+    UserPut,
+    /// A member was deactivated.
+    UserDeactivated,
+    /// A thread was created.
+    ThreadCreated,
+    /// Somebody became an active member of a thread, in a role.
+    MemberJoined,
+    /// Somebody ceased to be one.
+    MemberLeft,
+    /// A fresh link is on its way to the number on file.
+    LinkRequested,
+    /// A link was opened by the browser that keeps it.
+    LinkOpened,
+    /// A browser's session was ended: by its owner, with the membership, or by another number.
+    SessionEnded,
+}
+
+impl Action {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::FamilyPut => "family.put",
+            Self::UserPut => "user.put",
+            Self::UserDeactivated => "user.deactivated",
+            Self::ThreadCreated => "thread.created",
+            Self::MemberJoined => "member.joined",
+            Self::MemberLeft => "member.left",
+            Self::LinkRequested => "link.requested",
+            Self::LinkOpened => "link.opened",
+            Self::SessionEnded => "session.ended",
+        }
+    }
+}
+
+/// Something that was done, before anybody says who did it.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    action: Action,
+    user_id: Option<UserId>,
+    thread_id: Option<ThreadId>,
+    role: Option<String>,
+}
+
+impl Event {
+    pub(crate) const fn new(action: Action) -> Self {
+        Self { action, user_id: None, thread_id: None, role: None }
+    }
+
+    /// About this member.
+    pub(crate) fn of(action: Action, user_id: &UserId) -> Self {
+        Self { user_id: Some(user_id.clone()), ..Self::new(action) }
+    }
+
+    /// In this thread.
+    pub(crate) fn in_thread(self, thread_id: ThreadId) -> Self {
+        Self { thread_id: Some(thread_id), ..self }
+    }
+
+    /// In this role.
+    pub(crate) fn in_role(self, role: &str) -> Self {
+        Self { role: Some(role.to_owned()), ..self }
+    }
+}
+
+/// Notes events of one family in the transaction of what they tell of.
+///
+/// # Errors
+/// [`Error`] of the database alone.
+pub(crate) async fn note(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    origin: &Origin,
+    events: &[Event],
+) -> Result<()> {
+    if events.is_empty() { Ok(()) } else { store::insert(tx, family_id, origin, events).await }
+}
+
+/// An event as it stands in the trail.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Noted {
+    /// Its id: events that came later sort later.
+    pub audit_event_id: AuditEventId,
+    /// When.
+    pub at: OffsetDateTime,
+    /// `host`, `member`, `browser` or `worker`.
+    pub actor: String,
+    /// The member who acted.
+    pub actor_id: Option<UserId>,
+    /// What was done: see [`Action`].
+    pub action: String,
+    /// Whom it was about.
+    pub user_id: Option<UserId>,
+    /// The thread it was about.
+    pub thread_id: Option<ThreadId>,
+    /// The role that they have since.
+    pub role: Option<String>,
+    /// The network address that it came from, where one was known.
+    pub source: Option<String>,
+}
+
+/// Up to `limit` events of a family, the newest first, and where to read on.
+///
+/// # Errors
+/// [`Error::FamilyNotFound`].
+pub async fn list(
+    pool: &PgPool,
+    family_id: &FamilyId,
+    before: Option<AuditCursor>,
+    limit: usize,
+) -> Result<(Vec<Noted>, Option<AuditCursor>)> {
+    let mut tx = db::family(pool, family_id).await?;
+    let events = store::list(&mut tx, family_id, before, limit + 1).await?;
+    tx.commit().await?;
+    let mut events = events.ok_or(Error::FamilyNotFound)?;
+    let more = events.len() > limit;
+    events.truncate(limit);
+    let last = events.last().filter(|_| more);
+    let next = last.map(|event| AuditCursor { event: event.audit_event_id });
+    Ok((events, next))
+}

@@ -1,0 +1,83 @@
+//! Every SQL statement on the audit trail.
+
+use sqlx::{FromRow, PgConnection, Row};
+
+use super::{AuditCursor, Event, Noted, Origin};
+use crate::{
+    Result,
+    ids::{AuditEventId, FamilyId, ThreadId},
+};
+
+/// In their order: ids that one process makes are in the order of their making.
+pub(super) async fn insert(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    origin: &Origin,
+    events: &[Event],
+) -> Result<()> {
+    let mut ids = Vec::with_capacity(events.len());
+    let mut actors = Vec::with_capacity(events.len());
+    let mut actions = Vec::with_capacity(events.len());
+    let mut users = Vec::with_capacity(events.len());
+    let mut threads: Vec<Option<ThreadId>> = Vec::with_capacity(events.len());
+    let mut roles = Vec::with_capacity(events.len());
+    for event in events {
+        ids.push(AuditEventId::new());
+        actors.push(origin.actor_of(event).map(|id| id.as_str().to_owned()));
+        actions.push(event.action.word());
+        users.push(event.user_id.as_ref().map(|id| id.as_str().to_owned()));
+        threads.push(event.thread_id);
+        roles.push(event.role.as_deref());
+    }
+    sqlx::query(
+        "INSERT INTO audit_events (family_id, audit_event_id, actor, actor_id, action, user_id,
+                                   thread_id, role, source)
+         SELECT $1, e.id, $2, e.actor_id, e.action, e.user_id, e.thread_id, e.role, $3::text::inet
+         FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::uuid[], $9::text[])
+                  AS e (id, actor_id, action, user_id, thread_id, role)",
+    )
+    .bind(family_id)
+    .bind(origin.kind())
+    .bind(origin.source.map(|source| source.to_string()))
+    .bind(ids)
+    .bind(actors)
+    .bind(actions)
+    .bind(users)
+    .bind(threads)
+    .bind(roles)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// `None` when there is no such family: one without events gives a row of nulls.
+pub(super) async fn list(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    before: Option<AuditCursor>,
+    limit: usize,
+) -> Result<Option<Vec<Noted>>> {
+    let rows = sqlx::query(
+        "SELECT e.*
+         FROM families f
+         LEFT JOIN LATERAL (
+             SELECT audit_event_id, at, actor, actor_id, action, user_id, thread_id, role,
+                    host(source) AS source
+             FROM audit_events
+             WHERE family_id = $1 AND ($2::uuid IS NULL OR audit_event_id < $2)
+             ORDER BY audit_event_id DESC LIMIT $3
+         ) e ON true
+         WHERE f.family_id = $1
+         ORDER BY e.audit_event_id DESC",
+    )
+    .bind(family_id)
+    .bind(before.map(|cursor| cursor.event))
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(tx)
+    .await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    if first.try_get::<Option<AuditEventId>, _>("audit_event_id")?.is_none() {
+        return Ok(Some(Vec::new()));
+    }
+    Ok(Some(rows.iter().map(Noted::from_row).collect::<Result<_, _>>()?))
+}

@@ -1,0 +1,184 @@
+//! The audit trail: what is noted, who reads it, and that nobody changes it.
+
+use local::secrets::TokenClaims;
+use serde_json::{Value, json};
+use sqlx::error::DatabaseError;
+use tests::{
+    Answer, Client, System,
+    system::{FAMILY, phone},
+};
+
+/// All events of [`FAMILY`], the oldest first, as `actor action user@thread=role`.
+async fn trail(system: &System) -> Vec<String> {
+    let answer = system.host().get("/families/fam/audit?limit=200").await;
+    assert_eq!(answer.at("/nextCursor"), Value::Null);
+    let events = answer.at("/events");
+    events.as_array().expect("a list").iter().rev().map(line).collect()
+}
+
+fn line(event: &Value) -> String {
+    let text = |pointer| event.pointer(pointer).and_then(Value::as_str);
+    let mut line = text("/actor/kind").expect("an actor").to_owned();
+    if let Some(actor) = text("/actor/userId") {
+        line.push(':');
+        line.push_str(actor);
+    }
+    line.push(' ');
+    line.push_str(text("/action").expect("an action"));
+    for (mark, pointer) in [(' ', "/userId"), ('=', "/role")] {
+        if let Some(value) = text(pointer) {
+            line.push(mark);
+            line.push_str(value);
+        }
+    }
+    if text("/threadId").is_some() {
+        line.push_str(" in a thread");
+    }
+    line
+}
+
+async fn tap(client: &Client, token: &str) -> Answer {
+    client.post("/links/exchange", &json!({ "token": token })).await
+}
+
+/// The browser that an answer made of whoever asked.
+fn browser(system: &System, answer: &Answer) -> Client {
+    let cookie = answer.header("set-cookie").split(';').next().unwrap_or_default();
+    system.browser(cookie)
+}
+
+#[tokio::test]
+async fn it_says_who_did_what() {
+    let system = System::start().await;
+    let members = system.family(3).await;
+    let (u0, host) = (system.member("u0"), system.host());
+    let thread = u0.thread(&members).await;
+    u0.say(&thread, "Hello").await;
+    system.deliver().await;
+    // A thread that was found and not created is nothing new, and neither is reading or posting.
+    assert_eq!(u0.thread(&members).await, thread);
+    u0.get(&format!("/threads/{thread}/messages")).await;
+
+    let token = system.token_of(1);
+    let opened = tap(&system.nobody(), &token).await;
+    let again = tap(&browser(&system, &opened), &token).await;
+    assert_eq!((opened.status, again.status), (200, 200));
+    system.nobody().post("/links/renew", &json!({ "token": token })).await;
+    browser(&system, &again).post("/sessions/end", &json!({})).await;
+    system.nobody().post("/links/request", &json!({ "phone": phone(2) })).await;
+    system.deliver().await;
+    for i in [1, 2] {
+        assert_eq!(tap(&system.nobody(), &system.token_of(i)).await.status, 200);
+    }
+    let moved = json!({ "name": "Name1", "phone": phone(9) });
+    host.put("/families/fam/users/u1", &moved).await;
+    host.delete("/families/fam/users/u2").await;
+    host.put("/families/fam/users/u2", &json!({ "name": "Back" })).await;
+    u0.thread(&members).await;
+    // What failed is not told of.
+    u0.post("/threads", &json!({ "memberIds": ["nobody"] })).await;
+    host.delete("/families/fam/users/nobody").await;
+
+    insta::assert_snapshot!("trail", trail(&system).await.join("\n"));
+    let first = host.get("/families/fam/audit?limit=1").await;
+    insta::assert_json_snapshot!("event", first.json(), {
+        ".**.id" => "[id]", ".**.at" => "[time]", ".**.threadId" => "[thread]",
+        ".nextCursor" => "[cursor]",
+    });
+}
+
+#[tokio::test]
+async fn it_is_read_page_by_page_the_newest_first() {
+    let system = System::start().await;
+    system.family(6).await;
+    let host = system.host();
+    let whole = host.get("/families/fam/audit").await;
+    let mut read = Vec::new();
+    let mut path = "/families/fam/audit?limit=3".to_owned();
+    loop {
+        let page = host.get(&path).await;
+        read.extend(page.at("/events").as_array().expect("a list").clone());
+        let Some(cursor) = page.at("/nextCursor").as_str().map(str::to_owned) else { break };
+        path = format!("/families/fam/audit?limit=3&cursor={cursor}");
+    }
+    assert_eq!(whole.at("/events"), json!(read));
+    assert_eq!(read.len(), 7);
+    assert_eq!(line(&read[6]), "host family.put");
+    for (query, problem) in [
+        ("cursor=x", "400 bad_cursor"),
+        ("cursor=", "400 bad_cursor"),
+        ("limit=0", "400 bad_limit"),
+    ] {
+        assert_eq!(host.get(&format!("/families/fam/audit?{query}")).await.problem(), problem);
+    }
+}
+
+#[tokio::test]
+async fn it_is_the_hosts_alone_and_one_familys() {
+    let system = System::start().await;
+    system.family(1).await;
+    system.family_named("other", 1).await;
+    let path = "/families/fam/audit";
+    assert_eq!(system.nobody().get(path).await.problem(), "401 unauthenticated");
+    assert_eq!(system.member("u0").get(path).await.problem(), "403 forbidden");
+    let other = TokenClaims { family_id: Some("other"), ..TokenClaims::service() };
+    assert_eq!(system.caller(&other).get(path).await.problem(), "404 family_not_found");
+    let host = system.host();
+    for unknown in ["/families/nobody/audit", "/families/a%2Cb/audit"] {
+        assert_eq!(host.get(unknown).await.problem(), "404 family_not_found");
+    }
+    assert_eq!(host.get(path).await.at("/events").as_array().map(Vec::len), Some(2));
+    // A family of before the trail has none of it.
+    sqlx::query("INSERT INTO families (family_id, name) VALUES ('old', 'Old')")
+        .execute(&system.owner)
+        .await
+        .expect("a family");
+    assert_eq!(
+        host.get("/families/old/audit").await.json(),
+        json!({ "events": [], "nextCursor": null })
+    );
+}
+
+#[tokio::test]
+async fn nobody_changes_it_and_nobody_writes_it_for_another_family() {
+    let system = System::start().await;
+    system.family(1).await;
+    system.family_named("other", 1).await;
+    let refused = |error: sqlx::Error| {
+        let code = error.as_database_error().and_then(DatabaseError::code);
+        assert_eq!(code.as_deref(), Some("42501"), "{error}");
+    };
+    for role in ["kinline_app", "kinline_worker", "none"] {
+        for change in [
+            "UPDATE audit_events SET action = 'x.y'",
+            "UPDATE audit_events SET source = NULL WHERE false",
+            "DELETE FROM audit_events",
+            "TRUNCATE audit_events",
+            "TRUNCATE families CASCADE",
+        ] {
+            // The owner too, and a session in which triggers sleep.
+            for replica in [false, role == "none"] {
+                let mut tx = system.owner.begin().await.expect("a transaction");
+                let mut set = format!("SET LOCAL ROLE {role}; SET LOCAL app.family_id = 'fam'");
+                if replica {
+                    set.push_str("; SET LOCAL session_replication_role = 'replica'");
+                }
+                sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&mut *tx).await.expect("a role");
+                let changed = sqlx::query(change).execute(&mut *tx).await;
+                refused(changed.expect_err(change));
+            }
+        }
+    }
+    let mut tx = system.owner.begin().await.expect("a transaction");
+    let app = "SET LOCAL ROLE kinline_app; SET LOCAL app.family_id = 'other'";
+    sqlx::raw_sql(app).execute(&mut *tx).await.expect("a role");
+    let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_events")
+        .fetch_one(&mut *tx)
+        .await
+        .expect("a count");
+    assert_eq!(seen, 2, "its own");
+    let forged = "INSERT INTO audit_events (family_id, actor, action) VALUES ($1, 'host', 'x.y')";
+    let forged = sqlx::query(forged).bind(FAMILY).execute(&mut *tx).await;
+    refused(forged.expect_err("another family's trail"));
+    assert_eq!(system.count("audit_events").await, 4);
+}
