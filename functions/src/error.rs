@@ -1,6 +1,6 @@
 //! Problems: what a client is told when something is wrong (RFC 9457).
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, num::NonZeroU32, sync::Arc};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -16,6 +16,8 @@ pub struct Problem {
     pub(crate) detail: Cow<'static, str>,
     pub(crate) field: Option<String>,
     pub(crate) member_ids: Vec<String>,
+    /// When it is worth trying again, in seconds.
+    pub(crate) retry_after: Option<NonZeroU32>,
     /// For the log alone.
     pub(crate) cause: Option<Arc<str>>,
 }
@@ -44,7 +46,15 @@ impl Problem {
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         let detail = detail.into();
-        Self { status, error, detail, field: None, member_ids: Vec::new(), cause: None }
+        Self {
+            status,
+            error,
+            detail,
+            field: None,
+            member_ids: Vec::new(),
+            retry_after: None,
+            cause: None,
+        }
     }
 
     /// Names the field of the request that is wrong.
@@ -149,6 +159,22 @@ impl From<Error> for Problem {
                 "This link opens nothing here. A fresh one can be sent with POST /links/renew.",
             ),
             Error::NoSession => Self::unauthenticated(),
+            Error::TooOften { retry_after } => Self {
+                // Never a moment too early.
+                retry_after: Some(NonZeroU32::MIN.saturating_add(
+                    u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX),
+                )),
+                ..Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too_many_requests",
+                    "This was done too often. 'Retry-After' says in how many seconds it may be again.",
+                )
+            },
+            Error::RegionNotAllowed => Self::unprocessable(
+                "region_not_allowed",
+                "This family's texts do not go to the country of this phone number; see 'smsRegions'.",
+            )
+            .field("phone"),
             Error::UnknownMembers(ids) => Self {
                 member_ids: ids,
                 ..Self::unprocessable(
@@ -206,8 +232,9 @@ impl IntoResponse for Problem {
                 HeaderValue::from_static("Bearer realm=\"kinline\""),
             );
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let unavailable = self.status == StatusCode::SERVICE_UNAVAILABLE;
+        if let Some(seconds) = self.retry_after.or(unavailable.then_some(NonZeroU32::MIN)) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.get()));
         }
         response.extensions_mut().insert(self);
         response

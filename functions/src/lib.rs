@@ -17,7 +17,7 @@ use axum::Router;
 use shared::{links::LinkKeys, queue::Queue};
 
 pub use edge::edge;
-pub use state::Api;
+pub use state::{Api, Rules};
 
 /// Every route of every function, for the local stack and the tests; not yet behind [`edge()`].
 pub fn all(api: &Api, keys: &Arc<LinkKeys>, queue: &Queue) -> Router {

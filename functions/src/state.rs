@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shared::{config::ConfigError, db::Database};
+use shared::{config::ConfigError, db::Database, limits::Pace, phone::Region};
 use sqlx::PgPool;
 
 use crate::{auth::Auth, site::Site};
@@ -16,13 +16,34 @@ pub struct Api {
     pub auth: Arc<Auth>,
     /// Where the pages are, whose browsers have sessions.
     pub site: Arc<Site>,
+    /// What abuse is held to.
+    pub rules: Arc<Rules>,
+}
+
+/// What holds for whoever nothing else was said of.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// How fast a member may post; `None` is as fast as they like.
+    pub posts: Option<Pace>,
+    /// Where texts may go of a family that names no country; `None` is anywhere.
+    pub regions: Option<Vec<Region>>,
+}
+
+impl Rules {
+    /// Reads `KINLINE_POSTS_PER_HOUR` and `KINLINE_SMS_REGIONS`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self { posts: Pace::of_posts()?, regions: Region::list_from_env()? })
+    }
 }
 
 impl Api {
     /// An API on `db` that believes what `auth` verifies, and the browsers of `site`.
     #[must_use]
-    pub fn new(db: PgPool, auth: Auth, site: Site) -> Self {
-        Self { db, auth: Arc::new(auth), site: Arc::new(site) }
+    pub fn new(db: PgPool, auth: Auth, site: Site, rules: Rules) -> Self {
+        Self { db, auth: Arc::new(auth), site: Arc::new(site), rules: Arc::new(rules) }
     }
 
     /// What a Lambda function's environment says. Connects when the first request needs it.
@@ -30,6 +51,7 @@ impl Api {
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self::new(Database::from_env()?.pool(), Auth::from_env()?, Site::from_env()?))
+        let (auth, site, rules) = (Auth::from_env()?, Site::from_env()?, Rules::from_env()?);
+        Ok(Self::new(Database::from_env()?.pool(), auth, site, rules))
     }
 }

@@ -6,7 +6,7 @@ use shared::{
     ids::{FamilyId, MessageId, ThreadId, UserId},
     messages::Message,
     notifications::Delivery,
-    phone::PhoneNumber,
+    phone::{PhoneNumber, Region},
     threads::{InboxEntry, Kind, Thread},
 };
 use time::{
@@ -188,6 +188,8 @@ pub struct FamilyView {
     id: FamilyId,
     name: String,
     sms_monthly_cap_segments: Option<i32>,
+    region: Option<Region>,
+    sms_regions: Option<Vec<Region>>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -198,6 +200,8 @@ impl From<Family> for FamilyView {
             id: family.family_id,
             name: family.name.as_str().to_owned(),
             sms_monthly_cap_segments: family.sms_monthly_cap_segments,
+            region: family.region,
+            sms_regions: family.sms_regions,
             created_at: family.created_at.into(),
             updated_at: family.updated_at.into(),
         }

@@ -1,6 +1,6 @@
 //! What can go wrong in the domain; `functions` maps each to HTTP in one exhaustive match.
 
-use std::error::Error as _;
+use std::{error::Error as _, time::Duration};
 
 use sqlx::error::DatabaseError;
 
@@ -31,6 +31,15 @@ pub enum Error {
     /// Somebody without a session, or one that has ended.
     #[error("no session")]
     NoSession,
+    /// More often than may be.
+    #[error("too often")]
+    TooOften {
+        /// When it may be again.
+        retry_after: Duration,
+    },
+    /// A phone number of a country that this family's texts do not go to.
+    #[error("region not allowed")]
+    RegionNotAllowed,
     /// A direct message of more or fewer than two.
     #[error("a direct message has exactly two members")]
     DmNeedsTwo,

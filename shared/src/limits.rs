@@ -1,10 +1,14 @@
 //! How often something may be done, across everything that does it.
 
+use std::{net::IpAddr, time::Duration};
+
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use crate::{
-    Result,
+    Error, Result,
+    config::{self, ConfigError},
+    db,
     ids::{FamilyId, UserId},
 };
 
@@ -19,6 +23,13 @@ pub struct Limit {
 
 /// How often a member, or a phone number, is sent a link that was asked for.
 pub const FRESH_LINKS: Limit = Limit { hourly: 3, daily: 10 };
+/// How often the members of a family together are.
+pub const FAMILY_LINKS: Limit = Limit { hourly: 20, daily: 50 };
+/// How often one source may ask for a link. A carrier puts thousands of phones behind one address,
+/// few of which ask on one day.
+pub const SOURCE_LINKS: Limit = Limit { hourly: 30, daily: 100 };
+/// How many tokens that nobody signed are looked at for one source.
+pub const SOURCE_GUESSES: Limit = Limit { hourly: 100, daily: 500 };
 
 /// What is limited, by its SHA-256: a number that somebody typed is not kept in plain text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +41,24 @@ impl Subject {
     pub fn member_links(family_id: &FamilyId, user_id: &UserId) -> Self {
         // No id has a comma.
         Self::new("member-links", &format!("{family_id},{user_id}"))
+    }
+
+    /// The links that a family's members are sent on request.
+    #[must_use]
+    pub fn family_links(family_id: &FamilyId) -> Self {
+        Self::new("family-links", family_id.as_str())
+    }
+
+    /// The links that are asked for from one source.
+    #[must_use]
+    pub fn source_links(source: Option<IpAddr>) -> Self {
+        Self::new("source-links", &network(source))
+    }
+
+    /// The tokens of nobody's that come from one source.
+    #[must_use]
+    pub fn source_guesses(source: Option<IpAddr>) -> Self {
+        Self::new("source-guesses", &network(source))
     }
 
     /// The links that a phone number is sent on request.
@@ -46,6 +75,19 @@ impl Subject {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+/// What one customer of a network has: an address of IPv4, 64 bits of IPv6 (RFC 6177). All whose
+/// address nobody knows are one.
+fn network(source: Option<IpAddr>) -> String {
+    match source {
+        None => "unknown".to_owned(),
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}")
+        }
     }
 }
 
@@ -77,6 +119,80 @@ pub async fn take(tx: &mut PgConnection, subject: Subject, limit: Limit) -> Resu
     Ok(done.execute(tx).await?.rows_affected() == 1)
 }
 
+/// Counts one time, as [`take`] does, for who may be told that it was one too many.
+///
+/// # Errors
+/// [`Error::TooOften`].
+pub async fn demand(tx: &mut PgConnection, subject: Subject, limit: Limit) -> Result<()> {
+    if take(tx, subject, limit).await? {
+        return Ok(());
+    }
+    // The limit holds until the oldest of those times is out of the hour, and of the day.
+    let seconds: Option<f64> = sqlx::query_scalar(
+        "SELECT extract(epoch FROM greatest(
+             hits[cardinality(hits) - $2 + 1] + interval '1 hour',
+             hits[cardinality(hits) - $3 + 1] + interval '1 day') - now())::float8
+         FROM rate_limits WHERE subject = $1",
+    )
+    .bind(subject.0.as_slice())
+    .bind(limit.hourly)
+    .bind(limit.daily)
+    .fetch_optional(tx)
+    .await?
+    .flatten();
+    Err(Error::TooOften { retry_after: Duration::from_secs_f64(seconds.unwrap_or(1.0).max(1.0)) })
+}
+
+/// Counts a token that nobody signed, and says what its bearer is told.
+pub(crate) async fn guess(pool: &PgPool, source: Option<IpAddr>) -> Error {
+    let counted = async {
+        let mut tx = db::nobody(pool).await?;
+        demand(&mut tx, Subject::source_guesses(source), SOURCE_GUESSES).await?;
+        tx.commit().await?;
+        Ok(())
+    };
+    match counted.await {
+        Err(error @ Error::TooOften { .. }) => error,
+        // Counted or not, it opens nothing.
+        Ok(()) | Err(_) => Error::LinkInvalid,
+    }
+}
+
+/// How fast somebody may do something: evenly, but for some at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    every: Duration,
+    at_once: u32,
+}
+
+impl Pace {
+    /// `hourly` an hour, a tenth of them at once, ten at least; `None` for 0, which is as fast as
+    /// they like.
+    #[must_use]
+    pub fn hourly(hourly: u32) -> Option<Self> {
+        let every = Duration::from_hours(1).checked_div(hourly)?;
+        Some(Self { every, at_once: (hourly / 10).max(10) })
+    }
+
+    /// Reads `KINLINE_POSTS_PER_HOUR`: how fast a member may post. 600 an hour where nothing is said.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is no number.
+    pub fn of_posts() -> Result<Option<Self>, ConfigError> {
+        Ok(Self::hourly(config::parsed("KINLINE_POSTS_PER_HOUR", 600)?))
+    }
+
+    /// From one to the next, in seconds.
+    pub(crate) fn every_seconds(self) -> f64 {
+        self.every.as_secs_f64()
+    }
+
+    /// How far ahead of the even pace they may be, in seconds.
+    pub(crate) fn ahead_seconds(self) -> f64 {
+        self.every.as_secs_f64() * f64::from(self.at_once - 1)
+    }
+}
+
 /// Forgets what no limit looks at any more, up to 500 at a time; says how many.
 pub(crate) async fn forget_old(tx: &mut PgConnection) -> Result<u64> {
     let done = sqlx::query(
@@ -89,4 +205,26 @@ pub(crate) async fn forget_old(tx: &mut PgConnection) -> Result<u64> {
     .execute(tx)
     .await?;
     Ok(done.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_even_but_for_a_tenth_at_once() {
+        let pace = Pace::hourly(600).expect("a pace");
+        assert_eq!((pace.every_seconds(), pace.ahead_seconds()), (6.0, 6.0 * 59.0));
+        let slow = Pace::hourly(1).expect("a pace");
+        assert_eq!((slow.every_seconds(), slow.at_once), (3600.0, 10));
+        assert_eq!(Pace::hourly(0), None);
+    }
+
+    #[test]
+    fn a_customers_network_is_one_source() {
+        let network = |address: &str| network(Some(address.parse().expect("an address")));
+        assert_eq!(network("2001:db8:1:2::7"), network("2001:db8:1:2:ffff::"));
+        assert_ne!(network("2001:db8:1:2::7"), network("2001:db8:1:3::7"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
 }

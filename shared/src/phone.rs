@@ -1,12 +1,14 @@
 //! Phone numbers: parsed once, kept in E.164, masked wherever they are shown.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use phonenumber::{
     Mode, country,
     metadata::{DATABASE, Descriptor},
 };
 use serde::{Serialize, Serializer};
+
+use crate::config::{self, ConfigError};
 
 /// A phone number in E.164 (`+` and up to 15 digits, ITU-T E.164). `Debug` shows its last two digits.
 #[derive(Clone, PartialEq, Eq, Hash, sqlx::Type)]
@@ -63,6 +65,19 @@ impl PhoneNumber {
         }
     }
 
+    /// The country that it is of. A number that is possible and nobody's counts to the largest country
+    /// of its code.
+    #[must_use]
+    pub fn region(&self) -> Region {
+        let number = phonenumber::parse(None, &self.0).ok();
+        let found = number.as_ref().and_then(|number| {
+            let named = number.metadata(&DATABASE).map(phonenumber::Metadata::id);
+            named.or_else(|| DATABASE.region(&number.country().code())?.first().copied())
+        });
+        // What belongs to no country has the code of the world (UN M49).
+        Region(found.unwrap_or("001").to_owned())
+    }
+
     /// The whole number, for the carrier and for its owner's host application alone.
     #[must_use]
     pub fn e164(&self) -> &str {
@@ -80,6 +95,52 @@ impl fmt::Debug for PhoneNumber {
 impl Serialize for PhoneNumber {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
+    }
+}
+
+/// A country, as ISO 3166-1 writes it: `US`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::Type)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+pub struct Region(String);
+
+/// Not a country that has phone numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a country's two letters, as US")]
+pub struct UnknownRegion;
+
+impl FromStr for Region {
+    type Err = UnknownRegion;
+
+    fn from_str(written: &str) -> Result<Self, UnknownRegion> {
+        let region = written.to_ascii_uppercase();
+        region.parse::<country::Id>().map_err(|_| UnknownRegion)?;
+        Ok(Self(region))
+    }
+}
+
+impl Region {
+    /// The two letters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads `KINLINE_SMS_REGIONS`: where texts may go of families that name no country, as `US,CA`.
+    /// `None` where nothing is said: anywhere.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when one of them is none.
+    pub fn list_from_env() -> Result<Option<Vec<Self>>, ConfigError> {
+        const NAME: &str = "KINLINE_SMS_REGIONS";
+        let Some(list) = config::optional(NAME) else { return Ok(None) };
+        let regions: Result<Vec<Self>, _> =
+            list.split(',').map(|region| region.trim().parse()).collect();
+        let invalid = |error: UnknownRegion| ConfigError::Invalid {
+            name: NAME,
+            why: format!("one of them is {error}"),
+        };
+        regions.map(Some).map_err(invalid)
     }
 }
 
@@ -125,6 +186,27 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_of_a_country() {
+        for (number, region) in [
+            ("+12125550199", "US"),
+            ("+14165550199", "CA"),
+            // Where pumped texts like to go, under the code of the United States.
+            ("+18765550199", "JM"),
+            ("+15550100001", "US"),
+            ("+442079460958", "GB"),
+            ("+390669812345", "IT"),
+            ("+88213123456", "001"),
+        ] {
+            let parsed = PhoneNumber::parse(number, None).expect("possible");
+            assert_eq!(parsed.region().as_str(), region, "{number}");
+        }
+        assert_eq!("us".parse::<Region>().expect("a country").as_str(), "US");
+        for bad in ["", "U", "USA", "XX", "001", "U1", "É"] {
+            assert_eq!(bad.parse::<Region>(), Err(UnknownRegion), "{bad}");
+        }
+    }
+
+    #[test]
     fn debug_masks_it() {
         let number = PhoneNumber::parse("+15550100042", None).expect("possible");
         assert_eq!(format!("{number:?}"), "PhoneNumber(…42)");
@@ -134,6 +216,7 @@ mod tests {
         #[test]
         fn any_string_is_refused_or_comes_out_in_e164(written in ".{0,30}", region in prop::option::of("[A-Z]{2}")) {
             if let Ok(number) = PhoneNumber::parse(&written, region.as_deref()) {
+                prop_assert!(matches!(number.region().as_str().len(), 2 | 3));
                 let digits = number.e164().strip_prefix('+').expect("a plus");
                 prop_assert!((2..=15).contains(&digits.len()));
                 prop_assert!(digits.bytes().all(|b| b.is_ascii_digit()));

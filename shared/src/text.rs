@@ -1,6 +1,10 @@
 //! Rules for what people write: names, titles, messages.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 /// Why a text is refused. Never carries the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -19,19 +23,47 @@ pub enum TextError {
     ControlCharacter,
 }
 
-/// Checks a text of up to `max` characters, several lines allowed.
+/// A text of up to `max` characters as it is kept, several lines allowed: in Unicode's Normalization
+/// Form C (UAX #15), so that one text has one spelling, and without explicit directional formatting
+/// (UAX #9, 2.1 to 2.4), which could make what follows it read backwards. The marks that writing
+/// right to left needs are not among that.
 ///
 /// # Errors
 /// [`TextError::TooLong`], [`TextError::ControlCharacter`].
-pub fn check(text: &str, max: usize) -> Result<(), TextError> {
-    if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+pub fn clean(written: &str, max: usize) -> Result<String, TextError> {
+    if written.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
         return Err(TextError::ControlCharacter);
     }
+    let text: Cow<'_, str> = if written.contains(is_directional_formatting) {
+        written.chars().filter(|c| !is_directional_formatting(*c)).collect::<String>().into()
+    } else {
+        written.into()
+    };
+    let text = if is_nfc(&text) { text.into_owned() } else { text.nfc().collect() };
     // A character is one byte at least, so short texts need no counting.
     if text.len() > max && text.chars().count() > max {
         return Err(TextError::TooLong { max });
     }
-    Ok(())
+    Ok(text)
+}
+
+/// Embeddings, overrides and isolates, and what ends them. Some keyboards and address books put them
+/// around what they copy.
+const fn is_directional_formatting(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether there is anything to see in `text`: white space, formatting and letters without a shape
+/// are nothing.
+#[must_use]
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| {
+        c.is_whitespace()
+            || matches!(c.general_category(), GeneralCategory::Format | GeneralCategory::Control)
+            // Fillers, a blank pattern of Braille, joiners and selectors of what stands before them.
+            || matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' | '\u{34f}')
+            || matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
+    })
 }
 
 /// A person's or a family's name: one trimmed line of 1 to 100 characters.
@@ -47,17 +79,16 @@ impl Name {
     /// Takes a name as it was written.
     ///
     /// # Errors
-    /// Any [`TextError`]; a newline or a tab counts as a control character here.
+    /// Any [`TextError`]; what begins a line, or a column, counts as a control character here.
     pub fn new(written: &str) -> Result<Self, TextError> {
         let name = written.trim();
-        if name.is_empty() {
+        if is_blank(name) {
             return Err(TextError::Empty);
         }
-        if name.contains(['\n', '\t']) {
+        if name.contains(['\n', '\t', '\u{2028}', '\u{2029}']) {
             return Err(TextError::ControlCharacter);
         }
-        check(name, Self::MAX)?;
-        Ok(Self(name.to_owned()))
+        Ok(Self(clean(name, Self::MAX)?))
     }
 
     /// The name.
@@ -101,30 +132,77 @@ mod tests {
 
     use super::*;
 
+    fn kept(written: &str) -> String {
+        clean(written, 10).expect("a text")
+    }
+
     #[test]
     fn control_characters_are_refused_but_for_newline_and_tab() {
-        assert_eq!(check("a\n\tb", 10), Ok(()));
+        assert_eq!(kept("a\n\tb"), "a\n\tb");
         for bad in ["\0", "a\r\nb", "\u{7f}", "\u{85}", "\u{1b}[31m"] {
-            assert_eq!(check(bad, 10), Err(TextError::ControlCharacter), "{bad:?}");
+            assert_eq!(clean(bad, 10), Err(TextError::ControlCharacter), "{bad:?}");
         }
     }
 
     #[test]
-    fn length_is_counted_in_characters() {
-        assert_eq!(check(&"é".repeat(4000), 4000), Ok(()));
-        assert_eq!(check(&"é".repeat(4001), 4000), Err(TextError::TooLong { max: 4000 }));
+    fn length_is_counted_in_characters_of_what_is_kept() {
+        assert_eq!(clean(&"é".repeat(4000), 4000), Ok("é".repeat(4000)));
+        assert_eq!(clean(&"é".repeat(4001), 4000), Err(TextError::TooLong { max: 4000 }));
+        // Two characters each, as some keyboards send them.
+        assert_eq!(clean(&"e\u{301}".repeat(4000), 4000), Ok("é".repeat(4000)));
+    }
+
+    #[test]
+    fn one_text_has_one_spelling() {
+        assert_eq!(kept("Zoe\u{308}"), kept("Zo\u{eb}"));
+        assert_eq!(kept("\u{1112}\u{1161}\u{11ab}"), "\u{d55c}");
+    }
+
+    #[test]
+    fn nothing_makes_what_follows_read_backwards() {
+        assert_eq!(kept("a\u{202e}gpj.exe"), "agpj.exe");
+        assert_eq!(kept("\u{2068}Anna\u{2069}"), "Anna");
+        assert_eq!(kept("\u{202a}+1 555\u{202c}"), "+1 555");
+        // Right-to-left writing, its marks and joiners stay as they are.
+        for right in ["שלום\u{200f}!", "می\u{200c}خواهم", "👨\u{200d}👩\u{200d}👧"]
+        {
+            assert_eq!(kept(right), right);
+        }
+    }
+
+    #[test]
+    fn what_nobody_sees_is_blank() {
+        for blank in
+            ["", " \n\t\u{a0}", "\u{200b}\u{feff}", "\u{3164}", "\u{2800} \u{200e}", "\u{202e}"]
+        {
+            assert!(is_blank(blank), "{blank:?}");
+            assert_eq!(Name::new(blank), Err(TextError::Empty), "{blank:?}");
+        }
+        for seen in ["a", ".", "👍", "ー", "\u{e000}", "\u{200b}a"] {
+            assert!(!is_blank(seen), "{seen:?}");
+        }
     }
 
     #[test]
     fn names_are_one_trimmed_line() {
         assert_eq!(Name::new("  Grandma ").map(|n| n.as_str().to_owned()), Ok("Grandma".into()));
         assert_eq!(Name::new(" \t "), Err(TextError::Empty));
-        assert_eq!(Name::new("a\nb"), Err(TextError::ControlCharacter));
+        for two_lines in ["a\nb", "a\tb", "a\u{2028}b"] {
+            assert_eq!(Name::new(two_lines), Err(TextError::ControlCharacter));
+        }
         assert_eq!(Name::new(&"x".repeat(101)), Err(TextError::TooLong { max: 100 }));
         assert_eq!(format!("{:?}", Name::new("Grandma")), "Ok(Name(…))");
     }
 
     proptest! {
+        #[test]
+        fn what_is_kept_is_kept_again_as_it_is(text in any::<String>()) {
+            if let Ok(text) = clean(&text, 100) {
+                prop_assert!(text.chars().count() <= 100);
+                prop_assert_eq!(clean(&text, 100), Ok(text));
+            }
+        }
+
         #[test]
         fn a_preview_is_one_line_within_its_limit(text in any::<String>(), max in 1_usize..200) {
             let line = preview(&text, max);

@@ -54,3 +54,30 @@ async fn health_tells_whether_the_database_answers() {
     assert_eq!(other.problem(), "503 unavailable");
     assert_eq!(other.header("retry-after"), "1");
 }
+
+#[tokio::test]
+async fn a_body_of_any_depth_is_refused_as_what_it_is() {
+    let system = System::start().await;
+    let members = system.family(1).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&members).await;
+    // Within 64 KiB, and far deeper than any stack.
+    let deep = |open: &str, close: &str| format!("{}{}", open.repeat(5000), close.repeat(5000));
+    let (arrays, objects) = (deep("[", "]"), deep("{\"a\":", "}").replace(":}", ":0}"));
+    for (body, problem) in [
+        (format!("{{\"body\":{arrays}}}"), "422 invalid_field"),
+        (format!("{{\"body\":\"a\",\"x\":{arrays}}}"), "422 unknown_field"),
+        (format!("{{\"body\":\"a\",\"x\":{objects}}}"), "422 unknown_field"),
+        (arrays.clone(), "400 invalid_json"),
+        ("{\"body\":\"a\",\"x\":[[[1]]]}".to_owned(), "422 unknown_field"),
+        ("{\"body\":\"a\",\"body\":\"b\"}".to_owned(), "422 invalid_field"),
+        ("{\"body\":\"\\ud800\"}".to_owned(), "400 invalid_json"),
+        ("{\"body\":1e999999}".to_owned(), "400 invalid_json"),
+    ] {
+        let request = u0.request(Method::POST, &format!("/threads/{thread}/messages"));
+        let request = request.header("content-type", "application/json");
+        let shown: String = body.chars().take(30).collect();
+        assert_eq!(send(request.body(body)).await.problem(), problem, "{shown}");
+    }
+    assert_eq!(system.count("messages").await, 0);
+}

@@ -391,7 +391,7 @@ async fn fresh_links_are_three_an_hour_and_ten_a_day() {
     assert_eq!(renew(&system, &token, 1).await, 12);
     // What no limit looks at any more is forgotten, and nothing else.
     system.sweep().await;
-    assert_eq!(system.count("rate_limits").await, 1);
+    assert_eq!(system.count("rate_limits").await, 3, "the member's, the family's, the source's");
     system.age_limits(Duration::from_hours(25)).await;
     system.sweep().await;
     assert_eq!(system.count("rate_limits").await, 0);

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a panic is how a test says no")]
 #![expect(clippy::too_many_lines, reason = "a table of cases is read as one")]
 
+mod abuse;
 mod access;
 mod audit;
 mod cap;

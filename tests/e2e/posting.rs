@@ -149,3 +149,30 @@ async fn what_can_not_be_posted_is_refused_and_nothing_stored() {
     let charset = raw("application/json; charset=utf-8", b" {\"body\":\"x\"}\n".to_vec()).await;
     assert_eq!(charset.status, 201);
 }
+
+#[tokio::test]
+async fn one_text_is_kept_in_one_spelling_and_reads_in_one_direction() {
+    let system = System::start().await;
+    let members = system.family(2).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&members).await;
+    let path = format!("/threads/{thread}/messages");
+    let post = |body: &str| {
+        let request = u0.request(Method::POST, &path).header("idempotency-key", "one");
+        send(request.json(&json!({ "body": body })))
+    };
+    let posted = post("Zoe\u{308}\u{202e} says hi\u{202c}").await;
+    assert_eq!(posted.text("/message/body"), "Zo\u{eb} says hi");
+    // The same to whoever reads it, so the same request.
+    let again = post("Zo\u{eb} says hi").await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (201, "true"));
+    for unseen in ["\u{200b}", "\u{2066}\u{2069}", " \u{3164}\n"] {
+        let answer = u0.post(&path, &json!({ "body": unseen })).await;
+        assert_eq!(answer.problem(), "400 empty_message", "{unseen:?}");
+        let user = json!({ "name": unseen });
+        let named = system.host().put("/families/fam/users/u9", &user).await;
+        assert_eq!(named.status, 422, "{unseen:?}");
+    }
+    let titled = json!({ "memberIds": members, "distinct": true, "title": "\u{202e}Cafe\u{301}" });
+    assert_eq!(u0.post("/threads", &titled).await.text("/thread/title"), "Caf\u{e9}");
+}

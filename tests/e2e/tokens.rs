@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use functions::{Api, auth::Auth, edge, site::Site};
+use functions::{Api, Rules, auth::Auth, edge, site::Site};
 use futures_util::{StreamExt, stream};
 use jsonwebtoken::get_current_timestamp;
 use serde_json::{Value, json};
@@ -32,7 +32,12 @@ impl Gate {
         };
         let auth = Auth::from_variables(&variable).expect("settings");
         let db = Database::new(system.database_url(), 4).expect("a URL").pool_as(Role::App);
-        let api = Api::new(db, auth, Site::new("https://kin.example").expect("an address"));
+        let api = Api::new(
+            db,
+            auth,
+            Site::new("https://kin.example").expect("an address"),
+            Rules::default(),
+        );
         let keys = &system.stack.worker.keys;
         let router = edge(functions::all(&api, keys, &system.stack.queue()));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");

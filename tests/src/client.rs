@@ -1,7 +1,16 @@
 //! An HTTP client that speaks as one caller and keeps the whole answer.
 
+use std::net::{IpAddr, SocketAddr};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::ConnectInfo,
+    http::Request,
+};
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 /// Speaks to one system as one caller.
 #[derive(Clone)]
@@ -78,6 +87,31 @@ impl Client {
             self.post(&format!("/threads/{thread}/messages"), &json!({ "body": text })).await;
         assert_eq!(answer.status, 201, "{}", answer.as_text());
         answer
+    }
+}
+
+/// Somebody at an address of their own. The system is asked without a network, which would say that
+/// they are at home.
+#[derive(Clone)]
+pub struct Away {
+    router: Router,
+    peer: SocketAddr,
+}
+
+impl Away {
+    pub(crate) fn new(router: Router, address: IpAddr) -> Self {
+        Self { router, peer: SocketAddr::new(address, 4711) }
+    }
+
+    /// `POST path` with a JSON body.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        let request = Request::post(path).header("content-type", "application/json");
+        let mut request = request.body(Body::from(body.to_string())).expect("a request");
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        let answered = self.router.clone().oneshot(request).await;
+        let (parts, body) = answered.unwrap_or_else(|never| match never {}).into_parts();
+        let body = to_bytes(body, usize::MAX).await.expect("a whole answer").to_vec();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 }
 

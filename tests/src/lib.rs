@@ -13,5 +13,5 @@ pub mod lambda;
 pub mod provider;
 pub mod system;
 
-pub use client::{Answer, Client};
+pub use client::{Answer, Away, Client};
 pub use system::System;

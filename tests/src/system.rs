@@ -1,8 +1,9 @@
 //! A whole system of one test's own: database, queue, carrier, API; the test moves the worker.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use aws_sdk_sqs::types::QueueAttributeName;
+use functions::Rules;
 use local::{
     carrier::{Carrier, Sms},
     secrets::{Secrets, TokenClaims},
@@ -17,7 +18,7 @@ use shared::{
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 
-use crate::Client;
+use crate::{Away, Client};
 
 /// The family that most tests are about.
 pub const FAMILY: &str = "fam";
@@ -38,6 +39,11 @@ pub struct System {
 impl System {
     /// Starts an empty system.
     pub async fn start() -> Self {
+        Self::start_with(Rules::default()).await
+    }
+
+    /// Starts an empty system that holds abuse to these rules.
+    pub async fn start_with(rules: Rules) -> Self {
         let database = testing::database(&MIGRATOR).await;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -47,6 +53,7 @@ impl System {
             secrets: secrets.clone(),
             carrier: Carrier::default(),
             public_url: "https://kin.example".to_owned(),
+            rules,
         })
         .await
         .expect("a stack");
@@ -77,6 +84,12 @@ impl System {
     #[must_use]
     pub fn caller(&self, claims: &TokenClaims<'_>) -> Client {
         Client::new(&self.url, Some(self.secrets.token(claims).expect("a token")))
+    }
+
+    /// Somebody without a token at this address.
+    #[must_use]
+    pub fn away(&self, address: IpAddr) -> Away {
+        Away::new(self.stack.router(), address)
     }
 
     /// The host application.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use shared::{
     audit::Origin,
     families::{self, FamilyProfile, Provisioned, QuietHours, UserProfile},
-    phone::PhoneNumber,
+    phone::{PhoneNumber, Region, UnknownRegion},
     text::Name,
 };
 use time::{Time, macros::format_description};
@@ -41,6 +41,17 @@ fn name(written: Option<&str>) -> Result<Name, Problem> {
 struct PutFamily {
     name: Option<String>,
     sms_monthly_cap_segments: Option<i32>,
+    region: Option<String>,
+    sms_regions: Option<Vec<String>>,
+}
+
+/// Most countries that a family's texts may go to.
+const REGIONS_MAX: usize = 50;
+
+fn region(field: &'static str, written: &str) -> Result<Region, Problem> {
+    written.parse().map_err(|error: UnknownRegion| {
+        Problem::unprocessable("invalid_field", format!("{field} is {error}.")).field(field)
+    })
 }
 
 impl Validate for PutFamily {
@@ -53,9 +64,18 @@ impl Validate for PutFamily {
                 Problem::unprocessable("invalid_field", detail).field("smsMonthlyCapSegments")
             );
         }
+        let sms_regions = self.sms_regions.map(|written| {
+            if written.len() > REGIONS_MAX {
+                let detail = "smsRegions has at most 50 countries.";
+                return Err(Problem::unprocessable("invalid_field", detail).field("smsRegions"));
+            }
+            written.iter().map(|written| region("smsRegions", written)).collect()
+        });
         Ok(FamilyProfile {
             name: name(self.name.as_deref())?,
             sms_monthly_cap_segments: self.sms_monthly_cap_segments,
+            region: self.region.map(|written| region("region", &written)).transpose()?,
+            sms_regions: sms_regions.transpose()?,
         })
     }
 }
@@ -158,8 +178,8 @@ async fn put_user(
     Valid(profile): Valid<PutUser>,
 ) -> Result<(StatusCode, Json<OneUser>), Problem> {
     service.may_provision(&family_id)?;
-    let put =
-        families::put_user(&api.db, &Origin::host(source), &family_id, &user_id, &profile).await?;
+    let (origin, regions) = (Origin::host(source), api.rules.regions.as_deref());
+    let put = families::put_user(&api.db, &origin, &family_id, &user_id, &profile, regions).await?;
     Ok((status(&put), Json(OneUser { user: put.now.into() })))
 }
 

@@ -136,10 +136,11 @@ impl Validate for WithPhone {
 async fn request(
     State(Links { api, queue, .. }): State<Links>,
     _: OwnPage,
+    Source(source): Source,
     Valid(phone): Valid<WithPhone>,
 ) -> Result<(StatusCode, Json<Empty>), Problem> {
     if let Some(phone) = phone
-        && let Some(job) = links::request(&api.db, &phone).await?
+        && let Some(job) = links::request(&api.db, &phone, source).await?
     {
         queue.enqueue(&[job]).await;
     }

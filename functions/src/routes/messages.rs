@@ -55,9 +55,8 @@ impl Validate for NewMessage {
     type Valid = messages::NewMessage;
 
     fn validate(self) -> Result<messages::NewMessage, Problem> {
-        if let Some(body) = &self.body {
-            text::check(body, BODY_MAX).map_err(|error| Problem::text("body", error))?;
-        }
+        let body = self.body.map(|body| text::clean(&body, BODY_MAX)).transpose();
+        let body = body.map_err(|error| Problem::text("body", error))?;
         let written = self.file_ids.unwrap_or_default();
         if written.len() > FILES_MAX {
             return Err(Problem::unprocessable(
@@ -77,7 +76,7 @@ impl Validate for NewMessage {
         // A malformed id names no message of this thread.
         let reply_to_id = self.reply_to_id.map(|id| id.parse::<MessageId>()).transpose();
         let reply_to_id = reply_to_id.map_err(|_| shared::Error::UnknownReply)?;
-        messages::NewMessage::new(self.body, file_ids, reply_to_id)
+        messages::NewMessage::new(body, file_ids, reply_to_id)
             .map_err(|error| Problem::bad_request("empty_message", format!("{error}.")))
     }
 }
@@ -102,8 +101,8 @@ async fn post_message(
 ) -> Result<Response, Problem> {
     let Caller { family_id, user_id, .. } = caller;
     failpoint::reach("post.before");
-    let posted =
-        messages::post(&api.db, &family_id, &user_id, thread_id, &new, key.as_ref()).await?;
+    let (key, pace) = (key.as_ref(), api.rules.posts);
+    let posted = messages::post(&api.db, &family_id, &user_id, thread_id, &new, key, pace).await?;
     let jobs: Vec<Job> =
         posted.to_enqueue.iter().map(|&id| Job::notification(family_id.clone(), id)).collect();
     failpoint::reach("post.after");

@@ -61,11 +61,9 @@ impl Validate for NewThread {
         let kind = self.kind.map_or(Ok(Kind::default()), |kind| kind.parse()).map_err(|error| {
             Problem::unprocessable("invalid_kind", format!("kind {error}.")).field("kind")
         })?;
-        let title =
-            self.title.map(|title| title.trim().to_owned()).filter(|title| !title.is_empty());
-        if let Some(title) = &title {
-            text::check(title, TITLE_MAX).map_err(|error| Problem::text("title", error))?;
-        }
+        let title = self.title.map(|title| text::clean(title.trim(), TITLE_MAX)).transpose();
+        let title = title.map_err(|error| Problem::text("title", error))?;
+        let title = title.filter(|title| !text::is_blank(title));
         let mut others = Vec::with_capacity(written.len());
         let mut malformed = Vec::new();
         for id in written {

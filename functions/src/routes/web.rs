@@ -130,7 +130,7 @@ fn fixed(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::time::Duration;
 
     use http::Request;
     use http_body_util::BodyExt;
@@ -138,7 +138,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::{auth::Auth, site::Site};
+    use crate::{Rules, auth::Auth, site::Site};
 
     /// The pages, with a database that is not there.
     fn served() -> Router {
@@ -146,11 +146,7 @@ mod tests {
         let pool = pool.connect_lazy("postgres://nobody@127.0.0.1:1/none").expect("an address");
         let secret = Secret::new("SECRET", "s".repeat(64)).expect("a secret");
         let site = Site::new("http://127.0.0.1").expect("an address");
-        crate::edge(router(Api {
-            db: pool,
-            auth: Arc::new(Auth::hs256(&secret)),
-            site: site.into(),
-        }))
+        crate::edge(router(Api::new(pool, Auth::hs256(&secret), site, Rules::default())))
     }
 
     async fn get(path: &str, headers: &[(&str, &str)]) -> (Response<()>, String) {

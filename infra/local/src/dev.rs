@@ -300,11 +300,11 @@ impl Validate for Inbound {
                 Problem::unprocessable("invalid_phone", format!("This is {error}.")).field("from")
             },
         )?;
-        let body = self.body.unwrap_or_default();
-        if body.trim().is_empty() {
+        let body = text::clean(&self.body.unwrap_or_default(), INBOUND_MAX);
+        let body = body.map_err(|error| Problem::text("body", error))?;
+        if text::is_blank(&body) {
             return Err(Problem::text("body", text::TextError::Empty));
         }
-        text::check(&body, INBOUND_MAX).map_err(|error| Problem::text("body", error))?;
         Ok((from, body))
     }
 }

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{Parser, builder::FalseyValueParser};
+use functions::Rules;
 use local::{
     aws,
     browsers::Browsers,
@@ -20,7 +21,7 @@ use local::{
     secrets::Secrets,
     stack::{self, POLLERS, Parts, SWEEP_EVERY, Stack},
 };
-use shared::{config, logging};
+use shared::{config, limits::Pace, logging, phone::Region};
 use sqlx::{Connection, PgConnection};
 use tokio::{
     net::TcpListener,
@@ -51,6 +52,9 @@ struct Settings {
     /// over plain HTTP browsers keep no session
     #[arg(long, env = "KINLINE_PUBLIC_URL")]
     public_url: Option<String>,
+    /// How many messages a member may post an hour [default: as many as they like]
+    #[arg(long, env = "KINLINE_POSTS_PER_HOUR", default_value_t = 0, hide_default_value = true)]
+    posts_per_hour: u32,
     /// A PostgreSQL (15 or later) to use instead of starting one
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
@@ -177,6 +181,10 @@ async fn start(
         secrets: secrets.clone(),
         carrier: Carrier::with_file(&folder.join("texts.jsonl"))?,
         public_url: public_url.clone(),
+        rules: Rules {
+            posts: Pace::hourly(settings.posts_per_hour),
+            regions: Region::list_from_env()?,
+        },
     })
     .await?;
     stack.browsers = Browsers::with_file(folder.join("phones.json"))?;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::Router;
-use functions::{Api, auth::Auth, edge, site::Site};
+use functions::{Api, Rules, auth::Auth, edge, site::Site};
 use shared::{
     db::{self, Database, Role},
     notifications,
@@ -41,6 +41,8 @@ pub struct Parts {
     pub carrier: Carrier,
     /// What links begin with.
     pub public_url: String,
+    /// What abuse is held to.
+    pub rules: Rules,
 }
 
 /// All of Kinline, wired up. Nothing runs by itself before [`Stack::run`].
@@ -82,6 +84,7 @@ impl Stack {
                 pool(Role::App, 16)?,
                 Auth::hs256(&parts.secrets.auth()?),
                 Site::new(public_url)?,
+                parts.rules,
             ),
             worker: Worker {
                 db: pool(Role::Worker, 8)?,

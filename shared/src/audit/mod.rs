@@ -56,6 +56,11 @@ impl Origin {
         Self { actor: Actor::Worker, source }
     }
 
+    /// Where they act from, as the network says it.
+    pub(crate) const fn source(&self) -> Option<IpAddr> {
+        self.source
+    }
+
     const fn kind(&self) -> &'static str {
         match self.actor {
             Actor::Host => "host",

@@ -10,7 +10,7 @@ use crate::{
     audit::{self, Action, Event, Origin},
     db,
     ids::{FamilyId, UserId},
-    phone::PhoneNumber,
+    phone::{PhoneNumber, Region},
     text::Name,
 };
 
@@ -23,6 +23,10 @@ pub struct Family {
     pub name: Name,
     /// Most segments of texts a calendar month; `None` is no cap.
     pub sms_monthly_cap_segments: Option<i32>,
+    /// The country that it is of.
+    pub region: Option<Region>,
+    /// Where its texts may go; `None` is its own country alone.
+    pub sms_regions: Option<Vec<Region>>,
     /// When it was first provisioned.
     pub created_at: OffsetDateTime,
     /// When it was last provisioned.
@@ -36,6 +40,10 @@ pub struct FamilyProfile {
     pub name: Name,
     /// Most segments of texts a calendar month; `None` is no cap.
     pub sms_monthly_cap_segments: Option<i32>,
+    /// The country that it is of.
+    pub region: Option<Region>,
+    /// Where its texts may go; `None` is its own country alone.
+    pub sms_regions: Option<Vec<Region>>,
 }
 
 /// A member of a family.
@@ -106,19 +114,21 @@ pub async fn put_family(
 }
 
 /// Creates or replaces a member, and brings a deactivated one back (without their old threads).
-/// Another phone number ends the links and sessions that came by the old one.
+/// Another phone number ends the links and sessions that came by the old one. `regions` is where texts
+/// may go of a family that names no country.
 ///
 /// # Errors
-/// [`crate::Error::FamilyNotFound`].
+/// [`crate::Error::FamilyNotFound`], [`crate::Error::RegionNotAllowed`].
 pub async fn put_user(
     pool: &PgPool,
     origin: &Origin,
     family_id: &FamilyId,
     user_id: &UserId,
     profile: &UserProfile,
+    regions: Option<&[Region]>,
 ) -> Result<Provisioned<User>> {
     let mut tx = db::family(pool, family_id).await?;
-    let (put, ended_in) = store::upsert_user(&mut tx, family_id, user_id, profile).await?;
+    let (put, ended_in) = store::upsert_user(&mut tx, family_id, user_id, profile, regions).await?;
     let ended = |thread_id| Event::of(Action::SessionEnded, user_id).in_thread(thread_id);
     let mut events = vec![Event::of(Action::UserPut, user_id)];
     events.extend(ended_in.into_iter().map(ended));

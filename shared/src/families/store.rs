@@ -8,6 +8,7 @@ use crate::{
     audit::Action,
     error::{constraint, has_code},
     ids::{FamilyId, ThreadId, UserId},
+    phone::{PhoneNumber, Region},
 };
 
 /// `invalid_parameter_value` (PostgreSQL, appendix A).
@@ -19,19 +20,23 @@ pub(super) async fn upsert_family(
     profile: &FamilyProfile,
 ) -> Result<Provisioned<Family>> {
     let row = sqlx::query(
-        "INSERT INTO families (family_id, name, sms_monthly_cap_segments)
-         VALUES ($1, $2, $3)
+        "INSERT INTO families (family_id, name, sms_monthly_cap_segments, region, sms_regions)
+         VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (family_id) DO UPDATE SET
              name = excluded.name,
              sms_monthly_cap_segments = excluded.sms_monthly_cap_segments,
+             region = excluded.region,
+             sms_regions = excluded.sms_regions,
              updated_at = now()
-         RETURNING family_id, name, sms_monthly_cap_segments, created_at, updated_at,
+         RETURNING family_id, name, sms_monthly_cap_segments, region, sms_regions, created_at, updated_at,
                    -- A row that this statement inserted was never locked by an update.
                    xmax = 0 AS created",
     )
     .bind(family_id)
     .bind(&profile.name)
     .bind(profile.sms_monthly_cap_segments)
+    .bind(&profile.region)
+    .bind(&profile.sms_regions)
     .fetch_one(tx)
     .await?;
     Ok(Provisioned { now: Family::from_row(&row)?, created: row.try_get("created")? })
@@ -43,9 +48,15 @@ pub(super) async fn upsert_user(
     family_id: &FamilyId,
     user_id: &UserId,
     profile: &UserProfile,
+    regions: Option<&[Region]>,
 ) -> Result<(Provisioned<User>, Vec<ThreadId>)> {
+    let region = profile.phone.as_ref().map(PhoneNumber::region);
     let row = sqlx::query(
-        "WITH old AS (
+        "WITH allowed AS (
+             SELECT $9 = ANY(coalesce(sms_regions, CASE WHEN region <> '' THEN ARRAY[region] END, $10))
+                        AS there
+             FROM families WHERE family_id = $1
+         ), old AS (
              SELECT phone FROM users WHERE family_id = $1 AND user_id = $2
          ), moved AS (
              -- Links and sessions are for whoever had the old number, should it have been another's.
@@ -58,13 +69,17 @@ pub(super) async fn upsert_user(
              WHERE s.family_id = $1 AND s.user_id = $2 AND old.phone IS DISTINCT FROM $4::text
              RETURNING s.thread_id
          )
-         INSERT INTO users (family_id, user_id, name, phone, locale, time_zone, quiet_from, quiet_to)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8
+         INSERT INTO users (family_id, user_id, name, phone, locale, time_zone, quiet_from, quiet_to,
+                            phone_region)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
          -- Fails for a zone that PostgreSQL does not know, before it could fail a whole batch.
-         WHERE $6::text IS NULL OR (now() AT TIME ZONE $6) IS NOT NULL
+         WHERE ($6::text IS NULL OR (now() AT TIME ZONE $6) IS NOT NULL)
+           -- No family, no list, no number: nothing that forbids it here.
+           AND coalesce((SELECT there FROM allowed), true)
          ON CONFLICT (family_id, user_id) DO UPDATE SET
              name = excluded.name,
              phone = excluded.phone,
+             phone_region = excluded.phone_region,
              locale = excluded.locale,
              time_zone = excluded.time_zone,
              quiet_from = excluded.quiet_from,
@@ -88,13 +103,16 @@ pub(super) async fn upsert_user(
     .bind(&profile.time_zone)
     .bind(profile.quiet_hours.quiet_from)
     .bind(profile.quiet_hours.quiet_to)
-    .fetch_one(tx)
+    .bind(region)
+    .bind(regions)
+    .fetch_optional(tx)
     .await
     .map_err(|error| match constraint(&error) {
         Some("users_family_id_fkey") => Error::FamilyNotFound,
         _ if has_code(&error, UNKNOWN_TIME_ZONE) => Error::UnknownTimeZone,
         _ => error.into(),
-    })?;
+    })?
+    .ok_or(Error::RegionNotAllowed)?;
     let put = Provisioned { now: User::from_row(&row)?, created: row.try_get("created")? };
     Ok((put, row.try_get("ended_in")?))
 }

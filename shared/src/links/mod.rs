@@ -3,6 +3,8 @@
 mod store;
 mod token;
 
+use std::net::IpAddr;
+
 use sqlx::{Connection, PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -13,7 +15,7 @@ use crate::{
     audit::{self, Action, Event, Origin},
     db::{self, Bearer},
     ids::{FamilyId, LinkRequestId, ThreadId, UserId},
-    limits::{self, FRESH_LINKS, Subject},
+    limits::{self, FAMILY_LINKS, FRESH_LINKS, SOURCE_LINKS, Subject},
     phone::PhoneNumber,
     queue::{Job, NotificationJob, Queue},
     sessions::BrowserSecret,
@@ -40,7 +42,8 @@ pub struct Opened {
 /// of the old one and the token, so a browser that never saw the answer gets the same one again.
 ///
 /// # Errors
-/// [`Error::LinkInvalid`], for whatever is wrong with the link.
+/// [`Error::LinkInvalid`], for whatever is wrong with the link; [`Error::TooOften`] when its
+/// source sends one token after the other that nobody signed. A link of ours opens all the same.
 pub async fn exchange(
     pool: &PgPool,
     origin: &Origin,
@@ -48,7 +51,9 @@ pub async fn exchange(
     token: &str,
     browser: &BrowserSecret,
 ) -> Result<(Opened, BrowserSecret)> {
-    let link = keys.verify(token).map_err(|BadToken| Error::LinkInvalid)?;
+    let Ok(link) = keys.verify(token) else {
+        return Err(limits::guess(pool, origin.source()).await);
+    };
     let (known, fresh) = (browser.hash(), browser.next(token));
     let mut tx = db::bearer(pool, Bearer::Link(&link, Some(&known))).await?;
     let family_id = store::find_family(&mut tx, link).await?.ok_or(Error::LinkInvalid)?;
@@ -69,15 +74,22 @@ pub async fn exchange(
 /// file. Returns what to wake the worker for; nothing where nobody is to be texted.
 ///
 /// # Errors
-/// [`Error`] of the database alone: whatever is wrong with the token, there is nothing to tell.
+/// [`Error::TooOften`] for a source that asks too often; whatever is wrong with the token, there is
+/// nothing to tell.
 pub async fn renew(
     pool: &PgPool,
     origin: &Origin,
     keys: &LinkKeys,
     token: &str,
 ) -> Result<Option<Job>> {
-    let Ok(link) = keys.verify(token) else { return Ok(None) };
+    let Ok(link) = keys.verify(token) else {
+        return match limits::guess(pool, origin.source()).await {
+            error @ Error::TooOften { .. } => Err(error),
+            _ => Ok(None),
+        };
+    };
     let mut tx = db::bearer(pool, Bearer::Link(&link, None)).await?;
+    limits::demand(&mut tx, Subject::source_links(origin.source()), SOURCE_LINKS).await?;
     let mut job = None;
     if let Some(family_id) = store::find_family(&mut tx, link).await? {
         db::enter(&mut tx, &family_id).await?;
@@ -103,8 +115,12 @@ async fn send_fresh(
         return Ok(None);
     }
     let mut counted = tx.begin().await?;
-    let subject = Subject::member_links(&family_id, &user_id);
-    if !limits::take(&mut counted, subject, FRESH_LINKS).await? {
+    // The family first: whoever holds its row is alone with its members'.
+    let (family, member) =
+        (Subject::family_links(&family_id), Subject::member_links(&family_id, &user_id));
+    if !limits::take(&mut counted, family, FAMILY_LINKS).await?
+        || !limits::take(&mut counted, member, FRESH_LINKS).await?
+    {
         counted.rollback().await?;
         return Ok(None);
     }
@@ -129,10 +145,15 @@ async fn send_fresh(
 /// number was asked for too often.
 ///
 /// # Errors
-/// [`Error`] of the database alone.
-pub async fn request(pool: &PgPool, phone: &PhoneNumber) -> Result<Option<Job>> {
+/// [`Error::TooOften`] for a `source` that asks too often.
+pub async fn request(
+    pool: &PgPool,
+    phone: &PhoneNumber,
+    source: Option<IpAddr>,
+) -> Result<Option<Job>> {
     let id = LinkRequestId::new();
     let mut tx = db::nobody(pool).await?;
+    limits::demand(&mut tx, Subject::source_links(source), SOURCE_LINKS).await?;
     let noted = store::insert_request(&mut tx, id, phone).await?;
     tx.commit().await?;
     Ok(noted.then_some(Job::LinkRequest(id)))
@@ -148,7 +169,7 @@ pub async fn answer(pool: &PgPool, requests: &[LinkRequestId]) -> Result<Vec<Not
     let mut members = store::take_requests(&mut tx, requests).await?;
     let origin = Origin::worker(None);
     // In one order, whoever counts them, so that no two wait for each other.
-    members.sort_by_key(|(family_id, user_id, _)| Subject::member_links(family_id, user_id));
+    members.sort_by_key(|(family_id, ..)| Subject::family_links(family_id));
     let mut due = Vec::new();
     for (family_id, user_id, thread_id) in members {
         due.extend(send_fresh(&mut tx, &origin, family_id, user_id, thread_id).await?);

@@ -11,6 +11,8 @@ use crate::{
     Error, Result, db,
     error::constraint,
     ids::{FamilyId, FileId, MessageId, NotificationId, ThreadId, UserId},
+    limits::Pace,
+    text::is_blank,
 };
 
 /// Longest text of a message, in characters.
@@ -59,8 +61,8 @@ pub struct NewMessage {
 pub struct EmptyMessage;
 
 impl NewMessage {
-    /// A message of `body`, which the caller has checked with [`crate::text::check`], and files.
-    /// White space only is no text.
+    /// A message of `body`, which the caller has from [`crate::text::clean`], and files.
+    /// What nobody sees is no text.
     ///
     /// # Errors
     /// [`EmptyMessage`].
@@ -69,7 +71,7 @@ impl NewMessage {
         file_ids: Vec<FileId>,
         reply_to_id: Option<MessageId>,
     ) -> Result<Self, EmptyMessage> {
-        let body = body.filter(|text| !text.trim().is_empty());
+        let body = body.filter(|text| !is_blank(text));
         if body.is_none() && file_ids.is_empty() {
             return Err(EmptyMessage);
         }
@@ -134,7 +136,7 @@ pub struct Posted {
 ///
 /// # Errors
 /// [`Error::ThreadNotFound`] (also for who is not an active member), [`Error::UnknownReply`],
-/// [`Error::IdempotencyKeyReused`].
+/// [`Error::IdempotencyKeyReused`], [`Error::TooOften`] for who posts faster than `pace`.
 pub async fn post(
     pool: &PgPool,
     family_id: &FamilyId,
@@ -142,9 +144,10 @@ pub async fn post(
     thread_id: ThreadId,
     new: &NewMessage,
     key: Option<&IdempotencyKey>,
+    pace: Option<Pace>,
 ) -> Result<Posted> {
     let hash = new.hash();
-    let post = store::Post { family_id, author_id, thread_id, new, key, hash: &hash };
+    let post = store::Post { family_id, author_id, thread_id, new, key, hash: &hash, pace };
     let row = match try_post(pool, &post).await {
         // The same key at the same moment: the other one is committed now, so look again.
         Err(Error::Database(error)) if constraint(&error) == Some("messages_idempotency_key") => {
@@ -235,7 +238,7 @@ mod tests {
 
     #[test]
     fn white_space_is_no_text() {
-        assert_eq!(new(" \n\t\u{a0}", &[]).err(), Some(EmptyMessage));
+        assert_eq!(new(" \n\t\u{a0}\u{200b}", &[]).err(), Some(EmptyMessage));
         assert_eq!(new(" ", &["f1"]).map(|m| m.body).ok(), Some(None));
         assert!(NewMessage::new(None, vec![], None).is_err());
     }

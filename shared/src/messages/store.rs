@@ -1,5 +1,7 @@
 //! Every SQL statement on messages.
 
+use std::time::Duration;
+
 use sqlx::{FromRow, PgConnection, Row};
 
 use super::{IdempotencyKey, Message, NewMessage, Range};
@@ -7,6 +9,7 @@ use crate::{
     Error, Result,
     error::constraint,
     ids::{FamilyId, NotificationId, ThreadId, UserId},
+    limits::Pace,
 };
 
 /// All that a post is made of.
@@ -17,6 +20,7 @@ pub(super) struct Post<'a> {
     pub(super) new: &'a NewMessage,
     pub(super) key: Option<&'a IdempotencyKey>,
     pub(super) hash: &'a [u8; 32],
+    pub(super) pace: Option<Pace>,
 }
 
 /// What a post came to.
@@ -30,13 +34,14 @@ pub(super) struct PostRow {
     pub(super) to_enqueue: Vec<NotificationId>,
 }
 
-/// Membership, idempotency, numbering, message, notifications and the thread's last-message
+/// Membership, idempotency, pace, numbering, message, notifications and the thread's last-message
 /// columns, in one statement.
 pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<PostRow> {
     let file_ids: Vec<&str> = post.new.file_ids.iter().map(crate::ids::FileId::as_str).collect();
-    sqlx::query_as(
+    let row = sqlx::query(
         "WITH me AS (
-             SELECT tm.user_id, u.name
+             SELECT tm.user_id, u.name,
+                    extract(epoch FROM u.post_due_at - now())::float8 - $11 AS too_early
              FROM thread_members tm
              JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
              WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3 AND tm.status = 'active'
@@ -52,6 +57,14 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
              FROM thread_members tm
              JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
              WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id <> $3 AND tm.status = 'active'
+         ), paced AS (
+             -- Of several at once each sees what the one before it has written.
+             UPDATE users u SET post_due_at = greatest(u.post_due_at, now()) + make_interval(secs => $10)
+             FROM me
+             WHERE $10::float8 IS NOT NULL AND u.family_id = $1 AND u.user_id = me.user_id
+               AND coalesce(u.post_due_at, '-infinity') <= now() + make_interval(secs => $11)
+               AND NOT EXISTS (SELECT FROM earlier)
+             RETURNING u.user_id
          ), numbered AS (
              -- The row's lock is what puts posts to a thread in order; times follow that order.
              UPDATE threads t SET
@@ -60,6 +73,7 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
                  updated_at = greatest(clock_timestamp(), t.last_message_at)
              FROM me
              WHERE t.family_id = $1 AND t.thread_id = $2 AND NOT EXISTS (SELECT FROM earlier)
+               AND ($10::float8 IS NULL OR EXISTS (SELECT FROM paced))
              RETURNING t.last_seq AS seq, t.last_message_at AS created_at
          ), posted AS (
              INSERT INTO messages (family_id, thread_id, seq, message_id, author_id, body, file_ids,
@@ -79,11 +93,11 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
              FROM posted p CROSS JOIN recipients r
              RETURNING notification_id, state
          )
-         SELECT m.*, me.name AS author_name,
+         SELECT m.*, me.name AS author_name, me.too_early,
                 ARRAY(SELECT notification_id FROM queued WHERE state = 'pending') AS to_enqueue
          FROM me
-         CROSS JOIN (SELECT *, false AS replayed FROM posted
-                     UNION ALL SELECT *, true FROM earlier) m",
+         LEFT JOIN (SELECT *, false AS replayed FROM posted
+                    UNION ALL SELECT *, true FROM earlier) m ON true",
     )
     .bind(post.family_id)
     .bind(post.thread_id)
@@ -94,13 +108,21 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
     .bind(post.new.reply_to_id)
     .bind(post.key.map(|key| key.0.as_str()))
     .bind(post.hash.as_slice())
+    .bind(post.pace.map(Pace::every_seconds))
+    .bind(post.pace.map(Pace::ahead_seconds))
     .fetch_optional(tx)
     .await
     .map_err(|error| match constraint(&error) {
         Some("messages_reply_to") => Error::UnknownReply,
         _ => error.into(),
     })?
-    .ok_or(Error::ThreadNotFound)
+    .ok_or(Error::ThreadNotFound)?;
+    // A member, and nothing posted, now or earlier.
+    if row.try_get::<Option<i64>, _>("seq")?.is_none() {
+        let seconds = row.try_get::<Option<f64>, _>("too_early")?.unwrap_or_default().max(0.0);
+        return Err(Error::TooOften { retry_after: Duration::from_secs_f64(seconds) });
+    }
+    Ok(PostRow::from_row(&row)?)
 }
 
 /// The columns of a [`Message`] beside its thread's last number, for one reader; a thread without

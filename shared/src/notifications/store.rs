@@ -38,7 +38,8 @@ pub(super) async fn claim(
                     CASE WHEN n.expires_at <= now() THEN 'failed'
                          WHEN tm.status <> 'active' OR m.deleted_at IS NOT NULL THEN 'cancelled'
                          WHEN u.phone IS NULL OR u.opted_out_at IS NOT NULL
-                             OR (tm.muted_until > now() AND n.kind = 'message') THEN 'suppressed'
+                             OR (tm.muted_until > now() AND n.kind = 'message')
+                             OR u.phone_region <> ALL(allowed.regions) THEN 'suppressed'
                          ELSE 'sending'
                     END AS state,
                     CASE WHEN n.expires_at <= now() THEN 'expired'
@@ -48,6 +49,7 @@ pub(super) async fn claim(
                          WHEN u.opted_out_at IS NOT NULL THEN 'opted_out'
                          -- Who asks for a link wants it, mute or not.
                          WHEN tm.muted_until > now() AND n.kind = 'message' THEN 'muted'
+                         WHEN u.phone_region <> ALL(allowed.regions) THEN 'region_not_allowed'
                     END AS reason
              FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS job (notification_id, family_id, link)
              JOIN notifications n
@@ -55,6 +57,10 @@ pub(super) async fn claim(
              JOIN thread_members tm ON tm.family_id = n.family_id AND tm.thread_id = n.thread_id
                  AND tm.user_id = n.recipient_id
              JOIN families f ON f.family_id = n.family_id
+             CROSS JOIN LATERAL (
+                 SELECT coalesce(f.sms_regions, CASE WHEN f.region <> '' THEN ARRAY[f.region] END)
+                            AS regions
+             ) allowed
              JOIN threads t ON t.family_id = n.family_id AND t.thread_id = n.thread_id
              JOIN users u ON u.family_id = n.family_id AND u.user_id = n.recipient_id
              -- One at a time, by its unique key: joined plainly, the planner may read whole threads.

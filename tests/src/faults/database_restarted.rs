@@ -145,6 +145,7 @@ async fn system_on(url: &str) -> System {
         secrets: system.secrets().clone(),
         carrier: system.stack.carrier.clone(),
         public_url: "https://kin.example".to_owned(),
+        rules: functions::Rules::default(),
     })
     .await
     .expect("a stack");

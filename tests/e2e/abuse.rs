@@ -1,0 +1,272 @@
+//! What somebody can't do however often they try.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use functions::Rules;
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use shared::limits::Pace;
+use tests::{
+    Answer, System,
+    client::send,
+    system::{FAMILY, phone},
+};
+
+const DAY: Duration = Duration::from_hours(24);
+const HOUR: Duration = Duration::from_hours(1);
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+/// The answer of somebody who is to wait, and for how long.
+fn wait_of(answer: &Answer) -> u64 {
+    assert_eq!(answer.problem(), "429 too_many_requests");
+    answer.header("retry-after").parse().expect("seconds")
+}
+
+/// `u0` has written to the others, and their texts have arrived.
+async fn texted(size: usize) -> (System, String) {
+    let system = System::start().await;
+    let members = system.family(size).await;
+    let thread = system.member("u0").thread(&members).await;
+    system.member("u0").say(&thread, "Hello").await;
+    system.deliver().await;
+    (system, thread)
+}
+
+#[tokio::test]
+async fn one_source_asks_for_so_many_links() {
+    let (system, _) = texted(2).await;
+    let ask = async |from: &str, i: usize| {
+        let number = json!({ "phone": phone(100 + i) });
+        system.away(address(from)).post("/links/request", &number).await
+    };
+    for i in 0..30 {
+        assert_eq!(ask("2001:db8::1", i).await.status, 202);
+    }
+    let refused = ask("2001:db8::2", 30).await;
+    assert!((3500..=3601).contains(&wait_of(&refused)), "the oldest is an hour old in an hour");
+    assert_eq!(system.count("link_requests").await, 30, "what is refused is not noted");
+    // A tap on an old link asks for a text as well.
+    system.age_links(DAY * 2).await;
+    let renew = json!({ "token": system.token_of(1) });
+    let here = system.away(address("2001:db8::3"));
+    wait_of(&here.post("/links/renew", &renew).await);
+    // Somebody else's customer, and another kind of address.
+    assert_eq!(ask("2001:db8:0:1::1", 30).await.status, 202);
+    let there = system.away(address("192.0.2.1"));
+    assert_eq!(there.post("/links/renew", &renew).await.status, 202);
+
+    system.age_limits(HOUR).await;
+    assert_eq!(ask("2001:db8::2", 31).await.status, 202);
+    for i in 0..100 {
+        if i % 25 == 0 {
+            system.age_limits(HOUR).await;
+        }
+        ask("192.0.2.7", 200 + i).await;
+    }
+    let refused = ask("192.0.2.7", 300).await;
+    assert!(wait_of(&refused) > 70_000, "a hundred a day");
+}
+
+#[tokio::test]
+async fn whoever_guesses_is_not_listened_to_for_long() {
+    let (system, thread) = texted(2).await;
+    let token = system.token_of(1);
+    let guesser = system.away(address("192.0.2.1"));
+    let guess =
+        json!({ "token": token.replace(|c: char| c == token.chars().last().expect("one"), "_") });
+    let attempts = (0..120).map(|_| guesser.post("/links/exchange", &guess));
+    let mut answers = BTreeMap::new();
+    for answer in join_all(attempts).await {
+        *answers.entry(answer.problem()).or_insert(0) += 1;
+    }
+    let refused = ("429 too_many_requests".to_owned(), 20);
+    assert_eq!(Vec::from_iter(answers), [("401 link_invalid".to_owned(), 100), refused]);
+    wait_of(&guesser.post("/links/renew", &guess).await);
+    // Whoever else is behind that address still gets in.
+    let opened = guesser.post("/links/exchange", &json!({ "token": token })).await;
+    assert_eq!((opened.status, opened.text("/threadId")), (200, thread));
+    system.age_limits(HOUR).await;
+    assert_eq!(guesser.post("/links/exchange", &guess).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_family_is_sent_so_many_links() {
+    let (system, _) = texted(9).await;
+    system.age_links(DAY * 2).await;
+    let tokens: Vec<String> = (1..9).map(|i| system.token_of(i)).collect();
+    let before = system.stack.carrier.received(None).len();
+    for round in 0..3 {
+        let from = system.away(address(&format!("192.0.2.{round}")));
+        let renewals = tokens.iter().map(|token| {
+            let (from, token) = (&from, json!({ "token": token }));
+            async move { from.post("/links/renew", &token).await }
+        });
+        for answer in join_all(renewals).await {
+            assert_eq!(answer.status, 202, "no answer tells");
+        }
+        system.deliver().await;
+    }
+    assert_eq!(system.stack.carrier.received(None).len() - before, 20);
+}
+
+#[tokio::test]
+async fn a_member_posts_at_a_pace_that_nobody_outruns() {
+    // Ten at once, and one a minute.
+    let system = System::start_with(Rules { posts: Pace::hourly(60), regions: None }).await;
+    let members = system.family(3).await;
+    let (u0, u1) = (system.member("u0"), system.member("u1"));
+    let thread = u0.thread(&members).await;
+    let other = u0.thread(&["u1".to_owned()]).await;
+    let post = |thread: &str, key: Option<&str>| {
+        let path = format!("/threads/{thread}/messages");
+        let mut request = u0.request(Method::POST, &path).json(&json!({ "body": "Hello" }));
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        send(request)
+    };
+    assert_eq!(post(&thread, Some("first")).await.status, 201);
+    let posts = (0..100).map(|i| post(if i % 2 == 0 { &thread } else { &other }, None));
+    let (posted, refused): (Vec<_>, Vec<_>) =
+        join_all(posts).await.into_iter().partition(|answer| answer.status == 201);
+    assert_eq!(posted.len(), 9, "in whatever thread");
+    for answer in &refused {
+        assert!((1..=61).contains(&wait_of(answer)), "{}", answer.header("retry-after"));
+    }
+    assert_eq!(system.count("messages").await, 10);
+    // A repetition posts nothing, so it is not too much; the others have a pace of their own.
+    let again = post(&thread, Some("first")).await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (201, "true"));
+    u1.say(&thread, "Hello").await;
+    wait_of(&post(&thread, None).await);
+    sqlx::query("UPDATE users SET post_due_at = post_due_at - interval '1 minute'")
+        .execute(&system.owner)
+        .await
+        .expect("time passed");
+    assert_eq!(post(&thread, None).await.status, 201);
+    wait_of(&post(&thread, None).await);
+    // Who may not post at all is told that, and nothing else.
+    let stranger = system.member("u2");
+    let path = format!("/threads/{other}/messages");
+    let answer = stranger.post(&path, &json!({ "body": "Hello" })).await;
+    assert_eq!(answer.problem(), "404 thread_not_found");
+}
+
+#[tokio::test]
+async fn texts_go_to_the_familys_countries_alone() {
+    let elsewhere = vec!["US".parse().expect("a country")];
+    let system = System::start_with(Rules { posts: None, regions: Some(elsewhere) }).await;
+    let host = system.host();
+    let family = async |more: Value| {
+        let mut body = json!({ "name": "Family" });
+        body.as_object_mut()
+            .expect("fields")
+            .append(&mut more.as_object().expect("fields").clone());
+        host.put(&format!("/families/{FAMILY}"), &body).await
+    };
+    let user = async |id: &str, phone: Value| {
+        let body = json!({ "name": "Name", "phone": phone });
+        host.put(&format!("/families/{FAMILY}/users/{id}"), &body).await
+    };
+    assert_eq!(user("u0", json!("+447400123456")).await.problem(), "404 family_not_found");
+    assert_eq!(family(json!({})).await.status, 201);
+    // What is set for all of them. Jamaica has the code of the United States.
+    for pumped in ["+447400123456", "+18765550199", "+88213123456"] {
+        let answer = user("u0", json!(pumped)).await;
+        assert_eq!(answer.problem(), "422 region_not_allowed");
+        assert_eq!(answer.text("/field"), "phone");
+        assert!(!answer.as_text().contains(pumped));
+    }
+    assert_eq!(system.count("users").await, 0);
+    assert_eq!(user("u0", json!(null)).await.status, 201);
+    assert_eq!(user("u1", json!("+15550100001")).await.status, 201);
+    // Its own country, whatever is set.
+    let own = family(json!({ "region": "gb" })).await;
+    assert_eq!((own.status, own.text("/family/region")), (200, "GB".to_owned()));
+    assert_eq!(user("u2", json!("+447400123456")).await.status, 201);
+    assert_eq!(user("u3", json!("+15550100003")).await.problem(), "422 region_not_allowed");
+    // And those that it names.
+    let named = family(json!({ "region": "GB", "smsRegions": ["US", "it"] })).await;
+    assert_eq!(named.at("/family/smsRegions"), json!(["US", "IT"]));
+    assert_eq!(user("u4", json!("+390669812345")).await.status, 201);
+    for bad in [json!({ "region": "XX" }), json!({ "smsRegions": ["US", "001"] })] {
+        assert_eq!(family(bad).await.problem(), "422 invalid_field");
+    }
+
+    // A number that was fine once gets no text any more.
+    let u0 = system.member("u0");
+    let thread = u0.thread(&["u1", "u2", "u4"].map(str::to_owned)).await;
+    let message = u0.say(&thread, "Hello").await.text("/message/id");
+    system.deliver().await;
+    assert_eq!(system.stack.carrier.received(Some("+447400123456")).len(), 0);
+    assert_eq!(system.stack.carrier.received(None).len(), 2);
+    let deliveries = u0.get(&format!("/threads/{thread}/messages/{message}/deliveries")).await;
+    let deliveries = deliveries.at("/deliveries");
+    let british = deliveries.as_array().expect("a list").iter().find(|d| d["userId"] == "u2");
+    assert_eq!(british.expect("a row")["reason"], "region_not_allowed");
+    // Nor does a family that names none.
+    assert_eq!(family(json!({ "smsRegions": [] })).await.status, 200);
+    u0.say(&thread, "Hello").await;
+    system.deliver().await;
+    assert_eq!(system.stack.carrier.received(None).len(), 2);
+}
+
+/// Whoever is paid for texts to certain numbers tries all there is, for ten days.
+#[tokio::test]
+async fn ten_thousand_attempts_do_not_pass_the_cap() {
+    const CAP: u32 = 60;
+    let (system, thread) = texted(5).await;
+    let family = json!({ "name": "Family", "smsMonthlyCapSegments": CAP });
+    assert_eq!(system.host().put(&format!("/families/{FAMILY}"), &family).await.status, 200);
+    let before = system.stack.carrier.received(None).len();
+    system.age_links(DAY * 2).await;
+    let tokens: Vec<Value> = (1..5).map(|i| json!({ "token": system.token_of(i) })).collect();
+    let members: Vec<_> = (0..5).map(|i| system.member(&format!("u{i}"))).collect();
+    let (tokens, members, thread) = (&tokens, &members, &thread);
+    let mut answers = BTreeMap::new();
+    for day in 0..10 {
+        let sources: Vec<_> =
+            (0..50).map(|i| system.away(address(&format!("198.51.{day}.{i}")))).collect();
+        for hour in 0..10 {
+            let attempts = (0..100_usize).map(|i| {
+                let source = &sources[(hour * 7 + i) % 50];
+                async move {
+                    match i % 10 {
+                        0 if day > 4 => {
+                            members[i / 10 % 5]
+                                .post(
+                                    &format!("/threads/{thread}/messages"),
+                                    &json!({ "body": "Pump" }),
+                                )
+                                .await
+                        }
+                        1..=3 => source.post("/links/renew", &tokens[i % 4]).await,
+                        4 => source.post("/links/exchange", &tokens[i % 4]).await,
+                        // Numbers of theirs, and of nobody's.
+                        _ => {
+                            let number =
+                                if i % 3 == 0 { i % 5 } else { day * 1000 + hour * 100 + i };
+                            source.post("/links/request", &json!({ "phone": phone(number) })).await
+                        }
+                    }
+                }
+            });
+            for answer in join_all(attempts).await {
+                *answers.entry(answer.status).or_insert(0) += 1;
+            }
+            system.deliver().await;
+            system.age_limits(HOUR).await;
+            let sent = &system.stack.carrier.received(None)[before..];
+            assert!(sent.iter().map(|text| text.segments).sum::<u32>() <= CAP);
+        }
+        system.age_limits(DAY).await;
+    }
+    assert_eq!(answers.values().sum::<i32>(), 10_000);
+    assert!(answers.keys().all(|status| [201, 202, 401, 429].contains(status)), "{answers:?}");
+    let sent = &system.stack.carrier.received(None)[before..];
+    assert_eq!(sent.iter().map(|text| text.segments).sum::<u32>(), CAP, "and it was reached");
+}
