@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use shared::{Error, text::TextError};
+use utoipa::ToSchema;
 
 /// A problem. It travels as an extension of its response; [`crate::edge()`] writes it down, since
 /// only there the request's id is known.
@@ -22,19 +23,32 @@ pub struct Problem {
     pub(crate) cause: Option<Arc<str>>,
 }
 
-/// The body of a problem.
-#[derive(Serialize)]
+/// What is wrong (RFC 9457).
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Problem)]
 pub(crate) struct ProblemBody<'a> {
+    /// `urn:kinline:problem:` and the code.
+    #[schema(format = "uri")]
     r#type: String,
+    /// What the status is called.
     title: &'static str,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// For whoever writes the client: what to do about it.
     detail: &'a str,
+    /// The stable code.
+    #[schema(pattern = "^[a-z][a-z0-9_]*$")]
     error: &'static str,
+    /// What in the request is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<&'a str>,
+    /// Of `unknown_member`: who is none, as they were written.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[schema(required = false)]
     member_ids: &'a [String],
+    /// The `x-request-id` of this answer.
     request_id: &'a str,
 }
 
@@ -113,6 +127,49 @@ impl Problem {
         Self::unprocessable(code, format!("{field} {error}.")).field(field)
     }
 
+    /// `503`: what is needed can't be had just now.
+    #[must_use]
+    pub fn unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "The database can't be reached just now. It is safe to try again.",
+        )
+    }
+
+    /// `503`: the database is down.
+    #[must_use]
+    pub fn database_unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database_unavailable",
+            "The database can't be reached.",
+        )
+    }
+
+    /// `429`: what may be done again later.
+    #[must_use]
+    pub fn too_often() -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_requests",
+            "This was done too often. 'Retry-After' says in how many seconds it may be again.",
+        )
+    }
+
+    /// `403`: a browser that another site's page makes write.
+    #[must_use]
+    pub fn cross_site() -> Self {
+        let detail = "This browser's session is for our own pages.";
+        Self::new(StatusCode::FORBIDDEN, "cross_site", detail)
+    }
+
+    /// `500`: a fault of ours.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL)
+    }
+
     /// What there is to say of a response that is an error but none of ours.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let (error, detail) = match status {
@@ -124,7 +181,7 @@ impl Problem {
                 ("request_timeout", "The request did not arrive in time. It is safe to try again.")
             }
             status if status.is_client_error() => ("bad_request", "The request can't be read."),
-            _ => ("internal", INTERNAL),
+            _ => return Self { status, ..Self::internal() },
         };
         Self::new(status, error, detail)
     }
@@ -164,11 +221,7 @@ impl From<Error> for Problem {
                 retry_after: Some(NonZeroU32::MIN.saturating_add(
                     u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX),
                 )),
-                ..Self::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "too_many_requests",
-                    "This was done too often. 'Retry-After' says in how many seconds it may be again.",
-                )
+                ..Self::too_often()
             },
             Error::RegionNotAllowed => Self::unprocessable(
                 "region_not_allowed",
@@ -206,18 +259,12 @@ impl From<Error> for Problem {
                 "idempotency_key_reused",
                 "This Idempotency-Key was used in this thread for another message.",
             ),
-            Error::Unavailable(_) => Self {
-                cause: Some(error.with_causes().into()),
-                ..Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "unavailable",
-                    "The database can't be reached just now. It is safe to try again.",
-                )
-            },
-            Error::Database(_) | Error::Corrupt(_) => Self {
-                cause: Some(error.with_causes().into()),
-                ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL)
-            },
+            Error::Unavailable(_) => {
+                Self { cause: Some(error.with_causes().into()), ..Self::unavailable() }
+            }
+            Error::Database(_) | Error::Corrupt(_) => {
+                Self { cause: Some(error.with_causes().into()), ..Self::internal() }
+            }
         }
     }
 }

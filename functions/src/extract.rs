@@ -14,8 +14,21 @@ use shared::{
     ids::{FamilyId, MessageId, ThreadId, UserId},
     messages::IdempotencyKey,
 };
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{
+        Ref, Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
 
-use crate::error::Problem;
+use crate::{
+    error::Problem,
+    openapi::{
+        problems::{self, problems},
+        shapes,
+    },
+};
 
 /// Longest body, in bytes.
 pub const BODY_MAX: usize = 64 * 1024;
@@ -30,6 +43,13 @@ pub trait Validate: DeserializeOwned {
     /// # Errors
     /// The [`Problem`] that the client is told.
     fn validate(self) -> Result<Self::Valid, Problem>;
+
+    /// What [`Self::validate`] and the use case may refuse with, beside what every body is refused
+    /// for: for the API's document.
+    #[must_use]
+    fn problems() -> Vec<Problem> {
+        Vec::new()
+    }
 }
 
 /// A JSON body that is what `T` asks for.
@@ -40,15 +60,56 @@ impl<T: Validate, S: Send + Sync> FromRequest<S> for Valid<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "Send JSON, as 'Content-Type: application/json'.",
-            ));
+            return Err(unsupported_media_type());
         }
         let body = read(request).await?;
         parse::<T>(&body)?.validate().map(Self)
     }
+}
+
+impl<T: Validate> utoipa::IntoResponses for Valid<T> {
+    fn responses() -> problems::Responses {
+        let mut refused = T::problems();
+        refused.extend([
+            unsupported_media_type(),
+            body_too_large(),
+            incomplete_body(),
+            invalid_json(),
+            wrong_type("field".to_owned()),
+            unknown_field("field".to_owned()),
+        ]);
+        problems::responses(refused)
+    }
+}
+
+fn unsupported_media_type() -> Problem {
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "Send JSON, as 'Content-Type: application/json'.",
+    )
+}
+
+fn body_too_large() -> Problem {
+    let detail = "A body has at most 64 KiB.";
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+}
+
+fn incomplete_body() -> Problem {
+    Problem::bad_request("incomplete_body", "The body did not arrive whole.")
+}
+
+fn invalid_json() -> Problem {
+    Problem::bad_request("invalid_json", "The body is not a JSON object in UTF-8.")
+}
+
+fn wrong_type(field: String) -> Problem {
+    Problem::unprocessable("invalid_field", format!("{field} is not of the right type."))
+        .field(field)
+}
+
+fn unknown_field(field: String) -> Problem {
+    Problem::unprocessable("unknown_field", "There is no such field here.").field(field)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -64,25 +125,19 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 async fn read(request: Request) -> Result<Bytes, Problem> {
-    let too_large = || {
-        let detail = "A body has at most 64 KiB.";
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-    };
     // What announces too much is not waited for.
     if request.body().size_hint().lower() > BODY_MAX as u64 {
-        return Err(too_large());
+        return Err(body_too_large());
     }
     let body = Limited::new(request.into_body(), BODY_MAX);
     match body.collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(Problem::bad_request("incomplete_body", "The body did not arrive whole.")),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(body_too_large()),
+        Err(_) => Err(incomplete_body()),
     }
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let invalid_json =
-        || Problem::bad_request("invalid_json", "The body is not a JSON object in UTF-8.");
     // serde would read a struct from an array as well, by position.
     if body.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
         return Err(invalid_json());
@@ -95,21 +150,12 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         unknown.get_or_insert_with(|| path.to_string());
     });
     let value = parsed.map_err(|error: serde_json::Error| {
-        if error.is_data() {
-            let field = track.path().to_string();
-            Problem::unprocessable("invalid_field", format!("{field} is not of the right type."))
-                .field(field)
-        } else {
-            invalid_json()
-        }
+        if error.is_data() { wrong_type(track.path().to_string()) } else { invalid_json() }
     })?;
     json.end().map_err(|_| invalid_json())?;
     match unknown {
         None => Ok(value),
-        Some(field) => {
-            Err(Problem::unprocessable("unknown_field", "There is no such field here.")
-                .field(field))
-        }
+        Some(field) => Err(unknown_field(field)),
     }
 }
 
@@ -121,21 +167,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Idempotency {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let mut values = parts.headers.get_all("idempotency-key").iter();
-        let bad = |_| {
-            Problem::bad_request(
-                "bad_idempotency_key",
-                "An Idempotency-Key is 1 to 255 visible ASCII characters, sent once.",
-            )
-        };
         match (values.next(), values.next()) {
             (None, _) => Ok(Self(None)),
             (Some(value), None) => {
                 let key = IdempotencyKey::from_str(value.to_str().unwrap_or_default());
-                key.map(|key| Self(Some(key))).map_err(bad)
+                key.map(|key| Self(Some(key))).map_err(|_| bad_idempotency_key())
             }
-            (Some(_), Some(_)) => Err(bad(shared::messages::BadIdempotencyKey)),
+            (Some(_), Some(_)) => Err(bad_idempotency_key()),
         }
     }
+}
+
+fn bad_idempotency_key() -> Problem {
+    Problem::bad_request(
+        "bad_idempotency_key",
+        "An Idempotency-Key is 1 to 255 visible ASCII characters, sent once.",
+    )
 }
 
 /// Ids that a path can name. A malformed one is the `404` of the resource that it names.
@@ -160,7 +207,33 @@ macro_rules! path_ids {
                 Ok(Self($($id),+))
             }
         }
+
+        problems! {
+            $name: [$(Error::$missing.into()),+];
+        }
+
+        impl IntoParams for $name {
+            fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+                vec![$(path_param::<shapes::$id>(stringify!($id))),+]
+            }
+        }
     )+};
+}
+
+/// The parameter that carries an id: `ThreadId` comes as `threadId`.
+fn path_param<T: ToSchema>(id: &str) -> Parameter {
+    let (first, rest) = id.split_at(1);
+    ParameterBuilder::new()
+        .name(format!("{}{rest}", first.to_ascii_lowercase()))
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .schema(Some(Ref::from_schema_name(T::name())))
+        .build()
+}
+
+problems! {
+    /// Of the key itself, and of the request that it came with before.
+    Idempotency: [bad_idempotency_key(), Error::IdempotencyKeyReused.into()];
 }
 
 path_ids! {
@@ -186,9 +259,12 @@ pub fn limit(text: Option<&str>) -> Result<usize, Problem> {
         .then(|| text.parse().ok())
         .flatten()
         .filter(|limit| (1..=200).contains(limit))
-        .ok_or_else(|| {
-            Problem::bad_request("bad_limit", "limit is a number from 1 to 200.").field("limit")
-        })
+        .ok_or_else(bad_limit)
+}
+
+/// `400 bad_limit`.
+pub(crate) fn bad_limit() -> Problem {
+    Problem::bad_request("bad_limit", "limit is a number from 1 to 200.").field("limit")
 }
 
 /// `400 bad_cursor`, in `field`.
@@ -211,11 +287,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
         Query::<T>::from_request_parts(parts, state)
             .await
             .map(|Query(params)| Self(params))
-            .map_err(|_| {
-                Problem::bad_request(
-                    "bad_query",
-                    "The query string can't be read, or repeats a parameter.",
-                )
-            })
+            .map_err(|_| bad_query())
     }
+}
+
+impl<T> utoipa::IntoResponses for Params<T> {
+    fn responses() -> problems::Responses {
+        problems::responses([bad_query()])
+    }
+}
+
+fn bad_query() -> Problem {
+    let detail = "The query string can't be read, or repeats a parameter.";
+    Problem::bad_request("bad_query", detail)
 }

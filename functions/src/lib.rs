@@ -4,6 +4,7 @@ pub mod auth;
 pub mod edge;
 pub mod error;
 pub mod extract;
+pub mod openapi;
 mod pages;
 pub mod routes;
 pub mod site;
@@ -23,6 +24,7 @@ pub use state::{Api, Rules};
 pub fn all(api: &Api, keys: &Arc<LinkKeys>, queue: &Queue) -> Router {
     Router::new()
         .merge(routes::audit::router(api.clone()))
+        .merge(routes::docs::router())
         .merge(routes::families::router(api.clone()))
         .merge(routes::health::router(api.db.clone()))
         .merge(routes::history::router(api.clone()))

@@ -1,7 +1,7 @@
 //! The address that family members see: what cookies are called there, and which pages may write.
 
 use cookie::{Cookie, SameSite, time::Duration};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use shared::{
     config::{self, ConfigError},
     sessions::{self, BrowserSecret},
@@ -116,15 +116,7 @@ impl Site {
             }
             None => !matches!(text(FETCH_SITE), Some("cross-site" | "same-site")),
         };
-        if own {
-            Ok(())
-        } else {
-            Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "cross_site",
-                "This browser's session is for our own pages.",
-            ))
-        }
+        if own { Ok(()) } else { Err(Problem::cross_site()) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shared::{config::ConfigError, db::Database, limits::Pace, phone::Region};
 use sqlx::PgPool;
 
-use crate::{auth::Auth, site::Site};
+use crate::{auth::Auth, error::Problem, openapi::problems::problems, site::Site};
 
 /// The database, and who is believed to be who. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +37,11 @@ impl Rules {
     pub fn from_env() -> Result<Self, ConfigError> {
         Ok(Self { posts: Pace::of_posts()?, regions: Region::list_from_env()? })
     }
+}
+
+problems! {
+    /// What asks the database, which may not answer.
+    Api: [Problem::unavailable()];
 }
 
 impl Api {

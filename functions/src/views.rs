@@ -13,6 +13,9 @@ use time::{
     OffsetDateTime, Time, UtcOffset, format_description::BorrowedFormatItem,
     macros::format_description,
 };
+use utoipa::ToSchema;
+
+use crate::openapi::shapes;
 
 /// RFC 3339 in UTC with milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -35,26 +38,40 @@ impl Serialize for Timestamp {
 }
 
 /// A thread.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Thread)]
 pub struct ThreadView {
+    #[schema(value_type = shapes::ThreadId)]
     id: ThreadId,
+    #[schema(value_type = shapes::FamilyId)]
     family_id: FamilyId,
+    #[schema(value_type = shapes::Kind)]
     kind: Kind,
+    #[schema(max_length = 200)]
     title: String,
+    /// SHA-256 of the sorted member ids joined with `,`, in hex.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     member_key: String,
+    /// The number of the newest message; 0 when there is none.
+    #[schema(minimum = 0)]
     last_seq: i64,
+    #[schema(required = true)]
     last_message_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
     members: Vec<MemberView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Member)]
 struct MemberView {
+    #[schema(value_type = shapes::UserId)]
     user_id: UserId,
     name: String,
+    /// `OWNER` for whoever began the thread, else `MEMBER`; more may come.
+    #[schema(examples("MEMBER"))]
     role: String,
     joined_at: Timestamp,
 }
@@ -86,20 +103,27 @@ impl From<Thread> for ThreadView {
 }
 
 /// A thread as its member finds it in the inbox.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = InboxThread)]
 pub struct InboxEntryView {
     #[serde(flatten)]
     thread: ThreadView,
+    /// Others' messages after the last one that the caller has read.
+    #[schema(minimum = 0)]
     unread_count: i64,
+    #[schema(required = true)]
     last_message: Option<LastMessageView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = LastMessage)]
 struct LastMessageView {
+    #[schema(value_type = shapes::UserId)]
     author_id: UserId,
     author_name: String,
+    #[schema(max_length = 140)]
     preview: String,
     created_at: Timestamp,
 }
@@ -117,19 +141,30 @@ impl From<InboxEntry> for InboxEntryView {
 }
 
 /// A message.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Message)]
 pub struct MessageView {
+    #[schema(value_type = shapes::MessageId)]
     id: MessageId,
+    #[schema(value_type = shapes::ThreadId)]
     thread_id: ThreadId,
+    /// Its number in its thread: 1, 2, 3 …
+    #[schema(minimum = 1)]
     seq: i64,
+    #[schema(value_type = shapes::UserId)]
     author_id: UserId,
     author_name: String,
+    #[schema(required = true, max_length = 4000)]
     body: Option<String>,
+    #[schema(value_type = Vec<shapes::FileId>, max_items = 10)]
     file_ids: Vec<String>,
+    #[schema(value_type = Option<shapes::MessageId>, required = true)]
     reply_to_id: Option<MessageId>,
     created_at: Timestamp,
+    #[schema(required = true)]
     edited_at: Option<Timestamp>,
+    #[schema(required = true)]
     deleted_at: Option<Timestamp>,
 }
 
@@ -152,17 +187,29 @@ impl From<Message> for MessageView {
 }
 
 /// Who got a message, and why not.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Delivery)]
 pub struct DeliveryView {
+    #[schema(value_type = shapes::UserId)]
     user_id: UserId,
+    #[schema(value_type = shapes::DeliveryState)]
     state: String,
+    /// Why it went no further, for a program to read; more may come.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("muted"))]
     reason: Option<String>,
+    /// How often the carrier was asked.
+    #[schema(minimum = 0)]
     attempts: i32,
+    /// How many segments its text has; null before it was composed.
+    #[schema(minimum = 1, required = true)]
     segments: Option<i32>,
+    #[schema(required = true)]
     sent_at: Option<Timestamp>,
+    #[schema(required = true)]
     opened_at: Option<Timestamp>,
+    #[schema(required = true)]
     read_at: Option<Timestamp>,
 }
 
@@ -182,13 +229,20 @@ impl From<Delivery> for DeliveryView {
 }
 
 /// A family.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Family)]
 pub struct FamilyView {
+    #[schema(value_type = shapes::FamilyId)]
     id: FamilyId,
+    #[schema(max_length = 100)]
     name: String,
+    /// How many segments its texts may have in a calendar month; null is no limit.
+    #[schema(minimum = 0, required = true)]
     sms_monthly_cap_segments: Option<i32>,
+    #[schema(value_type = Option<shapes::Region>, required = true)]
     region: Option<Region>,
+    #[schema(value_type = Option<Vec<shapes::Region>>, required = true, max_items = 50)]
     sms_regions: Option<Vec<Region>>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -209,23 +263,34 @@ impl From<Family> for FamilyView {
 }
 
 /// A member of a family, for the host application alone.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = User)]
 pub struct UserView {
+    #[schema(value_type = shapes::UserId)]
     id: UserId,
+    #[schema(value_type = shapes::FamilyId)]
     family_id: FamilyId,
+    #[schema(max_length = 100)]
     name: String,
+    #[schema(value_type = Option<shapes::PhoneNumber>, required = true)]
     phone: Option<PhoneNumber>,
+    #[schema(required = true)]
     locale: Option<String>,
+    #[schema(required = true)]
     time_zone: Option<String>,
+    #[schema(required = true)]
     quiet_hours: Option<QuietHoursView>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = QuietHours)]
 struct QuietHoursView {
+    #[schema(pattern = "^[0-2][0-9]:[0-5][0-9]$", examples("21:00"))]
     from: String,
+    #[schema(pattern = "^[0-2][0-9]:[0-5][0-9]$", examples("08:00"))]
     to: String,
 }
 

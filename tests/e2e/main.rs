@@ -14,6 +14,7 @@ mod faults;
 mod history;
 mod lambda;
 mod links;
+mod openapi;
 mod posting;
 mod provisioning;
 mod search;

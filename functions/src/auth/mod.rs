@@ -17,7 +17,7 @@ use shared::{
 };
 
 pub use self::tokens::Auth;
-use crate::{error::Problem, site::Site, state::Api};
+use crate::{error::Problem, openapi::problems::problems, site::Site, state::Api};
 
 /// The header in which a page says for whom it was made.
 const MEMBER: HeaderName = HeaderName::from_static("x-kin-member");
@@ -49,6 +49,15 @@ where
             None => Err(Problem::unauthenticated()),
         }
     }
+}
+
+problems! {
+    /// Whoever is nobody, and whom nothing can be said of just now.
+    Caller: [Problem::unauthenticated(), tokens::not_a_member(), Problem::unavailable()];
+    /// A page that a browser's session is not for.
+    OwnPage: [Problem::cross_site()];
+    /// Whoever is not the host application.
+    HostService: [Problem::unauthenticated(), tokens::not_the_host(), Problem::unavailable()];
 }
 
 impl Caller {

@@ -72,9 +72,7 @@ impl Auth {
         let claims = self.members.verify(bearer(headers)?).await?;
         match self.service {
             _ if !claims.is_service() => Ok(claims),
-            Service::ByRole => {
-                Err(Problem::forbidden("This is for members; a service token is not one."))
-            }
+            Service::ByRole => Err(not_a_member()),
             // A provider's word, and perhaps its user's: whoever claims the role is nobody.
             Service::Own(_) | Service::Nobody => Err(Problem::unauthenticated()),
         }
@@ -88,12 +86,16 @@ impl Auth {
             Service::Own(verifier) => verifier.verify(token).await?,
             Service::Nobody => return Err(Problem::unauthenticated()),
         };
-        if claims.is_service() {
-            Ok(claims)
-        } else {
-            Err(Problem::forbidden("This needs a token with the role \"service\"."))
-        }
+        if claims.is_service() { Ok(claims) } else { Err(not_the_host()) }
     }
+}
+
+pub(super) fn not_a_member() -> Problem {
+    Problem::forbidden("This is for members; a service token is not one.")
+}
+
+pub(super) fn not_the_host() -> Problem {
+    Problem::forbidden("This needs a token with the role \"service\".")
 }
 
 /// The one token that a request carries.

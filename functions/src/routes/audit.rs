@@ -1,57 +1,91 @@
 //! The audit trail of a family, for its host application.
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{Json, Router, extract::State};
 use serde::{Deserialize, Serialize};
 use shared::{
     audit::{self, AuditCursor, Noted},
     ids::{AuditEventId, ThreadId, UserId},
 };
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     auth::HostService,
     error::Problem,
-    extract::{FamilyPath, Params, bad_cursor, limit},
+    extract::{FamilyPath, Params, bad_cursor, bad_limit, limit},
+    openapi::{self, problems::problems, shapes},
     state::Api,
     views::Timestamp,
 };
 
 /// `GET /families/{familyId}/audit`.
 pub fn router(api: Api) -> Router {
-    Router::new().route("/families/{familyId}/audit", get(list)).with_state(api)
+    routes().with_state(api)
 }
 
-#[derive(Deserialize)]
+openapi::routes!(Api: list);
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct AuditParams {
+    /// How many events.
+    #[param(value_type = Option<i32>, minimum = 1, maximum = 200, default = 50, nullable = false)]
     limit: Option<String>,
+    /// Read on from here: a `nextCursor`.
+    #[param(value_type = Option<shapes::Cursor>, nullable = false)]
     cursor: Option<String>,
 }
 
-#[derive(Serialize)]
+problems! {
+    /// Of each of them.
+    AuditParams: [bad_limit(), bad_cursor("cursor")];
+}
+
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Trail {
+    #[schema(max_items = 200)]
     events: Vec<EventView>,
+    /// Where to go on; null at the end.
+    #[schema(value_type = Option<shapes::Cursor>, required = true)]
     next_cursor: Option<String>,
 }
 
 /// Something that was done. Ids alone.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AuditEvent)]
 struct EventView {
+    #[schema(value_type = shapes::AuditEventId)]
     id: AuditEventId,
     at: Timestamp,
     actor: ActorView,
+    /// What was done, for a program to read; more may come.
+    #[schema(examples("link.opened"))]
     action: String,
+    /// Whom it was done to.
+    #[schema(value_type = Option<shapes::UserId>, required = true)]
     user_id: Option<UserId>,
+    /// In which thread.
+    #[schema(value_type = Option<shapes::ThreadId>, required = true)]
     thread_id: Option<ThreadId>,
+    /// Of a membership: what they are in it.
+    #[schema(required = true)]
     role: Option<String>,
+    /// The network address that it came from.
+    #[schema(required = true, examples("203.0.113.7"))]
     source: Option<String>,
 }
 
 /// Who did it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AuditActor)]
 struct ActorView {
+    /// For a program to read; more may come.
+    #[schema(examples("host"))]
     kind: String,
+    /// Which member, where it was one.
+    #[schema(value_type = Option<shapes::UserId>, required = true)]
     user_id: Option<UserId>,
 }
 
@@ -70,6 +104,19 @@ impl From<Noted> for EventView {
     }
 }
 
+/// Read who did what
+///
+/// The newest first. It tells of provisioning, threads, memberships and roles, links and sessions, by
+/// ids alone.
+#[utoipa::path(
+    get, path = "/families/{familyId}/audit", tag = "Provisioning", operation_id = "listAuditEvents",
+    params(FamilyPath, AuditParams),
+    security(("service" = [])),
+    responses(
+        (status = 200, description = "A page of events", body = Trail),
+        HostService, FamilyPath, Params<AuditParams>, AuditParams,
+    ),
+)]
 async fn list(
     State(api): State<Api>,
     service: HostService,

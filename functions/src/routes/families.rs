@@ -1,20 +1,23 @@
 //! Provisioning: the host application says who is in which family.
 
-use axum::{Json, Router, extract::State, routing::put};
+use axum::{Json, Router, extract::State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use shared::{
+    Error,
     audit::Origin,
     families::{self, FamilyProfile, Provisioned, QuietHours, UserProfile},
-    phone::{PhoneNumber, Region, UnknownRegion},
-    text::Name,
+    phone::{InvalidPhone, PhoneNumber, Region, UnknownRegion},
+    text::{Name, TextError},
 };
 use time::{Time, macros::format_description};
+use utoipa::ToSchema;
 
 use crate::{
     auth::HostService,
     error::Problem,
     extract::{FamilyPath, UserPath, Valid, Validate},
+    openapi::{self, shapes},
     source::Source,
     state::Api,
     views::{FamilyView, UserView},
@@ -25,23 +28,42 @@ const TAG_MAX: usize = 64;
 
 /// `PUT /families/{familyId}`, `PUT` and `DELETE /families/{familyId}/users/{userId}`.
 pub fn router(api: Api) -> Router {
-    Router::new()
-        .route("/families/{familyId}", put(put_family))
-        .route("/families/{familyId}/users/{userId}", put(put_user).delete(delete_user))
-        .with_state(api)
+    routes().with_state(api)
 }
+
+openapi::routes!(Api: put_family, put_user, delete_user);
 
 /// A name that may be missing, which is as bad as an empty one.
 fn name(written: Option<&str>) -> Result<Name, Problem> {
     Name::new(written.unwrap_or_default()).map_err(|error| Problem::text("name", error))
 }
 
-#[derive(Deserialize)]
+/// What [`name`] refuses with.
+fn bad_names() -> Vec<Problem> {
+    vec![
+        Problem::text("name", TextError::Empty),
+        Problem::text("name", TextError::TooLong { max: Name::MAX }),
+    ]
+}
+
+fn invalid_phone(error: InvalidPhone) -> Problem {
+    Problem::unprocessable("invalid_phone", format!("This is {error}.")).field("phone")
+}
+
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PutFamily {
+    /// One line; white space around it is left out.
+    #[schema(value_type = String, min_length = 1, max_length = 100, examples("The Riveras"))]
     name: Option<String>,
+    /// How many segments the family's texts may have in a calendar month; none is no limit.
+    #[schema(minimum = 0, examples(500))]
     sms_monthly_cap_segments: Option<i32>,
+    /// The country that it is of. Its texts go there alone, where `smsRegions` says nothing.
+    #[schema(value_type = Option<shapes::Region>)]
     region: Option<String>,
+    /// The countries that its texts may go to; none named is none.
+    #[schema(value_type = Option<Vec<shapes::Region>>, max_items = 50)]
     sms_regions: Option<Vec<String>>,
 }
 
@@ -78,22 +100,39 @@ impl Validate for PutFamily {
             sms_regions: sms_regions.transpose()?,
         })
     }
+
+    fn problems() -> Vec<Problem> {
+        bad_names()
+    }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PutUser {
+    /// One line; white space around it is left out.
+    #[schema(value_type = String, min_length = 1, max_length = 100, examples("Grandma"))]
     name: Option<String>,
+    /// Where their texts go: in E.164, or as it is written in `region`. None is no texts.
+    #[schema(max_length = 40, examples("+15550100003"))]
     phone: Option<String>,
+    /// The country that `phone` is written for.
+    #[schema(value_type = Option<shapes::Region>)]
     region: Option<String>,
+    /// The language of their pages and texts (BCP 47).
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", examples("es-MX"))]
     locale: Option<String>,
+    /// For their quiet hours (IANA).
+    #[schema(pattern = "^[A-Za-z0-9/_+-]{1,64}$", examples("America/Chicago"))]
     time_zone: Option<String>,
     quiet_hours: Option<PutQuietHours>,
 }
 
-#[derive(Deserialize)]
+/// When no text is sent, by their own clock; what comes up meanwhile waits.
+#[derive(Deserialize, ToSchema)]
 struct PutQuietHours {
+    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", examples("21:00"))]
     from: String,
+    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", examples("08:00"))]
     to: String,
 }
 
@@ -102,9 +141,7 @@ impl Validate for PutUser {
 
     fn validate(self) -> Result<UserProfile, Problem> {
         let phone = self.phone.map(|phone| PhoneNumber::parse(&phone, self.region.as_deref()));
-        let phone = phone.transpose().map_err(|error| {
-            Problem::unprocessable("invalid_phone", format!("This is {error}.")).field("phone")
-        })?;
+        let phone = phone.transpose().map_err(invalid_phone)?;
         let time = |text: &str| {
             Time::parse(text, format_description!("[hour]:[minute]")).map_err(|_| {
                 Problem::unprocessable("invalid_field", "quietHours are times such as 21:00.")
@@ -125,6 +162,12 @@ impl Validate for PutUser {
             quiet_hours,
         })
     }
+
+    fn problems() -> Vec<Problem> {
+        let mut refused = bad_names();
+        refused.extend([invalid_phone(InvalidPhone), Error::RegionNotAllowed.into()]);
+        refused
+    }
 }
 
 /// A short ASCII word of letters, digits and some `marks`, as locales and time zones are.
@@ -144,12 +187,12 @@ fn tag(
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct OneFamily {
     family: FamilyView,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct OneUser {
     user: UserView,
 }
@@ -158,6 +201,20 @@ const fn status<T>(put: &Provisioned<T>) -> StatusCode {
     if put.created { StatusCode::CREATED } else { StatusCode::OK }
 }
 
+/// Make or change a family
+///
+/// All of it: what is left out is unset.
+#[utoipa::path(
+    put, path = "/families/{familyId}", tag = "Provisioning", operation_id = "putFamily",
+    params(FamilyPath),
+    request_body = PutFamily,
+    security(("service" = [])),
+    responses(
+        (status = 200, description = "Changed", body = OneFamily),
+        (status = 201, description = "Made", body = OneFamily),
+        HostService, FamilyPath, Valid<PutFamily>,
+    ),
+)]
 async fn put_family(
     State(api): State<Api>,
     service: HostService,
@@ -170,6 +227,22 @@ async fn put_family(
     Ok((status(&put), Json(OneFamily { family: put.now.into() })))
 }
 
+/// Make or change a member
+///
+/// All of it: what is left out is unset. Another phone number ends what the old one opened: links
+/// and sessions. A member who was deactivated is one again.
+#[utoipa::path(
+    put, path = "/families/{familyId}/users/{userId}", tag = "Provisioning",
+    operation_id = "putUser",
+    params(UserPath),
+    request_body = PutUser,
+    security(("service" = [])),
+    responses(
+        (status = 200, description = "Changed", body = OneUser),
+        (status = 201, description = "Made", body = OneUser),
+        HostService, UserPath, Valid<PutUser>,
+    ),
+)]
 async fn put_user(
     State(api): State<Api>,
     service: HostService,
@@ -183,6 +256,17 @@ async fn put_user(
     Ok((status(&put), Json(OneUser { user: put.now.into() })))
 }
 
+/// Deactivate a member
+///
+/// Memberships end, links and sessions die, and texts that wait are cancelled, all at once. What
+/// they wrote stays.
+#[utoipa::path(
+    delete, path = "/families/{familyId}/users/{userId}", tag = "Provisioning",
+    operation_id = "deactivateUser",
+    params(UserPath),
+    security(("service" = [])),
+    responses((status = 204, description = "Deactivated"), HostService, UserPath),
+)]
 async fn delete_user(
     State(api): State<Api>,
     service: HostService,

@@ -1,31 +1,46 @@
 //! Whether the system can work.
 
-use axum::{Json, Router, extract::State, routing::get};
-use http::StatusCode;
+use axum::{Json, Router, extract::State};
 use serde::Serialize;
 use shared::db;
 use sqlx::PgPool;
+use utoipa::ToSchema;
 
-use crate::error::Problem;
+use crate::{
+    error::Problem,
+    openapi::{self, problems::problems},
+};
 
 /// `GET /health`.
 pub fn router(db: PgPool) -> Router {
-    Router::new().route("/health", get(health)).with_state(db)
+    routes().with_state(db)
 }
 
-#[derive(Serialize)]
+openapi::routes!(PgPool: health);
+
+#[derive(Serialize, ToSchema)]
 struct Health {
+    #[schema(pattern = "^ok$")]
     status: &'static str,
     version: &'static str,
+    #[schema(pattern = "^ok$")]
     database: &'static str,
 }
 
+problems! {
+    /// It can't.
+    Health: [Problem::database_unavailable()];
+}
+
+/// Whether the system can work
+#[utoipa::path(
+    get, path = "/health", tag = "Operations", operation_id = "getHealth",
+    responses((status = 200, description = "It can", body = Health), Health),
+)]
 async fn health(State(pool): State<PgPool>) -> Result<Json<Health>, Problem> {
     db::ping(&pool).await.map_err(|error| Problem {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        error: "database_unavailable",
-        detail: "The database can't be reached.".into(),
-        ..error.into()
+        cause: Problem::from(error).cause,
+        ..Problem::database_unavailable()
     })?;
     Ok(Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION"), database: "ok" }))
 }

@@ -4,32 +4,47 @@ use axum::{
     Router,
     extract::State,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::messages::{self, HistoryCursor, Range};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     auth::Caller,
     error::Problem,
-    extract::{Params, ThreadPath, bad_cursor, limit},
+    extract::{Params, ThreadPath, bad_cursor, bad_limit, limit},
+    openapi::{self, problems::problems, shapes},
     state::Api,
     views::MessageView,
 };
 
 /// `GET /threads/{threadId}/messages`.
 pub fn router(api: Api) -> Router {
-    Router::new().route("/threads/{threadId}/messages", get(history)).with_state(api)
+    routes().with_state(api)
 }
 
-#[derive(Deserialize)]
+openapi::routes!(Api: history);
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct HistoryParams {
+    /// How many messages.
+    #[param(value_type = Option<i32>, minimum = 1, maximum = 200, default = 50, nullable = false)]
     limit: Option<String>,
+    /// Read back from here: a `nextCursor`.
+    #[param(value_type = Option<shapes::Cursor>, nullable = false)]
     before: Option<String>,
+    /// Read forward from here, or poll: a `nextCursor` or `latestCursor`. Not with `before`.
+    #[param(value_type = Option<shapes::Cursor>, nullable = false)]
     after: Option<String>,
+}
+
+problems! {
+    /// Of each of them.
+    HistoryParams: [bad_limit(), bad_cursor("before")];
 }
 
 impl HistoryParams {
@@ -44,14 +59,39 @@ impl HistoryParams {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = History)]
 struct Page {
+    #[schema(max_items = 200)]
     messages: Vec<MessageView>,
+    /// Where to go on in the same direction; null at the end.
+    #[schema(value_type = Option<shapes::Cursor>, required = true)]
     next_cursor: Option<String>,
+    /// What to poll `after` with, now or later.
+    #[schema(value_type = shapes::Cursor)]
     latest_cursor: String,
 }
 
+/// Read a thread's messages
+///
+/// By default, and with `before`: newest first, going back. With `after`: oldest first, going
+/// forward; a client that polls with the last cursor it saw misses no message and sees none twice.
+#[utoipa::path(
+    get, path = "/threads/{threadId}/messages", tag = "Messages", operation_id = "listMessages",
+    params(
+        ThreadPath, HistoryParams,
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer"),
+    ),
+    security(("member" = []), ("session" = [])),
+    responses(
+        (status = 200, description = "A page of messages", body = Page,
+            headers(("ETag" = String, description = "What this page is by"))),
+        (status = 304, description = "Nothing has changed since that `ETag`",
+            headers(("ETag" = String, description = "What this page is by"))),
+        Caller, ThreadPath, Params<HistoryParams>, HistoryParams,
+    ),
+)]
 async fn history(
     State(api): State<Api>,
     Caller { family_id, user_id, .. }: Caller,

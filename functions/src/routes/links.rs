@@ -6,7 +6,6 @@ use axum::{
     Json, Router,
     extract::{FromRef, State},
     response::{AppendHeaders, IntoResponse, Response},
-    routing::post,
 };
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -18,11 +17,13 @@ use shared::{
     queue::Queue,
     sessions,
 };
+use utoipa::ToSchema;
 
 use crate::{
     auth::{Browser, OwnPage},
     error::Problem,
     extract::{Valid, Validate},
+    openapi::{self, problems::problems, shapes},
     source::Source,
     state::Api,
     views::Timestamp,
@@ -44,16 +45,15 @@ impl FromRef<Links> for Api {
 
 /// `POST /links/exchange`, `/links/renew`, `/links/request` and `/sessions/end`.
 pub fn router(api: Api, keys: Arc<LinkKeys>, queue: Queue) -> Router {
-    Router::new()
-        .route("/links/exchange", post(exchange))
-        .route("/links/renew", post(renew))
-        .route("/links/request", post(request))
-        .route("/sessions/end", post(end))
-        .with_state(Links { api, keys, queue })
+    routes().with_state(Links { api, keys, queue })
 }
 
-#[derive(Deserialize)]
+openapi::routes!(Links: exchange, renew, request, end);
+
+#[derive(Deserialize, ToSchema)]
 struct WithToken {
+    /// What follows `#` in a link.
+    #[schema(value_type = String)]
     token: Option<String>,
 }
 
@@ -68,15 +68,41 @@ impl Validate for WithToken {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Opened)]
 struct OpenedView {
+    #[schema(value_type = shapes::UserId)]
     user_id: UserId,
+    #[schema(value_type = shapes::FamilyId)]
     family_id: FamilyId,
+    #[schema(value_type = shapes::ThreadId)]
     thread_id: ThreadId,
+    /// When the session ends, unless it ends before.
     expires_at: Timestamp,
 }
 
+problems! {
+    /// A link that opens nothing: one answer for every reason.
+    OpenedView: [shared::Error::LinkInvalid.into()];
+    /// A source that asks, or guesses, too often.
+    Source: [Problem::too_often()];
+}
+
+/// Exchange a link for a session
+///
+/// The first browser that does keeps the link; there it may be done again. A bad signature, unknown,
+/// expired, revoked, another browser's: one answer for all.
+#[utoipa::path(
+    post, path = "/links/exchange", tag = "Links", operation_id = "exchangeLink",
+    request_body = WithToken,
+    security((), ("session" = [])),
+    responses(
+        (status = 200, description = "Opened", body = OpenedView,
+            headers(("Set-Cookie" = String, description = "The session"))),
+        OpenedView, OwnPage, Source, Valid<WithToken>, Api,
+    ),
+)]
 async fn exchange(
     State(Links { api, keys, .. }): State<Links>,
     _: OwnPage,
@@ -100,9 +126,23 @@ async fn exchange(
 /// Says nothing of whether there was anything to do.
 const ACCEPTED: (StatusCode, Json<Empty>) = (StatusCode::ACCEPTED, Json(Empty {}));
 
-#[derive(Serialize)]
+/// Nothing that would tell one case from another.
+#[derive(Serialize, ToSchema)]
 struct Empty {}
 
+/// Ask for a fresh link with an old one
+///
+/// Of a link of ours that has expired or is another browser's, a fresh one goes to the phone number on
+/// file: 3 in an hour, 10 in a day for a member. The answer is the same whatever happens.
+#[utoipa::path(
+    post, path = "/links/renew", tag = "Links", operation_id = "renewLink",
+    request_body = WithToken,
+    security(()),
+    responses(
+        (status = 202, description = "Heard", body = Empty),
+        OwnPage, Source, Valid<WithToken>, Api,
+    ),
+)]
 async fn renew(
     State(Links { api, keys, queue }): State<Links>,
     _: OwnPage,
@@ -115,9 +155,13 @@ async fn renew(
     Ok(ACCEPTED)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct WithPhone {
+    /// In E.164, or as it is written in `region`.
+    #[schema(value_type = String, examples("+15550100003"))]
     phone: Option<String>,
+    /// The country that `phone` is written for.
+    #[schema(value_type = Option<shapes::Region>)]
     region: Option<String>,
 }
 
@@ -133,6 +177,19 @@ impl Validate for WithPhone {
     }
 }
 
+/// Ask for a link by phone number
+///
+/// To a number on file goes a link to its member's newest thread: 3 in an hour, 10 in a day for a
+/// number. The answer is the same whatever happens.
+#[utoipa::path(
+    post, path = "/links/request", tag = "Links", operation_id = "requestLink",
+    request_body = WithPhone,
+    security(()),
+    responses(
+        (status = 202, description = "Heard", body = Empty),
+        OwnPage, Source, Valid<WithPhone>, Api,
+    ),
+)]
 async fn request(
     State(Links { api, queue, .. }): State<Links>,
     _: OwnPage,
@@ -147,6 +204,16 @@ async fn request(
     Ok(ACCEPTED)
 }
 
+/// End this browser's session
+#[utoipa::path(
+    post, path = "/sessions/end", tag = "Links", operation_id = "endSession",
+    security((), ("session" = [])),
+    responses(
+        (status = 204, description = "There is none any more",
+            headers(("Set-Cookie" = String, description = "Takes the cookie away"))),
+        OwnPage, Api,
+    ),
+)]
 async fn end(
     State(api): State<Api>,
     _: OwnPage,

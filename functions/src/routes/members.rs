@@ -1,28 +1,32 @@
 //! What a member says of themselves in a thread: what they have read, which texts they want.
 
-use axum::{Json, Router, extract::State, routing::put};
+use axum::{Json, Router, extract::State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use shared::members::{self, MUTE_HOURS_MAX, Texts, Wish};
+use utoipa::ToSchema;
 
 use crate::{
-    auth::Caller,
+    auth::{Caller, OwnPage},
     error::Problem,
     extract::{ThreadPath, Valid, Validate},
+    openapi,
     state::Api,
     views::Timestamp,
 };
 
 /// `PUT /threads/{threadId}/read` and `/threads/{threadId}/texts`.
 pub fn router(api: Api) -> Router {
-    Router::new()
-        .route("/threads/{threadId}/read", put(mark_read))
-        .route("/threads/{threadId}/texts", put(set_texts))
-        .with_state(api)
+    routes().with_state(api)
 }
 
-#[derive(Deserialize)]
+openapi::routes!(Api: mark_read, set_texts);
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = PutRead)]
 struct Read {
+    /// The number of the newest message that was read.
+    #[schema(value_type = i64, minimum = 0)]
     seq: Option<i64>,
 }
 
@@ -36,6 +40,19 @@ impl Validate for Read {
     }
 }
 
+/// Say how far one has read
+///
+/// It never goes back, nor past the newest message.
+#[utoipa::path(
+    put, path = "/threads/{threadId}/read", tag = "Threads", operation_id = "markRead",
+    params(ThreadPath),
+    request_body = Read,
+    security(("member" = []), ("session" = [])),
+    responses(
+        (status = 204, description = "Noted"),
+        Caller, OwnPage, ThreadPath, Valid<Read>,
+    ),
+)]
 async fn mark_read(
     State(api): State<Api>,
     Caller { family_id, user_id, .. }: Caller,
@@ -46,9 +63,12 @@ async fn mark_read(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct PutTexts {
+    #[schema(value_type = TextsState)]
     state: Option<String>,
+    /// With `muted` alone: for how long; for good when it is left out.
+    #[schema(minimum = 1, maximum = 8760)]
     hours: Option<i32>,
 }
 
@@ -71,10 +91,26 @@ impl Validate for PutTexts {
     }
 }
 
-#[derive(Serialize)]
+/// Which texts a member wants of a thread.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "a shape")]
+enum TextsState {
+    /// All.
+    On,
+    /// None for a while.
+    Muted,
+    /// None.
+    Off,
+}
+
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Texts)]
 struct TextsView {
+    #[schema(value_type = TextsState)]
     state: &'static str,
+    #[schema(required = true)]
     muted_until: Option<Timestamp>,
 }
 
@@ -89,6 +125,17 @@ impl From<Texts> for TextsView {
     }
 }
 
+/// Say which texts one wants of a thread
+#[utoipa::path(
+    put, path = "/threads/{threadId}/texts", tag = "Threads", operation_id = "setTexts",
+    params(ThreadPath),
+    request_body = PutTexts,
+    security(("member" = []), ("session" = [])),
+    responses(
+        (status = 200, description = "As it is now", body = TextsView),
+        Caller, OwnPage, ThreadPath, Valid<PutTexts>,
+    ),
+)]
 async fn set_texts(
     State(api): State<Api>,
     Caller { family_id, user_id, .. }: Caller,

@@ -4,23 +4,24 @@ use axum::{
     Json, Router,
     extract::{FromRef, State},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use shared::{
     failpoint,
     ids::MessageId,
-    messages::{self, BODY_MAX, FILES_MAX},
+    messages::{self, BODY_MAX, EmptyMessage, FILES_MAX},
     notifications,
     queue::{Job, Queue},
-    text,
+    text::{self, TextError},
 };
+use utoipa::ToSchema;
 
 use crate::{
-    auth::Caller,
+    auth::{Caller, OwnPage},
     error::Problem,
     extract::{Idempotency, MessagePath, ThreadPath, Valid, Validate},
+    openapi::{self, shapes},
     state::Api,
     views::{DeliveryView, MessageView},
 };
@@ -37,17 +38,22 @@ struct Posting {
 /// `POST /threads/{threadId}/messages`,
 /// `GET /threads/{threadId}/messages/{messageId}/deliveries`.
 pub fn router(api: Api, queue: Queue) -> Router {
-    Router::new()
-        .route("/threads/{threadId}/messages", post(post_message))
-        .route("/threads/{threadId}/messages/{messageId}/deliveries", get(deliveries))
-        .with_state(Posting { api, queue })
+    routes().with_state(Posting { api, queue })
 }
 
-#[derive(Deserialize)]
+openapi::routes!(Posting: post_message, deliveries);
+
+/// A text, or files, or both.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct NewMessage {
+    /// No control characters but newline and tab.
+    #[schema(max_length = 4000, examples("Who brings the albums?"))]
     body: Option<String>,
+    #[schema(value_type = Option<Vec<shapes::FileId>>, max_items = 10)]
     file_ids: Option<Vec<String>>,
+    /// A message of the same thread.
+    #[schema(value_type = Option<shapes::MessageId>)]
     reply_to_id: Option<String>,
 }
 
@@ -59,39 +65,82 @@ impl Validate for NewMessage {
         let body = body.map_err(|error| Problem::text("body", error))?;
         let written = self.file_ids.unwrap_or_default();
         if written.len() > FILES_MAX {
-            return Err(Problem::unprocessable(
-                "too_many_files",
-                "A message has at most 10 files.",
-            )
-            .field("fileIds"));
+            return Err(too_many_files());
         }
-        let file_ids =
-            written.iter().map(|id| id.parse()).collect::<Result<_, _>>().map_err(|_| {
-                Problem::unprocessable(
-                    "invalid_file_id",
-                    "A file id is 1 to 64 of A–Z a–z 0–9 _ . : -",
-                )
-                .field("fileIds")
-            })?;
+        let file_ids = written
+            .iter()
+            .map(|id| id.parse())
+            .collect::<Result<_, _>>()
+            .map_err(|_| invalid_file_id())?;
         // A malformed id names no message of this thread.
         let reply_to_id = self.reply_to_id.map(|id| id.parse::<MessageId>()).transpose();
         let reply_to_id = reply_to_id.map_err(|_| shared::Error::UnknownReply)?;
-        messages::NewMessage::new(body, file_ids, reply_to_id)
-            .map_err(|error| Problem::bad_request("empty_message", format!("{error}.")))
+        messages::NewMessage::new(body, file_ids, reply_to_id).map_err(empty_message)
+    }
+
+    fn problems() -> Vec<Problem> {
+        vec![
+            empty_message(EmptyMessage),
+            Problem::text("body", TextError::ControlCharacter),
+            Problem::text("body", TextError::TooLong { max: BODY_MAX }),
+            too_many_files(),
+            invalid_file_id(),
+            shared::Error::UnknownReply.into(),
+            Problem::too_often(),
+        ]
     }
 }
 
-#[derive(Serialize)]
+fn empty_message(error: EmptyMessage) -> Problem {
+    Problem::bad_request("empty_message", format!("{error}."))
+}
+
+fn too_many_files() -> Problem {
+    Problem::unprocessable("too_many_files", "A message has at most 10 files.").field("fileIds")
+}
+
+fn invalid_file_id() -> Problem {
+    Problem::unprocessable("invalid_file_id", "A file id is 1 to 64 of A–Z a–z 0–9 _ . : -")
+        .field("fileIds")
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Posted)]
 struct PostedView {
     message: MessageView,
     notifications: QueuedView,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Queued)]
 struct QueuedView {
+    /// Who will be texted: active members, less the author and whoever muted, opted out or has no
+    /// phone.
+    #[schema(minimum = 0)]
     queued: i32,
 }
 
+/// Post a message
+///
+/// The message and its notifications are kept together or not at all; that the queue is slow or down
+/// changes nothing in the answer. With the same `Idempotency-Key` and the same body again, the
+/// answer is the same and nothing is posted or texted twice.
+#[utoipa::path(
+    post, path = "/threads/{threadId}/messages", tag = "Messages", operation_id = "postMessage",
+    params(
+        ThreadPath,
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
+            description = "One's own name for this message, in this thread"),
+    ),
+    request_body = NewMessage,
+    security(("member" = []), ("session" = [])),
+    responses(
+        (status = 201, description = "Posted, now or before", body = PostedView,
+            headers(("Idempotency-Replayed" = String,
+                description = "`true` where this key had posted it before"))),
+        Caller, OwnPage, ThreadPath, Idempotency, Valid<NewMessage>,
+    ),
+)]
 async fn post_message(
     State(Posting { api, queue }): State<Posting>,
     caller: Caller,
@@ -120,11 +169,24 @@ async fn post_message(
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Deliveries {
     deliveries: Vec<DeliveryView>,
 }
 
+/// See who got a message
+///
+/// One row for each recipient.
+#[utoipa::path(
+    get, path = "/threads/{threadId}/messages/{messageId}/deliveries", tag = "Messages",
+    operation_id = "listDeliveries",
+    params(MessagePath),
+    security(("member" = []), ("session" = [])),
+    responses(
+        (status = 200, description = "How far each notification got", body = Deliveries),
+        Caller, MessagePath,
+    ),
+)]
 async fn deliveries(
     State(api): State<Api>,
     Caller { family_id, user_id, .. }: Caller,

@@ -1,6 +1,7 @@
 //! The routes, a file per Lambda function: request shapes, handlers, and a router.
 
 pub mod audit;
+pub mod docs;
 pub mod families;
 pub mod health;
 pub mod history;

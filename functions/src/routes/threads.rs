@@ -4,7 +4,6 @@ use axum::{
     Json, Router,
     extract::State,
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -12,14 +11,16 @@ use shared::{
     Error,
     audit::Origin,
     ids::UserId,
-    text,
-    threads::{self, InboxCursor, Kind, MemberSet, TITLE_MAX},
+    text::{self, TextError},
+    threads::{self, InboxCursor, Kind, MemberSet, TITLE_MAX, UnknownKind},
 };
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    auth::Caller,
+    auth::{Caller, OwnPage},
     error::Problem,
-    extract::{Params, ThreadPath, Valid, Validate, bad_cursor, limit},
+    extract::{Params, ThreadPath, Valid, Validate, bad_cursor, bad_limit, limit},
+    openapi::{self, problems::problems, shapes},
     source::Source,
     state::Api,
     views::{InboxEntryView, ThreadView},
@@ -27,18 +28,23 @@ use crate::{
 
 /// `GET` and `POST /threads`, `GET /threads/{threadId}`.
 pub fn router(api: Api) -> Router {
-    Router::new()
-        .route("/threads", post(resolve_or_create).get(list))
-        .route("/threads/{threadId}", get(one))
-        .with_state(api)
+    routes().with_state(api)
 }
 
-#[derive(Deserialize)]
+openapi::routes!(Api: resolve_or_create, list, one);
+
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct NewThread {
+    /// Active members of the caller's family, in any order. The caller is one of them, named or not.
+    #[schema(value_type = Vec<shapes::UserId>, min_items = 1)]
     member_ids: Option<Vec<String>>,
+    /// What to call a new thread; an existing one keeps its title.
+    #[schema(max_length = 200, examples("Sunday lunch"))]
     title: Option<String>,
+    #[schema(value_type = Option<shapes::Kind>, default = "FAMILY")]
     kind: Option<String>,
+    /// Always a new one.
     #[serde(default)]
     distinct: Option<bool>,
 }
@@ -54,13 +60,10 @@ impl Validate for NewThread {
     type Valid = ValidThread;
 
     fn validate(self) -> Result<ValidThread, Problem> {
-        let written = self.member_ids.filter(|ids| !ids.is_empty()).ok_or_else(|| {
-            Problem::bad_request("member_ids_required", "Name at least one member.")
-                .field("memberIds")
-        })?;
-        let kind = self.kind.map_or(Ok(Kind::default()), |kind| kind.parse()).map_err(|error| {
-            Problem::unprocessable("invalid_kind", format!("kind {error}.")).field("kind")
-        })?;
+        let written =
+            self.member_ids.filter(|ids| !ids.is_empty()).ok_or_else(member_ids_required)?;
+        let kind = self.kind.map_or(Ok(Kind::default()), |kind| kind.parse());
+        let kind = kind.map_err(invalid_kind)?;
         let title = self.title.map(|title| text::clean(title.trim(), TITLE_MAX)).transpose();
         let title = title.map_err(|error| Problem::text("title", error))?;
         let title = title.filter(|title| !text::is_blank(title));
@@ -78,13 +81,48 @@ impl Validate for NewThread {
         }
         Ok(ValidThread { kind, others, title, distinct: self.distinct.unwrap_or(false) })
     }
+
+    fn problems() -> Vec<Problem> {
+        vec![
+            member_ids_required(),
+            invalid_kind(UnknownKind),
+            Problem::text("title", TextError::ControlCharacter),
+            Problem::text("title", TextError::TooLong { max: TITLE_MAX }),
+            Error::UnknownMembers(vec!["nobody".to_owned()]).into(),
+            Error::DmNeedsTwo.into(),
+            Error::TooManyMembers.into(),
+        ]
+    }
 }
 
-#[derive(Serialize)]
+fn member_ids_required() -> Problem {
+    Problem::bad_request("member_ids_required", "Name at least one member.").field("memberIds")
+}
+
+fn invalid_kind(error: UnknownKind) -> Problem {
+    Problem::unprocessable("invalid_kind", format!("kind {error}.")).field("kind")
+}
+
+#[derive(Serialize, ToSchema)]
 struct OneThread<T> {
     thread: T,
 }
 
+/// Find or begin a thread
+///
+/// The thread of this family, kind and set of members, if there is one; else a new one. However many
+/// callers race, one thread is made.
+#[utoipa::path(
+    post, path = "/threads", tag = "Threads", operation_id = "resolveThread",
+    request_body = NewThread,
+    security(("member" = []), ("session" = [])),
+    responses(
+        (status = 200, description = "There was one", body = OneThread<ThreadView>),
+        (status = 201, description = "Begun", body = OneThread<ThreadView>,
+            headers(("Location" = String, description = "Where the thread is"))),
+        Caller, OwnPage, Valid<NewThread>,
+    ),
+)]
 async fn resolve_or_create(
     State(api): State<Api>,
     caller: Caller,
@@ -110,19 +148,44 @@ async fn resolve_or_create(
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ListParams {
+    /// How many threads.
+    #[param(value_type = Option<i32>, minimum = 1, maximum = 200, default = 50, nullable = false)]
     limit: Option<String>,
+    /// Read on from here: a `nextCursor`.
+    #[param(value_type = Option<shapes::Cursor>, nullable = false)]
     cursor: Option<String>,
 }
 
-#[derive(Serialize)]
+problems! {
+    /// Of each of them.
+    ListParams: [bad_limit(), bad_cursor("cursor")];
+}
+
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Inbox {
+    #[schema(max_items = 200)]
     threads: Vec<InboxEntryView>,
+    /// Where to go on; null at the end.
+    #[schema(value_type = Option<shapes::Cursor>, required = true)]
     next_cursor: Option<String>,
 }
 
+/// List one's threads
+///
+/// The most recent message first.
+#[utoipa::path(
+    get, path = "/threads", tag = "Threads", operation_id = "listThreads",
+    params(ListParams),
+    security(("member" = []), ("session" = [])),
+    responses(
+        (status = 200, description = "A page of threads", body = Inbox),
+        Caller, Params<ListParams>, ListParams,
+    ),
+)]
 async fn list(
     State(api): State<Api>,
     caller: Caller,
@@ -146,6 +209,16 @@ async fn list(
     }))
 }
 
+/// See one thread
+#[utoipa::path(
+    get, path = "/threads/{threadId}", tag = "Threads", operation_id = "getThread",
+    params(ThreadPath),
+    security(("member" = []), ("session" = [])),
+    responses(
+        (status = 200, description = "The thread", body = OneThread<InboxEntryView>),
+        Caller, ThreadPath,
+    ),
+)]
 async fn one(
     State(api): State<Api>,
     caller: Caller,

@@ -5,7 +5,6 @@ use axum::{
     body::Body,
     extract::{FromRequestParts, State},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use shared::{
@@ -20,6 +19,7 @@ use crate::{
     auth::{Browser, Caller},
     error::Problem,
     extract::ThreadPath,
+    openapi,
     pages::{self, Page, Reading},
     state::Api,
 };
@@ -29,12 +29,10 @@ const NEWEST: usize = 30;
 
 /// `GET /l` and `GET /t/{threadId}`, compressed.
 pub fn router(api: Api) -> Router {
-    Router::new()
-        .route("/l", get(door))
-        .route("/t/{threadId}", get(thread))
-        .layer(CompressionLayer::new())
-        .with_state(api)
+    routes().layer(CompressionLayer::new()).with_state(api)
 }
+
+openapi::routes!(Api: door, thread);
 
 /// What the browser says that its owner reads.
 struct Accepted(Language);
@@ -48,6 +46,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Accepted {
     }
 }
 
+/// The page behind a link
+///
+/// The token follows `#`, which browsers keep to themselves; a tap on its button, never the load,
+/// exchanges it.
+#[utoipa::path(
+    get, path = "/l", tag = "Pages", operation_id = "getLandingPage",
+    security(()),
+    responses(
+        (status = 200, description = "The page", body = String, content_type = "text/html",
+            headers(("Set-Cookie" = String, description = "For a browser that had none of ours"))),
+    ),
+)]
 async fn door(browser: Browser, Accepted(language): Accepted) -> Response {
     let mut response = respond(StatusCode::OK.into_response(), pages::door(language, false));
     if browser.is_new() {
@@ -58,6 +68,25 @@ async fn door(browser: Browser, Accepted(language): Accepted) -> Response {
     response
 }
 
+/// A thread as a page
+///
+/// Where it can't be shown, the page offers to text a fresh link, or says that it is worth trying
+/// again.
+#[utoipa::path(
+    get, path = "/t/{threadId}", tag = "Pages", operation_id = "getThreadPage",
+    params(ThreadPath),
+    security(("session" = []), ("member" = [])),
+    responses(
+        (status = 200, description = "The newest messages", body = String, content_type = "text/html"),
+        (status = 401, description = "No session", body = String, content_type = "text/html"),
+        (status = 403, description = "Not a member's", body = String, content_type = "text/html"),
+        (status = 404, description = "No such thread for this session", body = String,
+            content_type = "text/html"),
+        (status = 500, description = "A fault of ours", body = String, content_type = "text/html"),
+        (status = 503, description = "The database can't be reached just now", body = String,
+            content_type = "text/html"),
+    ),
+)]
 async fn thread(
     State(api): State<Api>,
     Accepted(accepted): Accepted,

@@ -1,0 +1,163 @@
+//! What is the same all over the document, written once: headers, problems by status, strict bodies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use crate::error::Problem;
+
+/// Completes a document that was merged of what each handler says.
+pub(super) fn finish(document: &mut Value) {
+    let mut bodies = BTreeSet::new();
+    for item in objects(&mut document["paths"]) {
+        for operation in objects(item) {
+            if let Some(responses) = operation["responses"].as_object_mut() {
+                group_problems(responses);
+                for response in responses.values_mut() {
+                    response["headers"]["x-request-id"] =
+                        json!({ "$ref": "#/components/headers/x-request-id" });
+                }
+            }
+            named_schemas(&operation["requestBody"], &mut bodies);
+        }
+    }
+    let shared = share_responses(&mut document["paths"]);
+    document["components"]["responses"] = shared.into();
+    document["components"]["headers"]["x-request-id"] = json!({
+        "description": "Names this request in our log; the request's own, if it came with one.",
+        "schema": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" },
+    });
+    refuse_unknown_fields(&mut document["components"]["schemas"], bodies);
+}
+
+fn objects(value: &mut Value) -> impl Iterator<Item = &mut Value> {
+    value.as_object_mut().into_iter().flat_map(Map::values_mut)
+}
+
+/// Handlers name what they answer as `404 thread_not_found`, one by one; a document has one
+/// response for each status.
+fn group_problems(responses: &mut Map<String, Value>) {
+    let internal = super::problems::responses([Problem::internal()]);
+    for (name, response) in internal {
+        // It is made of maps and strings.
+        responses.insert(name, serde_json::to_value(response).unwrap_or_default());
+    }
+    let named: Vec<String> = responses.keys().filter(|name| name.contains(' ')).cloned().collect();
+    let mut by_status = BTreeMap::<String, Vec<(String, Value)>>::new();
+    for name in named {
+        let response = responses.remove(&name).unwrap_or_default();
+        if let Some((status, code)) = name.split_once(' ') {
+            by_status.entry(status.to_owned()).or_default().push((code.to_owned(), response));
+        }
+    }
+    for (status, problems) in by_status {
+        let described: Vec<String> = problems
+            .iter()
+            .map(|(code, response)| {
+                format!("`{code}`: {}", response["description"].as_str().unwrap_or_default())
+            })
+            .collect();
+        let codes: Vec<&str> = problems.iter().map(|(code, _)| code.as_str()).collect();
+        let examples: Map<String, Value> = problems
+            .iter()
+            .map(|(code, response)| {
+                let example = &response["content"][PROBLEM]["example"];
+                (code.clone(), json!({ "value": example }))
+            })
+            .collect();
+        let mut response = json!({
+            "description": described.join("\n\n"),
+            "content": { PROBLEM: {
+                "schema": { "allOf": [
+                    { "$ref": "#/components/schemas/Problem" },
+                    { "type": "object", "properties": { "error": { "enum": codes } } },
+                ] },
+                "examples": examples,
+            } },
+        });
+        if let Some(header) = header_of(&status) {
+            response["headers"] = header;
+        }
+        responses.insert(status, response);
+    }
+}
+
+/// Takes out the responses with one problem each, which most operations have in common, and leaves
+/// references to them.
+fn share_responses(paths: &mut Value) -> Map<String, Value> {
+    let mut shared = Map::new();
+    for operation in objects(paths).flat_map(objects) {
+        for response in objects(&mut operation["responses"]) {
+            let examples = response["content"][PROBLEM]["examples"].as_object();
+            let Some((code, _)) =
+                examples.filter(|of| of.len() == 1).and_then(|of| of.iter().next())
+            else {
+                continue;
+            };
+            let code = code.clone();
+            let known = shared.entry(&code).or_insert_with(|| response.clone());
+            // The same code may be said in other words elsewhere.
+            if known == response {
+                *response = json!({ "$ref": format!("#/components/responses/{code}") });
+            }
+        }
+    }
+    shared
+}
+
+pub(super) const PROBLEM: &str = "application/problem+json";
+
+/// The header that goes with a status, whatever the problem.
+fn header_of(status: &str) -> Option<Value> {
+    let header = |name: &str, description, schema| {
+        Some(json!({ name: { "description": description, "required": true, "schema": schema } }))
+    };
+    match status {
+        "401" => header(
+            "WWW-Authenticate",
+            "What to authenticate with (RFC 6750).",
+            json!({ "type": "string", "const": "Bearer realm=\"kinline\"" }),
+        ),
+        "405" => header("Allow", "What this address takes.", json!({ "type": "string" })),
+        "429" | "503" => header(
+            "Retry-After",
+            "Seconds after which it is safe to try again.",
+            json!({ "type": "integer", "minimum": 1 }),
+        ),
+        _ => None,
+    }
+}
+
+/// Adds the names of the component schemas that `value` refers to.
+fn named_schemas(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            if let Some(name) = map.get("$ref").and_then(Value::as_str).and_then(schema_name) {
+                names.insert(name.to_owned());
+            }
+            map.values().for_each(|value| named_schemas(value, names));
+        }
+        Value::Array(values) => values.iter().for_each(|value| named_schemas(value, names)),
+        _ => {}
+    }
+}
+
+fn schema_name(reference: &str) -> Option<&str> {
+    reference.strip_prefix("#/components/schemas/")
+}
+
+/// A request body, and whatever it is made of, has no fields but those that are listed. (serde's
+/// `deny_unknown_fields` would say so here by itself, but its refusal does not name the field.)
+fn refuse_unknown_fields(schemas: &mut Value, mut left: BTreeSet<String>) {
+    let mut done = BTreeSet::new();
+    while let Some(name) = left.pop_first() {
+        let schema = &mut schemas[&name];
+        if schema["properties"].is_object() {
+            schema["additionalProperties"] = false.into();
+        }
+        let mut found = BTreeSet::new();
+        named_schemas(schema, &mut found);
+        done.insert(name);
+        left.extend(found.difference(&done).cloned());
+    }
+}

@@ -1,0 +1,152 @@
+//! The API as an OpenAPI 3.1 document, made of what stands beside each handler.
+//!
+//! Nothing of it is built, or even linked, where it is not served: a Lambda function that answers
+//! requests has no use for a description of them.
+
+mod finish;
+pub(crate) mod problems;
+pub(crate) mod shapes;
+
+use serde_json::Value;
+use utoipa::{
+    OpenApi,
+    openapi::{
+        HttpMethod,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+/// Makes of the handlers of a module, each with its `#[utoipa::path]`, both what serves them and
+/// what describes them: a route can't be in one and not in the other.
+///
+/// `routes!(State: one, two)` defines `fn routes() -> Router<State>` and `fn described() -> OpenApi`.
+macro_rules! routes {
+    ($state:ty: $($handler:ident),+ $(,)?) => { pastey::paste! {
+        fn routes() -> axum::Router<$state> {
+            use utoipa::Path;
+            axum::Router::new()$(.route(
+                &[<__path_ $handler>]::path(),
+                axum::routing::on(
+                    $crate::openapi::methods([<__path_ $handler>]::methods()),
+                    $handler,
+                ),
+            ))+
+        }
+
+        /// What these routes are.
+        pub(crate) fn described() -> utoipa::openapi::OpenApi {
+            #[derive(utoipa::OpenApi)]
+            #[openapi(paths($($handler),+))]
+            struct Described;
+            <Described as utoipa::OpenApi>::openapi()
+        }
+    } };
+}
+pub(crate) use routes;
+
+/// The methods that a handler is annotated with, as axum wants them.
+pub(crate) fn methods(methods: Vec<HttpMethod>) -> axum::routing::MethodFilter {
+    use axum::routing::MethodFilter;
+    let filter = |method| match method {
+        HttpMethod::Get => MethodFilter::GET,
+        HttpMethod::Put => MethodFilter::PUT,
+        HttpMethod::Post => MethodFilter::POST,
+        HttpMethod::Head => MethodFilter::HEAD,
+        HttpMethod::Patch => MethodFilter::PATCH,
+        HttpMethod::Trace => MethodFilter::TRACE,
+        HttpMethod::Delete => MethodFilter::DELETE,
+        HttpMethod::Options => MethodFilter::OPTIONS,
+    };
+    // A handler is annotated with one method or more.
+    methods.into_iter().map(filter).reduce(MethodFilter::or).unwrap_or(MethodFilter::OPTIONS)
+}
+
+/// What every module of routes describes. A module that is missing here is missed by the test that
+/// compares the document with the routes of the Lambda functions.
+const MODULES: [fn() -> utoipa::openapi::OpenApi; 10] = [
+    crate::routes::audit::described,
+    crate::routes::docs::described,
+    crate::routes::families::described,
+    crate::routes::health::described,
+    crate::routes::history::described,
+    crate::routes::links::described,
+    crate::routes::members::described,
+    crate::routes::messages::described,
+    crate::routes::threads::described,
+    crate::routes::web::described,
+];
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Kinline",
+        description = include_str!("about.md"),
+        contact(name = "Kinline"),
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    servers((url = "/", description = "Where this document is served")),
+    tags(
+        (name = "Threads", description = "Who talks to whom."),
+        (name = "Messages", description = "Posting, reading, and who got it."),
+        (name = "Links", description = "From a text to a session in a browser."),
+        (name = "Provisioning", description = "The host application says who is in which family."),
+        (name = "Pages", description = "What a person with a link sees."),
+        (name = "Operations", description = "Whether it works, and how."),
+    ),
+    components(schemas(crate::error::ProblemBody)),
+)]
+struct Kinline;
+
+/// The whole document, as JSON.
+#[must_use]
+pub fn document() -> Value {
+    let mut document = Kinline::openapi();
+    for module in MODULES {
+        document.merge(module());
+    }
+    let components = document.components.get_or_insert_default();
+    for (name, scheme) in security_schemes() {
+        components.add_security_scheme(name, scheme);
+    }
+    // It is made of maps and strings.
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    finish::finish(&mut document);
+    document
+}
+
+fn security_schemes() -> [(&'static str, SecurityScheme); 3] {
+    let bearer = |description: &str| {
+        SecurityScheme::Http(
+            HttpBuilder::new()
+                .scheme(HttpAuthScheme::Bearer)
+                .bearer_format("JWT")
+                .description(Some(description))
+                .build(),
+        )
+    };
+    [
+        (
+            "member",
+            bearer(
+                "A member's token from the host application's identity provider: `sub`, \
+                 `familyId`, `exp`.",
+            ),
+        ),
+        (
+            "service",
+            bearer(
+                "The host application's own token: `role` is `service`, and `exp`. With a \
+                 `familyId` it is good for that family alone.",
+            ),
+        ),
+        (
+            "session",
+            SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
+                "__Host-kin",
+                "A browser's session, which a link was exchanged for. Called `kin` on \
+                 http://localhost, where browsers refuse the prefix. It is for the threads that \
+                 links opened in that browser.",
+            ))),
+        ),
+    ]
+}

@@ -1,0 +1,103 @@
+//! How the domain's own types look on the wire: `shared` knows nothing of HTTP.
+
+use std::borrow::Cow;
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type},
+};
+
+use crate::views::Timestamp;
+
+/// Stands for the id of that name.
+pub(crate) struct FamilyId;
+/// Stands for the id of that name.
+pub(crate) struct UserId;
+/// Stands for the id of that name.
+pub(crate) struct FileId;
+/// Stands for the id of that name.
+pub(crate) struct ThreadId;
+/// Stands for the id of that name.
+pub(crate) struct MessageId;
+/// Stands for the id of that name.
+pub(crate) struct AuditEventId;
+/// Stands for a country.
+pub(crate) struct Region;
+/// Stands for a number that was understood.
+pub(crate) struct PhoneNumber;
+/// Stands for every kind of cursor.
+pub(crate) struct Cursor;
+
+/// What a thread is for.
+#[derive(ToSchema)]
+#[schema(rename_all = "UPPERCASE")]
+#[expect(dead_code, reason = "a shape")]
+pub(crate) enum Kind {
+    /// The family's own.
+    Family,
+    /// Two people.
+    Dm,
+    /// Some of them.
+    Group,
+}
+
+/// How far a notification got.
+///
+/// `unknown` is never sent again by itself: the carrier may have got it.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "a shape")]
+pub(crate) enum DeliveryState {
+    Pending,
+    Sending,
+    Sent,
+    Unknown,
+    Failed,
+    Suppressed,
+    Merged,
+    Held,
+    Cancelled,
+}
+
+/// Gives each type a schema by its name: a string with an example and limits.
+macro_rules! strings {
+    ($($type:ident: $text:literal, $example:literal, $($limit:ident($value:expr)),+;)+) => {$(
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .description(Some($text))
+                    .examples([$example])
+                    $(.$limit(Some($value)))+
+                    .into()
+            }
+        }
+
+        impl ToSchema for $type {
+            fn name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+        }
+    )+};
+}
+
+const HOST_ID: &str = "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$";
+/// Version 7 (RFC 9562), without hyphens.
+const UUID: &str = "[0-9a-f]{32}$";
+
+strings! {
+    FamilyId: "A family, as the host application names it.", "fam_1", pattern(HOST_ID);
+    UserId: "A member of a family, as the host application names them.", "grandma", pattern(HOST_ID);
+    FileId: "A file, as the host application names it.", "photo-17", pattern(HOST_ID);
+    ThreadId: "A thread.", "th_019f2ab4c1d27e53a6c0f1e2d3b4a596", pattern(format!("^th_{UUID}"));
+    MessageId: "A message.", "msg_019f2ab4c3047b12b1a9c8d7e6f5a4b3", pattern(format!("^msg_{UUID}"));
+    AuditEventId: "Something that was done.", "aud_019f2ab4c1d27e53a6c0f1e2d3b4a596",
+        pattern(format!("^aud_{UUID}"));
+    Region: "A country (ISO 3166-1 alpha-2).", "US", pattern("^[A-Z]{2}$");
+    PhoneNumber: "A phone number in E.164.", "+15550100003", pattern("^[+][1-9][0-9]{6,14}$");
+    Timestamp: "RFC 3339 in UTC with milliseconds.", "2026-11-24T06:30:00.000Z",
+        format(SchemaFormat::KnownFormat(KnownFormat::DateTime)),
+        pattern("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z$");
+    Cursor: "A place to read on from. Opaque: take it from an answer, unchanged.",
+        "aAAAAAAAAAApAAAAAAAAACo", pattern("^[A-Za-z0-9_-]{1,64}$");
+}
