@@ -18,5 +18,6 @@ mod openapi;
 mod posting;
 mod provisioning;
 mod search;
+mod tenancy;
 mod threads;
 mod tokens;

@@ -103,6 +103,12 @@ impl Away {
         Self { router, peer: SocketAddr::new(address, 4711) }
     }
 
+    /// Somebody else, at another address.
+    #[must_use]
+    pub fn at(&self, address: IpAddr) -> Self {
+        Self { router: self.router.clone(), peer: SocketAddr::new(address, 4711) }
+    }
+
     /// `POST path` with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         let request = Request::post(path).header("content-type", "application/json");

@@ -16,7 +16,7 @@ mod evidence;
 mod jobs_repeated;
 mod poison;
 mod process;
-mod proxy;
+pub mod proxy;
 mod queue;
 mod queue_down;
 mod sweepers;

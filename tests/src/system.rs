@@ -18,7 +18,7 @@ use shared::{
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 
-use crate::{Away, Client};
+use crate::{Away, Client, faults::proxy::Proxy};
 
 /// The family that most tests are about.
 pub const FAMILY: &str = "fam";
@@ -45,11 +45,25 @@ impl System {
     /// Starts an empty system that holds abuse to these rules.
     pub async fn start_with(rules: Rules) -> Self {
         let database = testing::database(&MIGRATOR).await;
+        let url = database.url().to_owned();
+        Self::on(database, url, rules).await
+    }
+
+    /// Starts an empty system whose statements don't say whose rows they are about.
+    pub async fn start_unscoped() -> (Self, Proxy) {
+        let database = testing::database(&MIGRATOR).await;
+        let proxy = Proxy::unscoping(database.url()).await;
+        let url = format!("{}?sslmode=disable", proxy.url(database.url()));
+        (Self::on(database, url, Rules::default()).await, proxy)
+    }
+
+    /// Starts an empty system that reaches `database` at `database_url`.
+    async fn on(database: TestDatabase, database_url: String, rules: Rules) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let secrets = Secrets::new();
         let stack = Stack::new(Parts {
-            database_url: database.url().to_owned(),
+            database_url,
             secrets: secrets.clone(),
             carrier: Carrier::default(),
             public_url: "https://kin.example".to_owned(),

@@ -1,7 +1,8 @@
-//! Stands between a client and PostgreSQL: one address for servers that come and go, and answers
-//! that get lost on the way.
+//! Stands between a client and PostgreSQL: one address for servers that come and go, answers that
+//! get lost on the way, and statements that say less than they were meant to.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
@@ -20,7 +21,7 @@ use tokio::{
 const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
 /// A proxy on a port of loopback. Dropping it cuts every connection.
-pub(super) struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
     _server: JoinSet<()>,
@@ -29,23 +30,47 @@ pub(super) struct Proxy {
 struct Shared {
     target: Mutex<SocketAddr>,
     lose_commit: AtomicBool,
+    unscope: bool,
+    unscoped: Mutex<BTreeSet<String>>,
 }
 
 impl Proxy {
     /// Serves what connects with the server of `url`.
     pub(super) async fn before(url: &str) -> Self {
+        Self::new(url, false).await
+    }
+
+    /// Serves what connects with the server of `url`, and takes each statement's own word for whose
+    /// rows it is about out of it.
+    pub async fn unscoping(url: &str) -> Self {
+        Self::new(url, true).await
+    }
+
+    async fn new(url: &str, unscope: bool) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let target = Mutex::new(address_of(url));
-        let shared = Arc::new(Shared { target, lose_commit: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            target,
+            lose_commit: AtomicBool::new(false),
+            unscope,
+            unscoped: Mutex::default(),
+        });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, Arc::clone(&shared)));
         Self { address, shared, _server: server }
     }
 
     /// `url` with this proxy in the place of the server.
-    pub(super) fn url(&self, url: &str) -> String {
+    #[must_use]
+    pub fn url(&self, url: &str) -> String {
         url.replacen(&address_of(url).to_string(), &self.address.to_string(), 1)
+    }
+
+    /// The statements that lost their scope, as they were meant.
+    #[must_use]
+    pub fn unscoped(&self) -> BTreeSet<String> {
+        self.shared.unscoped.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What connects from now on is served with the server of `url`.
@@ -103,6 +128,7 @@ async fn relay(client: TcpStream, shared: &Shared) -> io::Result<()> {
             if message == COMMIT && shared.lose_commit.swap(false, Ordering::SeqCst) {
                 return io::Result::Ok(message);
             }
+            let message = if shared.unscope { unscope(message, shared) } else { message };
             to_server.write_all(&message).await?;
         }
     };
@@ -115,6 +141,45 @@ async fn relay(client: TcpStream, shared: &Shared) -> io::Result<()> {
     // The answer says that it is done.
     server_says.read_u8().await?;
     Ok(())
+}
+
+/// A statement to prepare without what it says of the family: `family_id = $1` is true of any row.
+/// Joins stay, and so does what it inserts.
+fn unscope(message: Vec<u8>, shared: &Shared) -> Vec<u8> {
+    // Its name, its text, and the types of its parameters (PostgreSQL, Message Formats, `Parse`).
+    let Some(body) = message.strip_prefix(b"P").and_then(|rest| rest.get(4..)) else {
+        return message;
+    };
+    let mut parts = body.splitn(3, |byte| *byte == 0);
+    let (Some(name), Some(text), Some(types)) = (parts.next(), parts.next(), parts.next()) else {
+        return message;
+    };
+    let text = String::from_utf8_lossy(text);
+    let without = without_scope(&text);
+    if without == text {
+        return message;
+    }
+    shared.unscoped.lock().unwrap_or_else(PoisonError::into_inner).insert(text.into_owned());
+    let body = [name, b"\0", without.as_bytes(), b"\0", types].concat();
+    let length = u32::try_from(body.len() + 4).expect("a statement's length");
+    [b"P", length.to_be_bytes().as_slice(), &body].concat()
+}
+
+fn without_scope(text: &str) -> String {
+    const SCOPE: &str = "family_id = $";
+    let (mut without, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(SCOPE) {
+        // With the name of its table, as `tm.`.
+        let before = rest[..at].trim_end_matches(|c: char| c.is_alphanumeric() || "_.".contains(c));
+        let number = &rest[at + SCOPE.len()..];
+        let end = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+        without.push_str(before);
+        // Still a parameter, of the same type.
+        without.extend(["$", &number[..end], "::text IS NOT NULL"]);
+        rest = &number[end..];
+    }
+    without.push_str(rest);
+    without
 }
 
 /// One message of a client, whose length is after `kind` bytes and counts itself.
@@ -132,6 +197,15 @@ async fn message(from: &mut BufReader<OwnedReadHalf>, kind: usize) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scope_is_taken_out_and_nothing_else() {
+        let scoped = "SELECT a.family_id FROM a JOIN b ON a.family_id = b.family_id \
+                      WHERE a.family_id = $1 AND b.id = $12 OR (family_id = $12)";
+        let without = "SELECT a.family_id FROM a JOIN b ON a.family_id = b.family_id \
+                       WHERE $1::text IS NOT NULL AND b.id = $12 OR ($12::text IS NOT NULL)";
+        assert_eq!(without_scope(scoped), without);
+    }
 
     #[tokio::test]
     async fn a_url_keeps_all_but_its_address() {
