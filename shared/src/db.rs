@@ -196,7 +196,7 @@ pub async fn every_family(pool: &PgPool) -> Result<Transaction<'static, Postgres
 /// # Errors
 /// [`crate::Error::Unavailable`] when it does not.
 pub async fn ping(pool: &PgPool) -> Result<()> {
-    let answer = timeout(Duration::from_secs(2), sqlx::query("SELECT 1").execute(pool)).await;
+    let answer = timeout(Duration::from_secs(2), sqlx::raw_sql("SELECT 1").execute(pool)).await;
     answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
     Ok(())
 }

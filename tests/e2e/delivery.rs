@@ -19,7 +19,7 @@ async fn everyone_but_the_author_gets_one_text_at_their_own_number() {
         assert_eq!(posted.at("/notifications/queued"), json!(size - 1));
         system.deliver().await;
 
-        let texts = system.stack.carrier.received(None);
+        let texts = system.texts();
         assert_eq!(texts.len(), size - 1);
         let numbers: BTreeSet<String> = texts.iter().map(|sms| sms.phone.clone()).collect();
         let expected: BTreeSet<String> = (0..size).filter(|&i| i != 3).map(phone).collect();
@@ -128,7 +128,7 @@ async fn while_the_queue_is_down_posts_succeed_and_the_sweeper_delivers_afterwar
     system.pass(Duration::from_hours(1)).await;
     assert_eq!(system.sweep().await.enqueued, 0);
     system.deliver().await;
-    assert_eq!(system.stack.carrier.received(None).len(), 44);
+    assert_eq!(system.texts().len(), 44);
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn who_left_before_the_text_went_out_gets_none() {
         .await
         .expect("muted");
     system.deliver().await;
-    assert_eq!(system.stack.carrier.received(None).len(), 0);
+    assert_eq!(system.texts().len(), 0);
     let message = posted.text("/message/id");
     let path = format!("/threads/{thread}/messages/{message}/deliveries");
     let deliveries = u0.get(&path).await;

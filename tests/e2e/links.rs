@@ -425,7 +425,7 @@ async fn a_phone_number_is_texted_a_link_and_nobody_learns_whose_it_is() {
     system.deliver().await;
     assert_eq!(system.count("link_requests").await, 0);
     assert_eq!([0, 1, 2].map(|i| system.texts_of(i).len()), [0, 2, 2]);
-    assert_eq!(system.stack.carrier.received(None).len(), 4);
+    assert_eq!(system.texts().len(), 4);
     let opened = tap(&system.nobody(), &system.token_of(1)).await;
     assert_eq!((opened.status, opened.text("/threadId")), (200, thread));
     // u1's own and the number's limit are the same three an hour.

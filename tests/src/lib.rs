@@ -10,6 +10,8 @@ pub mod client;
 pub mod events;
 pub mod faults;
 pub mod lambda;
+pub mod peer;
+pub mod pooler;
 pub mod provider;
 pub mod system;
 

@@ -12,13 +12,18 @@ use local::{
 use postgres::testing::{self, TestDatabase};
 use serde_json::json;
 use shared::{
-    db::MIGRATOR,
+    db::{MIGRATOR, Role},
     notifications::{self, Swept},
 };
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 
-use crate::{Away, Client, faults::proxy::Proxy};
+use crate::{
+    Away, Client,
+    faults::proxy::Proxy,
+    peer,
+    pooler::{Pooler, Pooling},
+};
 
 /// The family that most tests are about.
 pub const FAMILY: &str = "fam";
@@ -34,6 +39,8 @@ pub struct System {
     pub owner: PgPool,
     secrets: Secrets,
     database: TestDatabase,
+    /// What stands between the system and its database, if anything does.
+    _pooler: Option<Pooler>,
 }
 
 impl System {
@@ -59,21 +66,31 @@ impl System {
 
     /// Starts an empty system that reaches `database` at `database_url`.
     async fn on(database: TestDatabase, database_url: String, rules: Rules) -> Self {
+        // Few connections for many transactions, so that they go from one family to the next.
+        let program = Pooler::program().filter(|_| database_url == database.url());
+        let pooling = Pooling { connections: 4, ..Pooling::default() };
+        let pooler = program.map(|program| Pooler::start(&program, database.url(), pooling));
+        let database_url = |role| match &pooler {
+            Some(pooler) => pooler.url(role),
+            None => database_url.clone(),
+        };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let secrets = Secrets::new();
         let stack = Stack::new(Parts {
-            database_url,
+            app_database_url: database_url(Role::App),
+            worker_database_url: database_url(Role::Worker),
             secrets: secrets.clone(),
             carrier: Carrier::default(),
             public_url: "https://kin.example".to_owned(),
             rules,
+            peer: peer::address(),
         })
         .await
         .expect("a stack");
         stack.serve(listener);
         let owner = PgPool::connect_lazy(database.url()).expect("a URL");
-        Self { stack, url, owner, secrets, database }
+        Self { stack, url, owner, secrets, database, _pooler: pooler }
     }
 
     /// The database's URL, with the login that owns it.
@@ -192,10 +209,21 @@ impl System {
         .expect("time passed");
     }
 
+    /// The texts that handsets received, oldest first, as whoever carried them shows them.
+    #[must_use]
+    pub fn texts(&self) -> Vec<Sms> {
+        peer::address().map_or_else(
+            || self.stack.carrier.received(None),
+            |address| peer::texts(address, &self.secrets.link_keys().expect("keys")),
+        )
+    }
+
     /// The texts that `u{i}`'s handset received, oldest first.
     #[must_use]
     pub fn texts_of(&self, i: usize) -> Vec<Sms> {
-        self.stack.carrier.received(Some(&phone(i)))
+        let mut texts = self.texts();
+        texts.retain(|text| text.phone == phone(i));
+        texts
     }
 
     /// The token of the newest text on `u{i}`'s handset.

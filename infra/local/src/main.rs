@@ -177,7 +177,8 @@ async fn start(
     let public_url = settings.public_url.clone().unwrap_or_else(|| url.clone());
     let public_url = config::address("KINLINE_PUBLIC_URL", public_url)?;
     let mut stack = Stack::new(Parts {
-        database_url: database_url.clone(),
+        app_database_url: database_url.clone(),
+        worker_database_url: database_url.clone(),
         secrets: secrets.clone(),
         carrier: Carrier::with_file(&folder.join("texts.jsonl"))?,
         public_url: public_url.clone(),
@@ -185,6 +186,7 @@ async fn start(
             posts: Pace::hourly(settings.posts_per_hour),
             regions: Region::list_from_env()?,
         },
+        peer: None,
     })
     .await?;
     stack.browsers = Browsers::with_file(folder.join("phones.json"))?;

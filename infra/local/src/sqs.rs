@@ -20,10 +20,10 @@ use rustack_sqs_model::{error::SqsError, operations::SqsOperation};
 use serde_json::{Value, json};
 use shared::queue::Queue;
 use tokio::{
-    net::TcpListener,
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
 };
-
 use uuid::Uuid;
 
 use crate::{aws, faults::Faults};
@@ -35,8 +35,7 @@ const MAX_RECEIVES: u32 = 5;
 
 /// The engine. Its messages live in memory: the database knows what they were for.
 pub struct SqsEngine {
-    provider: Arc<RustackSqs>,
-    faults: Faults,
+    engine: Engine,
     address: SocketAddr,
     server: Option<JoinHandle<()>>,
     client: Client,
@@ -46,25 +45,43 @@ pub struct SqsEngine {
     pub dead_letter_url: String,
 }
 
+/// What answers on the engine's port.
+#[derive(Clone)]
+enum Engine {
+    /// Ours, with what it does wrong.
+    Ours(Arc<RustackSqs>, Faults),
+    /// Somebody else's, which connections are passed on to byte by byte.
+    Peer(SocketAddr),
+}
+
 impl SqsEngine {
     /// Starts the engine on a free port and creates both queues; `faults` say what it does wrong.
+    /// With a `peer`, that answers in its place, and nothing goes wrong but for [`Self::stop`].
     ///
     /// # Errors
     /// When the port or a queue can't be had.
-    pub async fn start(faults: Faults) -> anyhow::Result<Self> {
+    pub async fn start(faults: Faults, peer: Option<SocketAddr>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no free port for SQS")?;
         let address = listener.local_addr()?;
-        let provider = Arc::new(RustackSqs::new(SqsConfig {
-            host: address.ip().to_string(),
-            port: address.port(),
-            default_region: aws::REGION.to_owned(),
-            ..SqsConfig::default()
-        }));
-        let server = Some(serve(listener, Arc::clone(&provider), faults.clone()));
+        let engine = peer.map_or_else(
+            || {
+                let config = SqsConfig {
+                    host: address.ip().to_string(),
+                    port: address.port(),
+                    default_region: aws::REGION.to_owned(),
+                    ..SqsConfig::default()
+                };
+                Engine::Ours(Arc::new(RustackSqs::new(config)), faults)
+            },
+            Engine::Peer,
+        );
+        let server = Some(serve(listener, engine.clone()));
         let client = Client::from_conf(aws::sqs(&format!("http://{address}")).build());
 
-        let dead_letter_url = create(&client, "kinline-dead", &[]).await?;
-        let dead_letter_arn = format!("arn:aws:sqs:{}:000000000000:kinline-dead", aws::REGION);
+        // A peer has the queues of other systems as well.
+        let suffix = peer.map(|_| format!("-{}", Uuid::new_v4().simple())).unwrap_or_default();
+        let dead_letter_url = create(&client, &format!("kinline-dead{suffix}"), &[]).await?;
+        let dead_letter_arn = arn(&client, &dead_letter_url).await?;
         let redrive = format!(
             r#"{{"deadLetterTargetArn":"{dead_letter_arn}","maxReceiveCount":{MAX_RECEIVES}}}"#
         );
@@ -74,8 +91,8 @@ impl SqsEngine {
             (QueueAttributeName::VisibilityTimeout, visibility),
             (QueueAttributeName::RedrivePolicy, redrive),
         ];
-        let queue_url = create(&client, "kinline-jobs", &attributes).await?;
-        Ok(Self { provider, faults, address, server, client, queue_url, dead_letter_url })
+        let queue_url = create(&client, &format!("kinline-jobs{suffix}"), &attributes).await?;
+        Ok(Self { engine, address, server, client, queue_url, dead_letter_url })
     }
 
     /// Where the engine listens.
@@ -111,7 +128,7 @@ impl SqsEngine {
     /// When another process took the port meanwhile.
     pub async fn resume(&mut self) -> anyhow::Result<()> {
         let listener = TcpListener::bind(self.address).await.context("the port of SQS is taken")?;
-        self.server = Some(serve(listener, Arc::clone(&self.provider), self.faults.clone()));
+        self.server = Some(serve(listener, self.engine.clone()));
         Ok(())
     }
 }
@@ -191,8 +208,7 @@ impl Service {
     }
 }
 
-fn serve(listener: TcpListener, provider: Arc<RustackSqs>, faults: Faults) -> JoinHandle<()> {
-    let service = Service { handler: Arc::new(RustackSqsHandler::new(provider)), faults };
+fn serve(listener: TcpListener, engine: Engine) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut connections = JoinSet::new();
         loop {
@@ -201,17 +217,31 @@ fn serve(listener: TcpListener, provider: Arc<RustackSqs>, faults: Faults) -> Jo
                     // An error is the connection's (reset before it was accepted), not the listener's.
                     if let Ok((stream, _)) = accepted {
                         let _best_effort = stream.set_nodelay(true);
-                        let service = service.clone();
-                        let answer = service_fn(move |request| service.clone().answer(request));
-                        connections.spawn(
-                            http1::Builder::new().serve_connection(TokioIo::new(stream), answer),
-                        );
+                        connections.spawn(connection(stream, engine.clone()));
                     }
                 }
                 Some(_ended) = connections.join_next() => {}
             }
         }
     })
+}
+
+/// Serves one connection to its end, whichever side ends it.
+async fn connection(mut stream: TcpStream, engine: Engine) {
+    match engine {
+        Engine::Ours(provider, faults) => {
+            let handler = Arc::new(RustackSqsHandler::new(provider));
+            let service = Service { handler, faults };
+            let answer = service_fn(move |request| service.clone().answer(request));
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+            let _ended = connection.await;
+        }
+        Engine::Peer(address) => {
+            if let Ok(mut peer) = TcpStream::connect(address).await {
+                let _ended = copy_bidirectional(&mut stream, &mut peer).await;
+            }
+        }
+    }
 }
 
 async fn create(
@@ -225,4 +255,11 @@ async fn create(
     }
     let created = request.send().await.with_context(|| format!("can't create the queue {name}"))?;
     created.queue_url.with_context(|| format!("the queue {name} has no URL"))
+}
+
+async fn arn(client: &Client, queue_url: &str) -> anyhow::Result<String> {
+    let name = QueueAttributeName::QueueArn;
+    let request = client.get_queue_attributes().queue_url(queue_url).attribute_names(name.clone());
+    let mut attributes = request.send().await?.attributes.unwrap_or_default();
+    attributes.remove(&name).with_context(|| format!("the queue {queue_url} has no ARN"))
 }

@@ -1,6 +1,6 @@
 //! Wiring: what the Lambda functions, the queue's event source and the schedule are on AWS.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::Router;
@@ -33,8 +33,10 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// What a stack is made of.
 pub struct Parts {
-    /// A database with the schema, and a login that may take both of its roles.
-    pub database_url: String,
+    /// A database with the schema, and a login that may take the API's role.
+    pub app_database_url: String,
+    /// The same database, and a login that may take the worker's role.
+    pub worker_database_url: String,
     /// What signs tokens and links.
     pub secrets: Secrets,
     /// The carrier.
@@ -43,6 +45,8 @@ pub struct Parts {
     pub public_url: String,
     /// What abuse is held to.
     pub rules: Rules,
+    /// Where somebody else's SQS and SNS are, to be used in place of ours.
+    pub peer: Option<SocketAddr>,
 }
 
 /// All of Kinline, wired up. Nothing runs by itself before [`Stack::run`].
@@ -73,21 +77,22 @@ impl Stack {
     /// # Errors
     /// When a port can't be had, or a setting is of no use.
     pub async fn new(parts: Parts) -> anyhow::Result<Self> {
-        let sqs = SqsEngine::start(parts.carrier.faults.clone()).await?;
-        let (carrier_endpoint, carrier_server) = parts.carrier.serve().await?;
+        let sqs = SqsEngine::start(parts.carrier.faults.clone(), parts.peer).await?;
+        let (own_carrier, carrier_server) = parts.carrier.serve().await?;
+        let carrier_endpoint = parts.peer.map_or(own_carrier, |peer| format!("http://{peer}"));
         let (limits, stop_notices) = (Limits::from_env()?, worker::stop_notices_from_env()?);
         let public_url = parts.public_url.trim_end_matches('/');
         limits.check_url("KINLINE_PUBLIC_URL", public_url, stop_notices.is_some())?;
-        let pool = |role, size| anyhow::Ok(Database::new(&parts.database_url, size)?.pool_as(role));
+        let pool = |url: &str, role, size| anyhow::Ok(Database::new(url, size)?.pool_as(role));
         Ok(Self {
             api: Api::new(
-                pool(Role::App, 16)?,
+                pool(&parts.app_database_url, Role::App, 16)?,
                 Auth::hs256(&parts.secrets.auth()?),
                 Site::new(public_url)?,
                 parts.rules,
             ),
             worker: Worker {
-                db: pool(Role::Worker, 8)?,
+                db: pool(&parts.worker_database_url, Role::Worker, 8)?,
                 sns: Sns::new(aws::sns(&carrier_endpoint)),
                 keys: Arc::new(parts.secrets.link_keys()?),
                 public_url: public_url.into(),

@@ -141,11 +141,13 @@ async fn system_on(url: &str) -> System {
     system.url = format!("http://{}", listener.local_addr().expect("an address"));
     system.owner = PgPool::connect_lazy(url).expect("a URL");
     system.stack = Stack::new(Parts {
-        database_url: url.to_owned(),
+        app_database_url: url.to_owned(),
+        worker_database_url: url.to_owned(),
         secrets: system.secrets().clone(),
         carrier: system.stack.carrier.clone(),
         public_url: "https://kin.example".to_owned(),
         rules: functions::Rules::default(),
+        peer: None,
     })
     .await
     .expect("a stack");

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# The tests of the API and the worker through PgBouncer in transaction mode, four connections for each
+# role, and the tests that are about just that: tests/pooler/run.sh [name of a test …]
+#
+# PgBouncer follows prepared statements from version 1.21 on. Where the system's is older, it is built
+# from Debian's sources into target/.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+version=1.24.1
+follows() { # program
+    local version
+    version=$("$1" --version 2>/dev/null | sed -n 's/^PgBouncer //p')
+    [ -n "$version" ] && [ "$(printf '1.21\n%s\n' "$version" | sort -V | head -1)" = 1.21 ]
+}
+skip() {
+    echo "skipped: $*"
+    exit 0
+}
+
+program=${PGBOUNCER:-$(command -v pgbouncer || true)}
+built=$PWD/target/pgbouncer-$version/pgbouncer
+if ! follows "${program:-none}"; then
+    program=$built
+    if ! follows "$program"; then
+        [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+            skip "needs PgBouncer 1.21 or later, on PATH or in PGBOUNCER"
+        mkdir -p target/pgbouncer-source
+        (
+            cd target/pgbouncer-source
+            mkdir -p lists/partial archives/partial
+            echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >sources.list
+            # A list of its own: the system's stay as they are.
+            apt=(apt-get -qq -o Dir::Etc::sourcelist="$PWD/sources.list" -o Dir::Etc::sourceparts=-
+                -o Dir::State::lists="$PWD/lists" -o Dir::Cache::archives="$PWD/archives"
+                -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root)
+            "${apt[@]}" update && "${apt[@]}" source --download-only pgbouncer
+            apt-get update -qq && apt-get install -y -qq gcc make pkg-config libevent-dev libssl-dev
+        ) >target/pgbouncer-source/log 2>&1 &&
+            tar -xzf target/pgbouncer-source/pgbouncer_"$version".orig.tar.gz -C target &&
+            (cd "target/pgbouncer-$version" && ./configure --without-cares --without-pam && make -j2 pgbouncer) \
+                >>target/pgbouncer-source/log 2>&1 || true
+        follows "$program" || skip "PgBouncer can't be built here (target/pgbouncer-source/log)"
+    fi
+fi
+"$program" --version | head -1
+
+# As another user than root, which can't read everywhere.
+if [ "$(id -u)" = 0 ]; then
+    copy=$(mktemp -d)
+    trap 'rm -rf "$copy"' EXIT
+    chmod 755 "$copy"
+    install -m 755 "$program" "$copy/pgbouncer"
+    program=$copy/pgbouncer
+fi
+
+tests=("$@")
+if [ $# = 0 ]; then
+    tests=(access:: cap:: delivery:: history:: links:: pooler:: posting:: provisioning:: threads::)
+fi
+KINLINE_TEST_POOLER=$program INSTA_UPDATE=no \
+    cargo test --quiet --locked -p tests --test e2e -- --include-ignored "${tests[@]}"

@@ -1,0 +1,143 @@
+//! `PgBouncer` between a system and its database, as the nearest thing to RDS Proxy.
+
+use std::{
+    env, fs,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    str::FromStr,
+    thread,
+    time::{Duration, Instant},
+};
+
+use shared::db::Role;
+use sqlx::postgres::PgConnectOptions;
+use tempfile::TempDir;
+use url::Url;
+
+/// How connections are shared.
+#[derive(Debug, Clone, Copy)]
+pub struct Pooling {
+    /// Connections to the database, for each role.
+    pub connections: usize,
+    /// Prepared statements that are followed from one connection to another; 0: none are.
+    pub prepared_statements: usize,
+    /// Whether a client keeps its connection until it goes, as one does that is pinned.
+    pub pinned: bool,
+}
+
+impl Default for Pooling {
+    fn default() -> Self {
+        Self { connections: 1, prepared_statements: 200, pinned: false }
+    }
+}
+
+/// A running `PgBouncer`. It ends with this value, or with this process.
+pub struct Pooler {
+    port: u16,
+    child: Child,
+    /// The shell that ends it reads from this.
+    alive: Option<ChildStdin>,
+    folder: TempDir,
+}
+
+impl Pooler {
+    /// The program to put before every system's database, as `KINLINE_TEST_POOLER` says.
+    #[must_use]
+    pub fn program() -> Option<PathBuf> {
+        env::var_os("KINLINE_TEST_POOLER").map(PathBuf::from)
+    }
+
+    /// Starts `program` (`PgBouncer` 1.21 or later) before the database at `database_url`.
+    #[must_use]
+    pub fn start(program: &Path, database_url: &str, pooling: Pooling) -> Self {
+        let database = PgConnectOptions::from_str(database_url).expect("a URL");
+        let parsed = Url::parse(database_url).expect("a URL");
+        let folder = tempfile::tempdir().expect("a folder");
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        let target = format!(
+            "host=127.0.0.1 port={} dbname={} user={} password={}",
+            database.get_port(),
+            database.get_database().expect("a name"),
+            database.get_username(),
+            parsed.password().unwrap_or_default(),
+        );
+        let mode = if pooling.pinned { "session" } else { "transaction" };
+        // Startup parameters that it does not know end a connection: `options` is how our tests take
+        // a role, which here is taken on the other side.
+        let settings = format!(
+            "[databases]
+kinline_app = {target} connect_query='SET ROLE kinline_app'
+kinline_worker = {target} connect_query='SET ROLE kinline_worker'
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = {mode}
+default_pool_size = {connections}
+max_client_conn = 1000
+max_prepared_statements = {prepared}
+ignore_startup_parameters = extra_float_digits, options
+server_reset_query =
+",
+            connections = pooling.connections,
+            prepared = pooling.prepared_statements,
+        );
+        let file = folder.path().join("pgbouncer.ini");
+        fs::write(&file, settings).expect("written");
+        // A shell that ends it when nobody holds the other end of its input any more.
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "\"$1\" -q \"$2\" & read -r _; kill -9 $!", "sh"])
+            .args([program, &file])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.path().join("log")).expect("a log"));
+        // It refuses to run as root.
+        if let Some((uid, gid)) = somebody_else() {
+            chown(folder.path(), Some(uid), Some(gid)).expect("given");
+            command.uid(uid).gid(gid);
+        }
+        let mut child = command.spawn().expect("a shell");
+        let alive = child.stdin.take();
+        let pooler = Self { port, child, alive, folder };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            let log = fs::read_to_string(pooler.folder.path().join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "PgBouncer does not listen: {log}");
+            thread::sleep(Duration::from_millis(5));
+        }
+        pooler
+    }
+
+    /// Where `role` finds the database.
+    #[must_use]
+    pub fn url(&self, role: Role) -> String {
+        let database = match role {
+            Role::App => "kinline_app",
+            Role::Worker => "kinline_worker",
+        };
+        format!("postgres://kinline@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        drop(self.alive.take());
+        let _ended = self.child.wait();
+    }
+}
+
+/// A user and a group to run as, where this process is root.
+fn somebody_else() -> Option<(u32, u32)> {
+    let id = |arguments: &[&str]| {
+        let output = Command::new("id").args(arguments).output().ok()?;
+        String::from_utf8(output.stdout).ok()?.trim().parse::<u32>().ok()
+    };
+    (id(&["-u"])? == 0).then(|| id(&["-u", "nobody"]).zip(id(&["-g", "nobody"]))).flatten()
+}
