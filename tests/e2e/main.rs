@@ -15,6 +15,7 @@ mod history;
 mod lambda;
 mod links;
 mod openapi;
+mod partitions;
 mod pooler;
 mod posting;
 mod provisioning;

@@ -196,7 +196,9 @@ impl Oracle {
                 };
                 let lease = self.leases[worker];
                 let phone = PhoneNumber::parse("+15550100001", None).expect("a number");
-                let attempt = Attempt { notification_id: self.id, phone, called: true, outcome };
+                let family_id = FAMILY.parse().expect("an id");
+                let attempt =
+                    Attempt { notification_id: self.id, family_id, phone, called: true, outcome };
                 notifications::record(db, lease, &[attempt]).await.expect("recorded");
             }
             Step::Sweep => {

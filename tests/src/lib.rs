@@ -10,6 +10,7 @@ pub mod client;
 pub mod events;
 pub mod faults;
 pub mod lambda;
+pub mod partitions;
 pub mod peer;
 pub mod pooler;
 pub mod provider;

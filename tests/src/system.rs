@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use crate::{
     Away, Client,
     faults::proxy::Proxy,
-    peer,
+    partitions, peer,
     pooler::{Pooler, Pooling},
 };
 
@@ -66,6 +66,9 @@ impl System {
 
     /// Starts an empty system that reaches `database` at `database_url`.
     async fn on(database: TestDatabase, database_url: String, rules: Rules) -> Self {
+        if let Some(parts) = partitions::wanted() {
+            partitions::split(database.url(), parts).await.expect("split");
+        }
         // Few connections for many transactions, so that they go from one family to the next.
         let program = Pooler::program().filter(|_| database_url == database.url());
         let pooling = Pooling { connections: 4, ..Pooling::default() };

@@ -58,8 +58,8 @@ pub(crate) async fn deliver(
         .map(|draft| async move {
             let outcome = attempt(worker, &draft, deadline).await;
             let called = draft.text.is_ok() && outcome != NO_TIME;
-            let Claimed { notification_id, phone, .. } = draft.claimed;
-            Attempt { notification_id, phone, called, outcome }
+            let Claimed { notification_id, family_id, phone, .. } = draft.claimed;
+            Attempt { notification_id, family_id, phone, called, outcome }
         })
         .buffer_unordered(SIDE_BY_SIDE)
         .collect()

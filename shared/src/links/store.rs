@@ -103,7 +103,8 @@ pub(super) async fn exchange(
         "    RETURNING s.family_id, s.thread_id, s.user_id, s.expires_at, s.browser
          ), opened AS (
              UPDATE notifications n SET opened_at = coalesce(n.opened_at, now())
-             FROM bound WHERE n.notification_id = bound.notification_id
+             FROM bound
+             WHERE n.family_id = bound.family_id AND n.notification_id = bound.notification_id
          )
          SELECT o.*, o.browser = $4 AS renamed
          FROM (SELECT *, true AS first FROM begun UNION ALL SELECT *, false FROM again) o",
@@ -181,7 +182,8 @@ pub(super) async fn hurry_fresh(
              ORDER BY created_at DESC LIMIT 1
          ), hurried AS (
              UPDATE notifications n SET next_attempt_at = now(), wake_at = now() + interval '30 seconds'
-             FROM found WHERE n.notification_id = found.notification_id AND found.waits
+             FROM found
+             WHERE n.family_id = $1 AND n.notification_id = found.notification_id AND found.waits
          )
          SELECT notification_id, waits FROM found",
     )

@@ -149,8 +149,12 @@ pub async fn post(
     let hash = new.hash();
     let post = store::Post { family_id, author_id, thread_id, new, key, hash: &hash, pace };
     let row = match try_post(pool, &post).await {
-        // The same key at the same moment: the other one is committed now, so look again.
-        Err(Error::Database(error)) if constraint(&error) == Some("messages_idempotency_key") => {
+        // The same key at the same moment: the other one is committed now, so look again. A
+        // partition's index has the name that its table's has, and more.
+        Err(Error::Database(error))
+            if constraint(&error)
+                .is_some_and(|name| name.starts_with("messages_idempotency_key")) =>
+        {
             try_post(pool, &post).await
         }
         done => done,

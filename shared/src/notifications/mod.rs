@@ -144,6 +144,8 @@ pub async fn claim(
 pub struct Attempt {
     /// Which.
     pub notification_id: NotificationId,
+    /// Whose it is.
+    pub family_id: FamilyId,
     /// The number that it was for. What the carrier says of a number says nothing of the next one.
     pub phone: PhoneNumber,
     /// Whether a provider call was begun: only those count, and make pauses grow.

@@ -30,7 +30,7 @@ pub(super) async fn claim(
     let links: Vec<Vec<u8>> = jobs.iter().map(|_| LinkId::new().as_bytes().to_vec()).collect();
     let claimed = sqlx::query_as(
         "WITH due AS (
-             SELECT n.notification_id, job.link, tm.access_epoch, u.phone, u.locale,
+             SELECT n.notification_id, n.family_id, job.link, tm.access_epoch, u.phone, u.locale,
                     coalesce(u.stop_notice_at, '-infinity') < now() - make_interval(secs => $7)
                         IS TRUE AS stop_notice,
                     f.sms_monthly_cap_segments AS monthly_cap, t.title AS thread_title, author.name AS sender, m.body,
@@ -80,7 +80,7 @@ pub(super) async fn claim(
                  lease_token = CASE WHEN due.state = 'sending' THEN $4 END,
                  lease_until = CASE WHEN due.state = 'sending' THEN now() + make_interval(secs => $5) END
              FROM due
-             WHERE n.notification_id = due.notification_id
+             WHERE n.family_id = due.family_id AND n.notification_id = due.notification_id
              RETURNING n.notification_id, n.family_id, n.thread_id, n.message_id, n.recipient_id,
                        n.state, n.attempts, due.link, due.access_epoch, due.phone, due.locale,
                        due.stop_notice, due.monthly_cap, due.thread_title, due.sender, due.body,
@@ -133,6 +133,7 @@ pub(super) async fn record(
     attempts: &[Attempt],
 ) -> Result<Vec<NotificationId>> {
     let mut ids = Vec::with_capacity(attempts.len());
+    let mut families = Vec::with_capacity(attempts.len());
     let mut phones = Vec::with_capacity(attempts.len());
     let mut calls = Vec::with_capacity(attempts.len());
     let mut states = Vec::with_capacity(attempts.len());
@@ -140,9 +141,10 @@ pub(super) async fn record(
     let mut carrier_ids = Vec::with_capacity(attempts.len());
     let mut segments = Vec::with_capacity(attempts.len());
     let mut stop_notices = Vec::with_capacity(attempts.len());
-    for Attempt { notification_id, phone, called, outcome } in attempts {
+    for Attempt { notification_id, family_id, phone, called, outcome } in attempts {
         let (state, reason, carrier_id, segment_count) = columns(outcome);
         ids.push(*notification_id);
+        families.push(family_id.as_str());
         phones.push(phone.e164());
         calls.push(*called);
         states.push(state);
@@ -172,11 +174,13 @@ pub(super) async fn record(
                  paid_segments = CASE WHEN o.state IN ('sent', 'unknown') THEN n.paid_segments END,
                  paid_month = CASE WHEN o.state IN ('sent', 'unknown') THEN n.paid_month END
              FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[],
-                         $8::bool[], $9::text[], $10::bool[])
+                         $8::bool[], $9::text[], $10::bool[], $11::text[])
                       AS o (notification_id, state, reason, carrier_message_id, segments, stop_notice,
-                            phone, called)
-             JOIN notifications before ON before.notification_id = o.notification_id
-             WHERE n.notification_id = o.notification_id AND n.lease_token = $1
+                            phone, called, family_id)
+             JOIN notifications before ON before.family_id = o.family_id
+                 AND before.notification_id = o.notification_id
+             WHERE n.family_id = o.family_id AND n.notification_id = o.notification_id
+               AND n.lease_token = $1
                AND (n.state = 'sending' OR (n.state = 'unknown' AND o.state = 'sent'))
              RETURNING n.notification_id, n.family_id, n.recipient_id, n.reason, o.stop_notice, o.phone,
                        CASE WHEN o.state NOT IN ('sent', 'unknown') THEN before.paid_segments END
@@ -216,6 +220,7 @@ pub(super) async fn record(
     .bind(stop_notices)
     .bind(phones)
     .bind(calls)
+    .bind(families)
     .fetch_all(tx)
     .await?;
     Ok(recorded)
@@ -226,8 +231,8 @@ pub(super) async fn record(
 pub(super) async fn expire_leases(tx: &mut PgConnection) -> Result<u64> {
     let done = sqlx::query(
         "UPDATE notifications SET state = 'unknown', reason = 'lease_expired', lease_until = NULL
-         WHERE notification_id IN (
-             SELECT notification_id FROM notifications
+         WHERE (family_id, notification_id) IN (
+             SELECT family_id, notification_id FROM notifications
              WHERE state = 'sending' AND lease_until < now()
              ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED
          )",
@@ -242,8 +247,8 @@ pub(super) async fn expire_leases(tx: &mut PgConnection) -> Result<u64> {
 pub(super) async fn expire_unsent(tx: &mut PgConnection) -> Result<u64> {
     let done = sqlx::query(
         "UPDATE notifications SET state = 'failed', reason = 'expired'
-         WHERE notification_id IN (
-             SELECT notification_id FROM notifications
+         WHERE (family_id, notification_id) IN (
+             SELECT family_id, notification_id FROM notifications
              WHERE state IN ('pending', 'held') AND wake_at <= now() AND expires_at <= now()
              ORDER BY wake_at LIMIT $1 FOR UPDATE SKIP LOCKED
          )",
@@ -258,8 +263,8 @@ pub(super) async fn expire_unsent(tx: &mut PgConnection) -> Result<u64> {
 pub(super) async fn take_due(tx: &mut PgConnection) -> Result<Vec<Job>> {
     let due: Vec<(FamilyId, NotificationId)> = sqlx::query_as(
         "UPDATE notifications SET state = 'pending', wake_at = now() + make_interval(secs => $2)
-         WHERE notification_id IN (
-             SELECT notification_id FROM notifications
+         WHERE (family_id, notification_id) IN (
+             SELECT family_id, notification_id FROM notifications
              WHERE state IN ('pending', 'held') AND wake_at <= now() AND next_attempt_at <= now()
                AND expires_at > now()
              ORDER BY wake_at LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -275,15 +280,19 @@ pub(super) async fn take_due(tx: &mut PgConnection) -> Result<Vec<Job>> {
 
 /// Makes calls due again that the queue did not take.
 pub(super) async fn put_back(tx: &mut PgConnection, jobs: &[Job]) -> Result<()> {
-    let id = |job: &Job| match job {
-        Job::Notification(job) => Some(job.notification_id),
+    let job = |job: &Job| match job {
+        Job::Notification(job) => Some((job.notification_id, job.family_id.as_str().to_owned())),
         Job::LinkRequest(_) => None,
     };
-    let ids: Vec<NotificationId> = jobs.iter().filter_map(id).collect();
+    let (ids, families): (Vec<NotificationId>, Vec<String>) = jobs.iter().filter_map(job).unzip();
     sqlx::query(
-        "UPDATE notifications SET wake_at = now() WHERE notification_id = ANY($1) AND state = 'pending'",
+        "UPDATE notifications n SET wake_at = now()
+         FROM unnest($1::uuid[], $2::text[]) AS job (notification_id, family_id)
+         WHERE n.family_id = job.family_id AND n.notification_id = job.notification_id
+           AND n.state = 'pending'",
     )
     .bind(ids)
+    .bind(families)
     .execute(tx)
     .await?;
     Ok(())

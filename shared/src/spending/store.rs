@@ -66,13 +66,14 @@ pub(super) async fn pay(
     costs: &[&Cost],
 ) -> Result<()> {
     let ids: Vec<NotificationId> = costs.iter().map(|cost| cost.notification_id).collect();
+    let families: Vec<&str> = costs.iter().map(|cost| cost.family_id.as_str()).collect();
     let segments: Vec<i32> = costs.iter().map(|cost| cost.segments).collect();
     sqlx::query(
         "WITH paid AS (
              UPDATE notifications n SET paid_segments = c.segments, paid_month = $3
-             FROM unnest($1::uuid[], $2::int[]) AS c (notification_id, segments)
-             WHERE n.notification_id = c.notification_id AND n.state = 'sending'
-               AND n.lease_token = $4
+             FROM unnest($1::uuid[], $2::int[], $5::text[]) AS c (notification_id, segments, family_id)
+             WHERE n.family_id = c.family_id AND n.notification_id = c.notification_id
+               AND n.state = 'sending' AND n.lease_token = $4
              RETURNING n.family_id, n.paid_segments
          )
          UPDATE sms_spending s SET segments = s.segments + p.segments
@@ -83,6 +84,7 @@ pub(super) async fn pay(
     .bind(segments)
     .bind(month)
     .bind(lease.token())
+    .bind(families)
     .execute(tx)
     .await?;
     Ok(())

@@ -1,0 +1,206 @@
+//! A system whose messages and notifications were split while it was in use.
+
+use std::time::Duration;
+
+use serde_json::json;
+use shared::{
+    db::{self, Database, Role},
+    ids::FamilyId,
+};
+use sqlx::{AssertSqlSafe, PgPool, error::DatabaseError};
+use tests::{Client, System, client::send, partitions, system::FAMILY};
+
+/// Everything that holds a table together, by name, but for what splitting is meant to change.
+const HELD_BY: &str = "
+    SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conparentid = 0
+    UNION ALL
+    SELECT 'index', tablename, indexname, replace(indexdef, ' ON ONLY ', ' ON ') FROM pg_indexes
+    WHERE schemaname = 'public'
+    UNION ALL
+    SELECT 'policy', tablename, policyname, concat_ws(' | ', permissive, roles, cmd, qual, with_check)
+    FROM pg_policies WHERE schemaname = 'public'
+    UNION ALL
+    SELECT 'grant', c.relname, g.grantee::regrole::text, string_agg(g.privilege_type, ' ' ORDER BY 1)
+    FROM pg_class c, aclexplode(c.relacl) g
+    WHERE c.relnamespace = 'public'::regnamespace AND g.grantee <> c.relowner GROUP BY 2, 3
+    UNION ALL
+    SELECT 'column', table_name, column_name, concat_ws(' ', data_type, is_nullable, column_default)
+    FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL
+    SELECT 'row security', relname, relrowsecurity::text, relforcerowsecurity::text FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+    ORDER BY 1, 2, 3, 4";
+
+async fn held_by(owner: &PgPool) -> Vec<String> {
+    let rows: Vec<(String, String, String, String)> =
+        sqlx::query_as(HELD_BY).fetch_all(owner).await.expect("a catalog");
+    let of_a_part = |name: &str| {
+        name.rsplit_once("_p")
+            .is_some_and(|(_, part)| part.len() == 3 && part.parse::<u32>().is_ok())
+    };
+    rows.into_iter()
+        .filter(|(_, table, ..)| !of_a_part(table))
+        .map(|(kind, table, name, definition)| format!("{kind} {table} {name}: {definition}"))
+        .collect()
+}
+
+#[tokio::test]
+async fn splitting_changes_three_keys_and_nothing_else() {
+    let system = System::start().await;
+    if partitions::wanted().is_some() {
+        return;
+    }
+    let before = held_by(&system.owner).await;
+    partitions::split(system.database_url(), 4).await.expect("split");
+    let after = held_by(&system.owner).await;
+    let gone: Vec<&String> = before.iter().filter(|line| !after.contains(line)).collect();
+    let new: Vec<&String> = after.iter().filter(|line| !before.contains(line)).collect();
+    insta::assert_json_snapshot!("split", json!({ "gone": gone, "new": new }));
+    let again = partitions::split(system.database_url(), 4).await.expect_err("it is split already");
+    assert!(again.to_string().contains("partitioned already"), "{again}");
+    assert_eq!(held_by(&system.owner).await, after);
+}
+
+#[tokio::test]
+async fn a_family_goes_on_where_it_was() {
+    let system = System::start().await;
+    if partitions::wanted().is_some() {
+        return;
+    }
+    let members = system.family(4).await;
+    system.family_named("other", 3).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&members).await;
+    let keyed = |client: &Client, body: &str| {
+        let request = client.request(reqwest::Method::POST, &format!("/threads/{thread}/messages"));
+        send(request.header("idempotency-key", "once").json(&json!({ "body": body })))
+    };
+    let posted = keyed(&u0, "before").await;
+    for i in 0..10 {
+        u0.say(&thread, &format!("Message {i}")).await;
+    }
+    system.deliver().await;
+    let token = system.token_of(1);
+    // Left pending, with its wake-up calls in the queue.
+    u0.say(&thread, "on its way").await;
+    let path = format!("/threads/{thread}/messages");
+    let history = u0.get(&path).await;
+
+    partitions::split(system.database_url(), 4).await.expect("split");
+
+    assert_eq!(u0.get(&path).await.body, history.body);
+    let replayed = keyed(&u0, "before").await;
+    assert_eq!(replayed.header("idempotency-replayed"), "true");
+    assert_eq!(replayed.at("/message"), posted.at("/message"));
+    assert_eq!(keyed(&u0, "changed").await.problem(), "422 idempotency_key_reused");
+    // What was waiting goes out once; what is new, too, and the sweeper finds what nobody woke.
+    system.deliver().await;
+    let said = u0.say(&thread, "after").await;
+    system.pass(Duration::from_secs(31)).await;
+    assert_eq!(system.sweep().await.enqueued, 3);
+    system.deliver().await;
+    for i in 1..4 {
+        assert_eq!(system.texts_of(i).len(), 13, "u{i}");
+    }
+    let message = said.text("/message/id");
+    let deliveries = u0.get(&format!("{path}/{message}/deliveries")).await;
+    assert_eq!(deliveries.at("/deliveries").as_array().map(Vec::len), Some(3));
+    assert_eq!(deliveries.text("/deliveries/0/state"), "sent");
+    // A link of before opens, and is noted where it belongs.
+    let opened = system.nobody().post("/links/exchange", &json!({ "token": token })).await;
+    assert_eq!(opened.status, 200, "{}", opened.as_text());
+    let opened: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM notifications WHERE opened_at IS NOT NULL")
+            .fetch_one(&system.owner)
+            .await
+            .expect("a count");
+    assert_eq!(opened, 1);
+    // The same key at once, from twenty: an index of a part says so, and one message is made.
+    let all = (0..20).map(|_| {
+        let request = u0.request(reqwest::Method::POST, &path);
+        send(request.header("idempotency-key", "race").json(&json!({ "body": "at once" })))
+    });
+    let all = futures_util::future::join_all(all).await;
+    assert!(all.iter().all(|answer| answer.status == 201));
+    assert!(all.iter().all(|answer| answer.at("/message/id") == all[0].at("/message/id")));
+    let unknown = json!({ "body": "to nothing", "replyToId": shared::ids::MessageId::new() });
+    assert_eq!(u0.post(&path, &unknown).await.problem(), "422 unknown_reply");
+
+    // Neither through a table nor past it to its parts.
+    let pool = Database::new(system.database_url(), 1).expect("a URL").pool_as(Role::App);
+    let other: FamilyId = "other".parse().expect("an id");
+    let mut tx = db::family(&pool, &other).await.expect("a transaction");
+    let seen: (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM notifications)",
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .expect("counts");
+    assert_eq!(seen, (0, 0));
+    let past = sqlx::query("SELECT FROM messages_p000").execute(&mut *tx).await;
+    let past = past.expect_err("no way past it");
+    assert_eq!(past.as_database_error().and_then(DatabaseError::code).as_deref(), Some("42501"));
+}
+
+/// How many parts of `table` a statement reads, as its plan says with a family's values in it.
+async fn parts_read(system: &System, table: &str, statement: &str) -> usize {
+    let mut tx = system.owner.begin().await.expect("a transaction");
+    // What a large table makes the planner do by itself.
+    sqlx::raw_sql("SET LOCAL enable_seqscan = off").execute(&mut *tx).await.expect("set");
+    let explain = format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {statement}");
+    let plan: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(explain)).fetch_all(&mut *tx).await.expect("a plan");
+    let mut read: Vec<&str> = plan
+        .iter()
+        .filter(|line| !line.contains("never executed"))
+        .filter_map(|line| {
+            line.split_whitespace().find(|word| word.starts_with(&format!("{table}_p")))
+        })
+        .collect();
+    read.sort_unstable();
+    read.dedup();
+    read.len()
+}
+
+#[tokio::test]
+async fn what_a_request_does_reads_one_part() {
+    let system = System::start().await;
+    if partitions::wanted().is_none() {
+        partitions::split(system.database_url(), 8).await.expect("split");
+    }
+    let members = system.family(3).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&members).await;
+    u0.say(&thread, "planned").await;
+    let (thread, message, notification): (String, String, String) = sqlx::query_as(
+        "SELECT thread_id::text, message_id::text, notification_id::text FROM notifications LIMIT 1",
+    )
+    .fetch_one(&system.owner)
+    .await
+    .expect("a row");
+    let history = format!(
+        "SELECT * FROM messages WHERE family_id = '{FAMILY}' AND thread_id = '{thread}' AND seq <= 1"
+    );
+    assert_eq!(parts_read(&system, "messages", &history).await, 1);
+    let deliveries = format!(
+        "SELECT * FROM messages m
+         JOIN notifications n ON n.family_id = m.family_id AND n.message_id = m.message_id
+         WHERE m.family_id = '{FAMILY}' AND m.thread_id = '{thread}' AND m.message_id = '{message}'"
+    );
+    assert_eq!(parts_read(&system, "notifications", &deliveries).await, 1);
+    // What a job says: known only while it runs.
+    let claim = format!(
+        "SELECT * FROM unnest(ARRAY['{notification}']::uuid[], ARRAY['{FAMILY}'])
+             AS job (notification_id, family_id)
+         JOIN notifications n
+             ON n.notification_id = job.notification_id AND n.family_id = job.family_id
+         LEFT JOIN LATERAL (
+             SELECT * FROM messages
+             WHERE thread_id = n.thread_id AND message_id = n.message_id LIMIT 1
+         ) m ON true
+         FOR UPDATE OF n SKIP LOCKED"
+    );
+    assert_eq!(parts_read(&system, "notifications", &claim).await, 1);
+    assert_eq!(parts_read(&system, "messages", &claim).await, 1);
+}
