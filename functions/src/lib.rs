@@ -4,6 +4,7 @@ pub mod auth;
 pub mod edge;
 pub mod error;
 pub mod extract;
+pub mod gateway;
 pub mod openapi;
 mod pages;
 pub mod routes;

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use functions::{edge, routes};
+use functions::{edge, gateway, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    shared::startup::run(async { lambda_http::run(edge(routes::docs::router())).await }).await
+    shared::startup::run(async { gateway::run(edge(routes::docs::router())).await }).await
 }

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use functions::{edge, routes};
+use functions::{edge, gateway, routes};
 use shared::db::Database;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     shared::startup::run(async {
         let router = routes::health::router(Database::from_env()?.pool());
-        lambda_http::run(edge(router)).await
+        gateway::run(edge(router)).await
     })
     .await
 }

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use functions::{Api, edge, routes};
+use functions::{Api, edge, gateway, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     shared::startup::run(async {
         let router = routes::history::router(Api::from_env()?);
-        lambda_http::run(edge(router)).await
+        gateway::run(edge(router)).await
     })
     .await
 }

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use functions::{Api, edge, routes};
+use functions::{Api, edge, gateway, routes};
 use shared::{links::LinkKeys, queue::Queue};
 
 #[tokio::main(flavor = "current_thread")]
@@ -10,7 +10,7 @@ async fn main() -> ExitCode {
     shared::startup::run(async {
         let keys = Arc::new(LinkKeys::from_env()?);
         let router = routes::links::router(Api::from_env()?, keys, Queue::from_env().await?);
-        lambda_http::run(edge(router)).await
+        gateway::run(edge(router)).await
     })
     .await
 }

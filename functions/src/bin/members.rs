@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use functions::{Api, edge, routes};
+use functions::{Api, edge, gateway, routes};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     shared::startup::run(async {
-        lambda_http::run(edge(routes::members::router(Api::from_env()?))).await
+        gateway::run(edge(routes::members::router(Api::from_env()?))).await
     })
     .await
 }

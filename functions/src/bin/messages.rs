@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use functions::{Api, edge, routes};
+use functions::{Api, edge, gateway, routes};
 use shared::queue::Queue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     shared::startup::run(async {
         let router = routes::messages::router(Api::from_env()?, Queue::from_env().await?);
-        lambda_http::run(edge(router)).await
+        gateway::run(edge(router)).await
     })
     .await
 }

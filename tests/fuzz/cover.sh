@@ -1,0 +1,15 @@
+#!/bin/sh
+# rustc for cargo's workspace members (RUSTC_WORKSPACE_WRAPPER): the crates that are fuzzed tell
+# libFuzzer where they have been. Stable flags; what they depend on stays as it was built.
+for crate in shared functions worker fuzz; do
+    case " $* " in
+    *" --crate-name $crate "*)
+        exec "$@" -Cpasses=sancov-module -Ccodegen-units=1 \
+            -Cllvm-args=-sanitizer-coverage-level=4 \
+            -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+            -Cllvm-args=-sanitizer-coverage-pc-table \
+            -Cllvm-args=-sanitizer-coverage-trace-compares
+        ;;
+    esac
+done
+exec "$@"

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Feeds libFuzzer's bytes to the harnesses: tests/fuzz/run.sh [--deep] [seconds each] [harness …]
+#
+# Any stable toolchain does, with a C++ compiler. Our own crates tell where they have been, what they
+# depend on doesn't, so next to nothing is built; --deep tells of all of them and optimises, which
+# takes minutes to build. What is found along the way is kept in target/fuzz/ for the next time; an
+# input that something does not hold for fails the run and is named.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+deep=""
+if [ "${1:-}" = --deep ]; then
+    deep=1
+    shift
+fi
+seconds=${1:-5}
+shift || true
+if [ $# = 0 ]; then
+    set -- $(ls tests/fuzz/seeds)
+fi
+
+target=${CARGO_TARGET_DIR:-target}
+host=$(rustc --version --verbose | sed -n 's/^host: //p')
+skipped() { # why
+    echo "NOT FUZZED: $1. The property tests feed the same harnesses: cargo test -p fuzz"
+    exit 0
+}
+case $host in
+*-linux-gnu | *-apple-darwin) ;;
+*) skipped "libFuzzer is not for $host" ;;
+esac
+command -v "${CXX:-c++}" >/dev/null || skipped "there is no C++ compiler to build libFuzzer with"
+
+build=(cargo build --quiet --locked -p fuzz --bin fuzz --features libfuzzer)
+if [ -n "$deep" ]; then
+    # With --target, the flags are not for build scripts, which have no libFuzzer to link.
+    CARGO_TARGET_DIR=$target/fuzz/deep CARGO_PROFILE_DEV_OPT_LEVEL=2 \
+        RUSTFLAGS=$(sed -n 's/.*\(-C[a-z][^ ]*\).*/\1/p' tests/fuzz/cover.sh) \
+        "${build[@]}" --target "$host"
+    fuzz=$target/fuzz/deep/$host/debug/fuzz
+else
+    RUSTC_WORKSPACE_WRAPPER=$PWD/tests/fuzz/cover.sh "${build[@]}"
+    fuzz=$target/debug/fuzz
+fi
+
+status=0
+for name in "$@"; do
+    corpus=$target/fuzz/corpus/$name found=$target/fuzz/found
+    log=$target/fuzz/$name.log
+    mkdir -p "$corpus" "$found"
+    if KINLINE_FUZZ_HARNESS=$name "$fuzz" "$corpus" "tests/fuzz/seeds/$name" \
+        -dict=tests/fuzz/words.dict -artifact_prefix="$found/$name-" -max_total_time="$seconds" \
+        -max_len=8192 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 >"$log" 2>&1; then
+        runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+        seen=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)
+        printf '%-8s holds for %9s inputs in %s s, %s places seen\n' "$name" "$runs" "$seconds" "$seen"
+    else
+        status=1
+        printf '%-8s FAILED\n' "$name"
+        grep -a -A 4 -m 3 'panicked at\|ERROR: libFuzzer' "$log" || tail -n 20 "$log"
+        grep -a 'Test unit written to' "$log" || true
+        echo "Again: KINLINE_FUZZ_HARNESS=$name $fuzz <that file>. Once mended, it is a seed: tests/fuzz/seeds/$name/"
+    fi
+done
+exit "$status"

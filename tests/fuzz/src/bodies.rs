@@ -1,0 +1,65 @@
+//! The body of every route that takes one.
+
+use axum::body::Body;
+use http::{Method, Request, header};
+use http_body_util::BodyExt;
+use lambda_http::tower::ServiceExt;
+use serde_json::Value;
+
+use crate::{
+    input::byte,
+    nowhere::{self, check_answer},
+};
+
+/// Who may use a route.
+enum Who {
+    Anybody,
+    Member,
+    Host,
+}
+
+const ROUTES: [(Method, &str, Who); 9] = [
+    (Method::POST, "/threads", Who::Member),
+    (Method::POST, "/threads/th_00000000000000000000000000000001/messages", Who::Member),
+    (Method::PUT, "/threads/th_00000000000000000000000000000001/read", Who::Member),
+    (Method::PUT, "/threads/th_00000000000000000000000000000001/texts", Who::Member),
+    (Method::PUT, "/families/fam", Who::Host),
+    (Method::PUT, "/families/fam/users/mum", Who::Host),
+    (Method::POST, "/links/exchange", Who::Anybody),
+    (Method::POST, "/links/renew", Who::Anybody),
+    (Method::POST, "/links/request", Who::Anybody),
+];
+
+/// A byte that says which route, and its body.
+pub(crate) fn harness(bytes: &[u8]) {
+    let (which, body) = byte(bytes);
+    let (method, path, who) = &ROUTES[usize::from(which) % ROUTES.len()];
+    nowhere::with(|nowhere| {
+        let request = Request::builder()
+            .method(method)
+            .uri(*path)
+            .header(header::CONTENT_TYPE, "application/json");
+        let request = match who {
+            Who::Anybody => request,
+            Who::Member => request.header("authorization", format!("Bearer {}", nowhere.member)),
+            Who::Host => request.header("authorization", format!("Bearer {}", nowhere.service)),
+        };
+        let request = request.body(Body::from(body.to_vec())).expect("a request");
+        nowhere.runtime.block_on(async {
+            let Ok(answer) = nowhere.router.clone().oneshot(request).await;
+            let (parts, answer) = answer.into_parts();
+            let answer = answer.collect().await.expect("a body").to_bytes();
+            let status = parts.status.as_u16();
+            check_answer(status, &parts.headers, &answer);
+            // Either it was understood and the database was asked, or it is the body that is wrong.
+            assert!(
+                matches!(status, 202 | 400 | 401 | 413 | 422 | 503),
+                "{status} for a body to {method} {path}"
+            );
+            let is_object = serde_json::from_slice(body).is_ok_and(|json: Value| json.is_object());
+            if !is_object && !matches!(who, Who::Anybody) {
+                assert_ne!(status, 503, "the database was asked for what is no JSON object");
+            }
+        });
+    });
+}

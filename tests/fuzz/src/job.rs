@@ -1,0 +1,22 @@
+//! A message's body in the queue: no job, or exactly what its JSON says.
+
+use serde_json::{Value, json};
+use shared::queue::Job;
+
+/// The bytes as a body.
+pub(crate) fn harness(bytes: &[u8]) {
+    let body = String::from_utf8_lossy(bytes);
+    let Ok(job) = Job::parse(&body) else { return };
+    let expected = match job {
+        Job::Notification(job) => {
+            json!({ "v": 1, "familyId": job.family_id, "notificationId": job.notification_id })
+        }
+        Job::LinkRequest(id) => json!({ "v": 1, "linkRequestId": id }),
+    };
+    let mut said: Value = serde_json::from_str(&body).expect("JSON");
+    if let Value::Object(fields) = &mut said {
+        // What is not there may be said to be null.
+        fields.retain(|_, value| !value.is_null());
+    }
+    assert_eq!(said, expected);
+}

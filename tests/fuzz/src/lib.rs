@@ -1,0 +1,36 @@
+//! What must hold for any bytes. libFuzzer feeds these harnesses (`main.rs`), and so does a property
+//! test that needs nothing but `cargo test` (`tests/twin.rs`).
+
+#![expect(clippy::expect_used, reason = "a panic is how a harness says no")]
+
+mod bodies;
+mod cookie;
+mod cursor;
+mod gateway;
+mod ids;
+mod input;
+mod job;
+mod jwt;
+mod nowhere;
+mod phone;
+mod records;
+mod text;
+mod token;
+
+/// What must hold for any bytes: it panics where it doesn't.
+pub type Harness = fn(&[u8]);
+
+/// Every harness by its name, which is that of its folder of seeds.
+pub const HARNESSES: [(&str, Harness); 11] = [
+    ("bodies", bodies::harness),
+    ("cookie", cookie::harness),
+    ("cursor", cursor::harness),
+    ("gateway", gateway::harness),
+    ("ids", ids::harness),
+    ("job", job::harness),
+    ("jwt", jwt::harness),
+    ("phone", phone::harness),
+    ("records", records::harness),
+    ("text", text::harness),
+    ("token", token::harness),
+];
