@@ -39,9 +39,16 @@ impl Limits {
     /// # Errors
     /// [`ConfigError`] naming the variable that is not a number from 1 to 4.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let gsm7 = checked(GSM7, config::parsed(GSM7, 1)?)?;
-        let ucs2 = checked(UCS2, config::parsed(UCS2, gsm7.max(2))?)?;
-        Ok(Self { gsm7, ucs2 })
+        let gsm7 = config::parsed(GSM7, 1)?;
+        Self::new(gsm7, config::parsed(UCS2, gsm7.max(2))?)
+    }
+
+    /// At most `gsm7` segments in the default alphabet, and `ucs2` in UCS-2.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable that is not a number from 1 to 4.
+    pub fn new(gsm7: usize, ucs2: usize) -> Result<Self, ConfigError> {
+        Ok(Self { gsm7: checked(GSM7, gsm7)?, ucs2: checked(UCS2, ucs2)? })
     }
 
     /// Checks that links at the public address `url` leave room for a sender with a small preview,

@@ -3,6 +3,8 @@
 mod alphabet;
 mod compose;
 mod defuse;
+#[cfg(any(test, feature = "judge"))]
+pub mod judge;
 mod limits;
 mod line;
 mod lookalike;
