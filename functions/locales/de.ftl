@@ -37,6 +37,7 @@ fresh = Neue Nachrichten
 earlier = Frühere Nachrichten
 loading = Wird geladen…
 empty = Noch keine Nachrichten. Schreiben Sie die erste.
+former-member = Ehemaliges Mitglied
 deleted = Diese Nachricht wurde gelöscht.
 edited = bearbeitet
 files = { $n ->

@@ -37,6 +37,7 @@ fresh = New messages
 earlier = Earlier messages
 loading = Loading…
 empty = No messages yet. Write the first one.
+former-member = Former member
 deleted = This message was deleted.
 edited = edited
 files = { $n ->

@@ -37,6 +37,7 @@ fresh = Mensajes nuevos
 earlier = Mensajes anteriores
 loading = Cargando…
 empty = Aún no hay mensajes. Escriba el primero.
+former-member = Antiguo miembro
 deleted = Este mensaje se ha eliminado.
 edited = editado
 files = { $n ->

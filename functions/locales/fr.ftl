@@ -37,6 +37,7 @@ fresh = Nouveaux messages
 earlier = Messages précédents
 loading = Chargement…
 empty = Pas encore de message. Écrivez le premier.
+former-member = Ancien membre
 deleted = Ce message a été supprimé.
 edited = modifié
 files = { $n ->

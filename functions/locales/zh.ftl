@@ -37,6 +37,7 @@ fresh = 新消息
 earlier = 更早的消息
 loading = 正在加载…
 empty = 还没有消息。请您写第一条吧。
+former-member = 前成员
 deleted = 此消息已删除。
 edited = 已编辑
 files = { $n } 个文件

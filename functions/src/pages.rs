@@ -8,6 +8,7 @@ use http::HeaderValue;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shared::{
+    erasure::FORMER_MEMBER,
     ids::UserId,
     members::Reader,
     messages::{self, FILES_MAX, HistoryCursor, Message},
@@ -38,9 +39,10 @@ static THREAD_SCRIPT: LazyLock<String> = LazyLock::new(|| {
 /// The words that the scripts of both pages use.
 const COMMON_WORDS: [&str; 5] = ["again", "busy", "offline", "phone-wrong", "renewing"];
 const DOOR_WORDS: [&str; 1] = ["opening"];
-const THREAD_WORDS: [&str; 22] = [
+const THREAD_WORDS: [&str; 23] = [
     "deleted",
     "edited",
+    "former-member",
     "loading",
     "locked-text",
     "locked-title",
@@ -324,6 +326,11 @@ fn files(words: Say, count: usize) -> String {
     WORDS.say_with(words.0, "files", &args)
 }
 
+/// An erased member by the word that the reader's language has for one.
+fn author(words: Say, name: String) -> String {
+    if name == FORMER_MEMBER { words.say("former-member") } else { name }
+}
+
 fn bubble(words: Say, reader: &UserId, message: Message) -> Bubble {
     const MACHINE: &[BorrowedFormatItem<'_>] =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
@@ -341,7 +348,7 @@ fn bubble(words: Say, reader: &UserId, message: Message) -> Bubble {
     Bubble {
         seq: message.seq,
         mine: message.author_id == *reader,
-        author: message.author_name,
+        author: author(words, message.author_name),
         text,
         aside: asides.join(" · "),
         at: at.format(MACHINE).unwrap_or_default(),

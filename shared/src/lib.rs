@@ -7,6 +7,7 @@ pub mod audit;
 pub mod config;
 pub mod cursor;
 pub mod db;
+pub mod erasure;
 pub mod error;
 pub mod failpoint;
 pub mod families;

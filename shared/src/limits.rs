@@ -193,6 +193,19 @@ impl Pace {
     }
 }
 
+/// Forgets what was counted of these.
+///
+/// # Errors
+/// [`crate::Error`] of the database alone.
+pub(crate) async fn forget(tx: &mut PgConnection, subjects: &[Subject]) -> Result<()> {
+    let subjects: Vec<Vec<u8>> = subjects.iter().map(|subject| subject.0.to_vec()).collect();
+    sqlx::query("DELETE FROM rate_limits WHERE subject = ANY($1)")
+        .bind(subjects)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 /// Forgets what no limit looks at any more, up to 500 at a time; says how many.
 pub(crate) async fn forget_old(tx: &mut PgConnection) -> Result<u64> {
     let done = sqlx::query(

@@ -10,6 +10,7 @@ mod cap;
 mod delivery;
 mod dev;
 mod edge;
+mod erasure;
 mod faults;
 mod history;
 mod lambda;

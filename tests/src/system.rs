@@ -102,6 +102,12 @@ impl System {
         self.database.url()
     }
 
+    /// All of the database as SQL, by `pg_dump`; `None` where PostgreSQL came without it.
+    #[must_use]
+    pub fn dump(&self) -> Option<String> {
+        self.database.dump()
+    }
+
     /// What signs tokens and links here.
     #[must_use]
     pub const fn secrets(&self) -> &Secrets {

@@ -1,4 +1,6 @@
-//! Provisioning: the host application says who is in which family.
+//! Provisioning: the host application says who is in which family, and who is to be forgotten.
+
+use std::time::Duration;
 
 use axum::{Json, Router, extract::State};
 use http::StatusCode;
@@ -6,18 +8,19 @@ use serde::{Deserialize, Serialize};
 use shared::{
     Error,
     audit::Origin,
+    erasure::{self, Erased},
     families::{self, FamilyProfile, Provisioned, QuietHours, UserProfile},
     phone::{InvalidPhone, PhoneNumber, Region, UnknownRegion},
     text::{Name, TextError},
 };
 use time::{Time, macros::format_description};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     auth::HostService,
     error::Problem,
-    extract::{FamilyPath, UserPath, Valid, Validate},
-    openapi::{self, shapes},
+    extract::{FamilyPath, Params, UserPath, Valid, Validate},
+    openapi::{self, problems::problems, shapes},
     source::Source,
     state::Api,
     views::{FamilyView, UserView},
@@ -26,12 +29,12 @@ use crate::{
 /// Longest locale (BCP 47) and time zone (IANA), in characters.
 const TAG_MAX: usize = 64;
 
-/// `PUT /families/{familyId}`, `PUT` and `DELETE /families/{familyId}/users/{userId}`.
+/// `PUT` and `DELETE` of `/families/{familyId}` and `/families/{familyId}/users/{userId}`.
 pub fn router(api: Api) -> Router {
     routes().with_state(api)
 }
 
-openapi::routes!(Api: put_family, put_user, delete_user);
+openapi::routes!(Api: put_family, delete_family, put_user, delete_user);
 
 /// A name that may be missing, which is as bad as an empty one.
 fn name(written: Option<&str>) -> Result<Name, Problem> {
@@ -256,24 +259,106 @@ async fn put_user(
     Ok((status(&put), Json(OneUser { user: put.now.into() })))
 }
 
-/// Deactivate a member
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct DeleteParams {
+    /// Whether what they wrote, and how they were known, is to go as well.
+    #[param(value_type = Option<bool>, default = false, nullable = false)]
+    erase: Option<String>,
+}
+
+fn bad_erase() -> Problem {
+    Problem::bad_request("bad_query", "erase is true or false.").field("erase")
+}
+
+impl DeleteParams {
+    /// Whether more is asked for than deactivating.
+    fn erases(&self) -> Result<bool, Problem> {
+        match self.erase.as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            // Not taken for a no: somebody asked to be forgotten.
+            Some(_) => Err(bad_erase()),
+        }
+    }
+}
+
+problems! {
+    /// Of what it may be.
+    DeleteParams: [bad_erase()];
+}
+
+/// How long a request empties messages; the sweeper does the rest.
+const ERASING: Duration = Duration::from_secs(5);
+
+const fn erased(erased: Erased) -> StatusCode {
+    match erased {
+        Erased::All => StatusCode::NO_CONTENT,
+        Erased::UnderWay => StatusCode::ACCEPTED,
+    }
+}
+
+/// Deactivate or erase a family
+///
+/// Everybody of it, as with a member. With `erase`, its name and the titles of its threads go as well.
+#[utoipa::path(
+    delete, path = "/families/{familyId}", tag = "Provisioning",
+    operation_id = "deactivateFamily",
+    params(FamilyPath, DeleteParams),
+    security(("service" = [])),
+    responses(
+        (status = 202, description = "Everybody is locked out and unnamed; what they wrote is being \
+                                      erased. Asking again goes on with it"),
+        (status = 204, description = "Done"),
+        HostService, FamilyPath, Params<DeleteParams>, DeleteParams,
+    ),
+)]
+async fn delete_family(
+    State(api): State<Api>,
+    service: HostService,
+    Source(source): Source,
+    FamilyPath(family_id): FamilyPath,
+    Params(params): Params<DeleteParams>,
+) -> Result<StatusCode, Problem> {
+    service.may_provision(&family_id)?;
+    let origin = Origin::host(source);
+    if params.erases()? {
+        return Ok(erased(erasure::erase_family(&api.db, &origin, &family_id, ERASING).await?));
+    }
+    families::deactivate_family(&api.db, &origin, &family_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Deactivate or erase a member
 ///
 /// Memberships end, links and sessions die, and texts that wait are cancelled, all at once. What
-/// they wrote stays.
+/// they wrote stays; with `erase` it goes, and so do their name, their number and their settings. Their
+/// messages stay as deleted ones, by `Former member`.
 #[utoipa::path(
     delete, path = "/families/{familyId}/users/{userId}", tag = "Provisioning",
     operation_id = "deactivateUser",
-    params(UserPath),
+    params(UserPath, DeleteParams),
     security(("service" = [])),
-    responses((status = 204, description = "Deactivated"), HostService, UserPath),
+    responses(
+        (status = 202, description = "They are locked out and unnamed; what they wrote is being \
+                                      erased. Asking again goes on with it"),
+        (status = 204, description = "Done"),
+        HostService, UserPath, Params<DeleteParams>, DeleteParams,
+    ),
 )]
 async fn delete_user(
     State(api): State<Api>,
     service: HostService,
     Source(source): Source,
     UserPath(family_id, user_id): UserPath,
+    Params(params): Params<DeleteParams>,
 ) -> Result<StatusCode, Problem> {
     service.may_provision(&family_id)?;
-    families::deactivate_user(&api.db, &Origin::host(source), &family_id, &user_id).await?;
+    let origin = Origin::host(source);
+    if params.erases()? {
+        let done = erasure::erase_user(&api.db, &origin, &family_id, &user_id, ERASING).await?;
+        return Ok(erased(done));
+    }
+    families::deactivate_user(&api.db, &origin, &family_id, &user_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -37,7 +37,7 @@ pub struct Options {
 pub struct Server {
     port: u16,
     password: String,
-    version: String,
+    installation: Installation,
     watchdog: Watchdog,
     /// After the watchdog: the lock has to be held until the server is gone.
     _folder: Folder,
@@ -105,7 +105,7 @@ impl Server {
                         return Ok(Self {
                             port,
                             password,
-                            version: installation.version().to_owned(),
+                            installation,
                             watchdog,
                             _folder: folder,
                         });
@@ -138,7 +138,12 @@ impl Server {
     /// The version of PostgreSQL, such as `17.5`.
     #[must_use]
     pub fn version(&self) -> &str {
-        &self.version
+        self.installation.version()
+    }
+
+    /// The path of one of the programs that it came with, which may not be there.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.installation.program(name)
     }
 
     /// Stops the server and waits until it is gone: connections are cut, data is written. One that

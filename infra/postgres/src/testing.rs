@@ -15,6 +15,7 @@ use crate::{Options, Server};
 #[derive(Clone, Debug)]
 pub struct TestDatabase {
     url: String,
+    pg_dump: PathBuf,
 }
 
 impl TestDatabase {
@@ -23,10 +24,26 @@ impl TestDatabase {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// All of it as SQL, by the server's own `pg_dump`; `None` where the server came without one.
+    ///
+    /// # Panics
+    /// If `pg_dump` is there and fails.
+    #[must_use]
+    pub fn dump(&self) -> Option<String> {
+        if !self.pg_dump.is_file() {
+            return None;
+        }
+        let output = Command::new(&self.pg_dump).arg("--dbname").arg(&self.url).output();
+        let output = output.unwrap_or_else(|error| panic!("can't run pg_dump: {error}"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pg_dump failed: {said}");
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
 }
 
-/// A request for a database, and where to send its URL or what went wrong.
-type Request = (&'static Migrator, oneshot::Sender<Result<String, String>>);
+/// A request for a database, and where to send it or what went wrong.
+type Request = (&'static Migrator, oneshot::Sender<Result<TestDatabase, String>>);
 
 /// A fresh database, cloned from a template to which `migrator` was applied.
 ///
@@ -42,7 +59,7 @@ pub async fn database(migrator: &'static Migrator) -> TestDatabase {
     let (reply, answer) = oneshot::channel();
     let sent = REQUESTS.get_or_init(start_thread).send((migrator, reply));
     match (sent, answer.await) {
-        (Ok(()), Ok(Ok(url))) => TestDatabase { url },
+        (Ok(()), Ok(Ok(database))) => database,
         (Ok(()), Ok(Err(message))) => panic!("no test database: {message}"),
         _ => panic!("no test database: the thread of the test server ended"),
     }
@@ -117,12 +134,13 @@ impl Databases {
         Ok(Self { server, connection, templates: Vec::new(), created: 0 })
     }
 
-    async fn create(&mut self, migrator: &'static Migrator) -> Result<String, sqlx::Error> {
+    async fn create(&mut self, migrator: &'static Migrator) -> Result<TestDatabase, sqlx::Error> {
         let template = self.template(migrator).await?;
         let name = format!("test_{}", self.created);
         self.created += 1;
         self.copy(&name, &template).await?;
-        Ok(self.server.url(&name))
+        let pg_dump = self.server.program("pg_dump");
+        Ok(TestDatabase { url: self.server.url(&name), pg_dump })
     }
 
     /// The template of a migrator, made at its first use.

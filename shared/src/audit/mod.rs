@@ -89,6 +89,12 @@ pub enum Action {
     UserPut,
     /// A member was deactivated.
     UserDeactivated,
+    /// A member was erased.
+    UserErased,
+    /// Everybody of a family was deactivated.
+    FamilyDeactivated,
+    /// A family was erased.
+    FamilyErased,
     /// A thread was created.
     ThreadCreated,
     /// Somebody became an active member of a thread, in a role.
@@ -109,6 +115,9 @@ impl Action {
             Self::FamilyPut => "family.put",
             Self::UserPut => "user.put",
             Self::UserDeactivated => "user.deactivated",
+            Self::UserErased => "user.erased",
+            Self::FamilyDeactivated => "family.deactivated",
+            Self::FamilyErased => "family.erased",
             Self::ThreadCreated => "thread.created",
             Self::MemberJoined => "member.joined",
             Self::MemberLeft => "member.left",

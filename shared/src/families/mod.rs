@@ -2,14 +2,14 @@
 
 mod store;
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use time::{OffsetDateTime, Time};
 
 use crate::{
     Result,
     audit::{self, Action, Event, Origin},
     db,
-    ids::{FamilyId, UserId},
+    ids::{FamilyId, ThreadId, UserId},
     phone::{PhoneNumber, Region},
     text::Name,
 };
@@ -150,16 +150,42 @@ pub async fn deactivate_user(
 ) -> Result<()> {
     let mut tx = db::family(pool, family_id).await?;
     store::deactivate_user(&mut tx, family_id, user_id).await?;
-    // A statement of its own: its snapshot has what a thread created meanwhile, whose members
-    // the first statement waited for.
-    let ended = store::end_everything_of(&mut tx, family_id, user_id).await?;
     let mut events = vec![Event::of(Action::UserDeactivated, user_id)];
-    events.extend(
-        ended
-            .into_iter()
-            .map(|(action, thread_id)| Event::of(action, user_id).in_thread(thread_id)),
-    );
+    events.extend(end_everything(&mut tx, family_id, Some(user_id)).await?);
     audit::note(&mut tx, family_id, origin, &events).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Deactivates everybody of a family, as [`deactivate_user`] does. The family stays, and whoever is
+/// provisioned again is back in it.
+///
+/// # Errors
+/// [`crate::Error::FamilyNotFound`].
+pub async fn deactivate_family(pool: &PgPool, origin: &Origin, family_id: &FamilyId) -> Result<()> {
+    let mut tx = db::family(pool, family_id).await?;
+    let deactivated = store::deactivate_everybody(&mut tx, family_id).await?;
+    let mut events = vec![Event::new(Action::FamilyDeactivated)];
+    events.extend(deactivated.iter().map(|user_id| Event::of(Action::UserDeactivated, user_id)));
+    events.extend(end_everything(&mut tx, family_id, None).await?);
+    audit::note(&mut tx, family_id, origin, &events).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Ends memberships, links, sessions and waiting texts of a member or, with `None`, of everybody, who
+/// are deactivated already. Returns what the trail is told.
+///
+/// A statement after the one that deactivated: its snapshot has what a thread created meanwhile,
+/// whose members that one waited for.
+pub(crate) async fn end_everything(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    user_id: Option<&UserId>,
+) -> Result<Vec<Event>> {
+    let ended = store::end_everything(tx, family_id, user_id).await?;
+    let event = |(action, user_id, thread_id): (Action, UserId, ThreadId)| {
+        Event::of(action, &user_id).in_thread(thread_id)
+    };
+    Ok(ended.into_iter().map(event).collect())
 }

@@ -133,33 +133,63 @@ pub(super) async fn deactivate_user(
     if done.rows_affected() == 1 { Ok(()) } else { Err(Error::UserNotFound) }
 }
 
-/// Ends memberships, links, sessions and waiting texts, and says which memberships and sessions.
-pub(super) async fn end_everything_of(
+/// Deactivates whoever is active, and says who that was.
+pub(super) async fn deactivate_everybody(
     tx: &mut PgConnection,
     family_id: &FamilyId,
-    user_id: &UserId,
-) -> Result<Vec<(Action, ThreadId)>> {
-    let ended: Vec<(bool, ThreadId)> = sqlx::query_as(
+) -> Result<Vec<UserId>> {
+    sqlx::query("SELECT FROM families WHERE family_id = $1")
+        .bind(family_id)
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or(Error::FamilyNotFound)?;
+    let deactivated = sqlx::query_scalar(
+        "WITH active AS (
+             -- In one order, as whoever begins a thread locks them.
+             SELECT user_id FROM users WHERE family_id = $1 AND deactivated_at IS NULL
+             ORDER BY user_id FOR UPDATE
+         )
+         UPDATE users u SET deactivated_at = now(), updated_at = now()
+         FROM active WHERE u.family_id = $1 AND u.user_id = active.user_id
+         RETURNING u.user_id",
+    )
+    .bind(family_id)
+    .fetch_all(tx)
+    .await?;
+    Ok(deactivated)
+}
+
+/// Ends memberships, links, sessions and waiting texts, and says which memberships and sessions.
+pub(super) async fn end_everything(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    user_id: Option<&UserId>,
+) -> Result<Vec<(Action, UserId, ThreadId)>> {
+    let ended: Vec<(bool, UserId, ThreadId)> = sqlx::query_as(
         "WITH memberships AS (
              UPDATE thread_members
              SET status = 'left', ended_at = now(), access_epoch = access_epoch + 1
-             WHERE family_id = $1 AND user_id = $2 AND status = 'active'
-             RETURNING thread_id
+             WHERE family_id = $1 AND ($2::text IS NULL OR user_id = $2) AND status = 'active'
+             RETURNING user_id, thread_id
          ), links AS (
              UPDATE magic_links SET revoked_at = now()
-             WHERE family_id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > now()
+             WHERE family_id = $1 AND ($2::text IS NULL OR user_id = $2) AND revoked_at IS NULL
+               AND expires_at > now()
          ), ended AS (
-             DELETE FROM sessions WHERE family_id = $1 AND user_id = $2 RETURNING thread_id
+             DELETE FROM sessions WHERE family_id = $1 AND ($2::text IS NULL OR user_id = $2)
+             RETURNING user_id, thread_id
          ), cancelled AS (
              UPDATE notifications SET state = 'cancelled', reason = 'deactivated'
-             WHERE family_id = $1 AND recipient_id = $2 AND state IN ('pending', 'held')
+             WHERE family_id = $1 AND ($2::text IS NULL OR recipient_id = $2)
+               AND state IN ('pending', 'held')
          )
-         SELECT true, thread_id FROM memberships UNION ALL SELECT false, thread_id FROM ended",
+         SELECT true, user_id, thread_id FROM memberships
+         UNION ALL SELECT false, user_id, thread_id FROM ended",
     )
     .bind(family_id)
     .bind(user_id)
     .fetch_all(tx)
     .await?;
     let action = |left| if left { Action::MemberLeft } else { Action::SessionEnded };
-    Ok(ended.into_iter().map(|(left, thread_id)| (action(left), thread_id)).collect())
+    Ok(ended.into_iter().map(|(left, user, thread)| (action(left), user, thread)).collect())
 }

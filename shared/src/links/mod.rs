@@ -154,7 +154,7 @@ pub async fn request(
     let id = LinkRequestId::new();
     let mut tx = db::nobody(pool).await?;
     limits::demand(&mut tx, Subject::source_links(source), SOURCE_LINKS).await?;
-    let noted = store::insert_request(&mut tx, id, phone).await?;
+    let noted = store::insert_request(&mut tx, id, phone, source).await?;
     tx.commit().await?;
     Ok(noted.then_some(Job::LinkRequest(id)))
 }
@@ -167,11 +167,12 @@ pub async fn request(
 pub async fn answer(pool: &PgPool, requests: &[LinkRequestId]) -> Result<Vec<NotificationJob>> {
     let mut tx = db::every_family(pool).await?;
     let mut members = store::take_requests(&mut tx, requests).await?;
-    let origin = Origin::worker(None);
     // In one order, whoever counts them, so that no two wait for each other.
-    members.sort_by_key(|(family_id, ..)| Subject::family_links(family_id));
+    members.sort_by_key(|member| Subject::family_links(&member.family_id));
     let mut due = Vec::new();
-    for (family_id, user_id, thread_id) in members {
+    for member in members {
+        let origin = Origin::worker(member.source());
+        let store::Asked { family_id, user_id, thread_id, .. } = member;
         due.extend(send_fresh(&mut tx, &origin, family_id, user_id, thread_id).await?);
     }
     tx.commit().await?;

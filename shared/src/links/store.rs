@@ -1,5 +1,7 @@
 //! Every SQL statement on magic links and on who asks for one.
 
+use std::net::IpAddr;
+
 use sqlx::{FromRow, PgConnection};
 
 use super::{LinkId, Opened};
@@ -221,39 +223,60 @@ pub(super) async fn insert_request(
     tx: &mut PgConnection,
     id: LinkRequestId,
     phone: &PhoneNumber,
+    source: Option<IpAddr>,
 ) -> Result<bool> {
     let done = sqlx::query(concat!(
         "WITH allowed AS (",
         take_statement!(),
         " RETURNING true)
-         INSERT INTO link_requests (link_request_id, phone) SELECT $4, $5 FROM allowed",
+         INSERT INTO link_requests (link_request_id, phone, source)
+         SELECT $4, $5, $6::text::inet FROM allowed",
     ))
     .bind(Subject::phone_links(phone).as_bytes().as_slice())
     .bind(FRESH_LINKS.hourly)
     .bind(FRESH_LINKS.daily)
     .bind(id)
     .bind(phone)
+    .bind(source.map(|source| source.to_string()))
     .execute(tx)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// Takes requests for good, and finds the members with their numbers: each with the thread that
-/// they were last written to in.
+/// A member with a number that was asked for.
+#[derive(FromRow)]
+pub(super) struct Asked {
+    pub(super) family_id: FamilyId,
+    pub(super) user_id: UserId,
+    /// The thread that they were last written to in.
+    pub(super) thread_id: ThreadId,
+    source: Option<String>,
+}
+
+impl Asked {
+    /// Where the latest request came from.
+    pub(super) fn source(&self) -> Option<IpAddr> {
+        self.source.as_deref()?.parse().ok()
+    }
+}
+
+/// Takes requests for good, and finds the members with their numbers.
 pub(super) async fn take_requests(
     tx: &mut PgConnection,
     requests: &[LinkRequestId],
-) -> Result<Vec<(FamilyId, UserId, ThreadId)>> {
+) -> Result<Vec<Asked>> {
     let found = sqlx::query_as(
         "WITH taken AS (
              DELETE FROM link_requests WHERE link_request_id IN (
                  SELECT link_request_id FROM link_requests WHERE link_request_id = ANY($1)
                  ORDER BY link_request_id FOR UPDATE
              )
-             RETURNING phone, created_at
+             RETURNING phone, created_at, host(source) AS source
          )
-         SELECT who.family_id, who.user_id, who.thread_id FROM (
-             SELECT DISTINCT phone FROM taken WHERE created_at > now() - make_interval(mins => $3)
+         SELECT who.family_id, who.user_id, who.thread_id, asked.source FROM (
+             SELECT DISTINCT ON (phone) phone, source FROM taken
+             WHERE created_at > now() - make_interval(mins => $3)
+             ORDER BY phone, created_at DESC
          ) asked
          CROSS JOIN LATERAL (
              SELECT u.family_id, u.user_id, latest.thread_id, latest.active_at,

@@ -45,6 +45,9 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
              FROM thread_members tm
              JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
              WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3 AND tm.status = 'active'
+               AND u.deactivated_at IS NULL
+             -- Whoever deactivates or erases the author waits for this post, or it sees that they have.
+             FOR NO KEY UPDATE OF u
          ), earlier AS (
              SELECT m.* FROM messages m JOIN me ON m.author_id = me.user_id
              WHERE m.family_id = $1 AND m.thread_id = $2 AND m.idempotency_key = $8

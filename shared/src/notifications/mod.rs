@@ -6,13 +6,13 @@
 
 mod store;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
-    Result, db,
+    Result, db, erasure,
     ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
     limits,
     links::{self, LinkId},
@@ -27,6 +27,8 @@ use crate::{
 const LEASE: Duration = Duration::from_mins(1);
 /// How long a link opens, counted from when it is sent.
 const LINK_LIFE: Duration = Duration::from_hours(24);
+/// How long one run of the sweeper goes on with erasures.
+const ERASING: Duration = Duration::from_secs(10);
 /// What follows a definite no, by the number of attempts so far; the last one repeats until the
 /// notification expires.
 const BACK_OFF: [Duration; 6] = [
@@ -181,6 +183,8 @@ pub struct Swept {
     pub leases_expired: u64,
     /// Not sent within their 24 hours: `failed` from now on.
     pub expired: u64,
+    /// Batches of messages that were emptied for an erasure.
+    pub emptied: u64,
 }
 
 /// Does what nobody else will: enqueues what waits, gives up what is too old, and marks what a
@@ -207,6 +211,10 @@ pub async fn sweep(pool: &PgPool, queue: &Queue) -> Result<Swept> {
     }
     if let Err(error) = forget_old(pool).await {
         tracing::warn!(error = error.with_causes(), "can't forget what is old");
+    }
+    match erasure::sweep(pool, Instant::now() + ERASING).await {
+        Ok(batches) => swept.emptied = batches,
+        Err(error) => tracing::warn!(error = error.with_causes(), "can't empty messages"),
     }
     Ok(swept)
 }

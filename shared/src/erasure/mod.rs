@@ -1,0 +1,165 @@
+//! Erasure: what people wrote, and how they were known, goes; that there was something stays.
+//!
+//! The first transaction locks them out, forgets names, numbers and settings, and notes which
+//! stretches of which threads still hold what they wrote. Those are emptied in bounded batches, by
+//! the request while it has time, and by the sweeper after that, whatever happened in between.
+
+mod store;
+
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+
+use crate::{
+    Result,
+    audit::{self, Action, Event, Origin},
+    db, failpoint, families,
+    ids::{FamilyId, UserId},
+    limits::{self, Subject},
+};
+
+/// What an erased member is called from then on. Pages say it in the reader's language.
+pub const FORMER_MEMBER: &str = "Former member";
+/// What an erased family is called.
+pub const FORMER_FAMILY: &str = "Former family";
+
+/// How far an erasure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Erased {
+    /// Nothing is left.
+    All,
+    /// The sweeper empties the rest; what they wrote is out of everybody's sight only then.
+    UnderWay,
+}
+
+/// Erases a member: deactivates them, and takes away name, phone, settings, links, sessions, and the
+/// text and files of all that they wrote. Their messages stay as deleted ones, under their numbers.
+/// Asking again goes on with it. Returns within `budget`, or soon after it.
+///
+/// # Errors
+/// [`crate::Error::UserNotFound`].
+pub async fn erase_user(
+    pool: &PgPool,
+    origin: &Origin,
+    family_id: &FamilyId,
+    user_id: &UserId,
+    budget: Duration,
+) -> Result<Erased> {
+    erase(pool, origin, family_id, Some(user_id), budget).await
+}
+
+/// Erases a family: everybody as [`erase_user`] does, and its name and its threads' titles besides.
+///
+/// # Errors
+/// [`crate::Error::FamilyNotFound`].
+pub async fn erase_family(
+    pool: &PgPool,
+    origin: &Origin,
+    family_id: &FamilyId,
+    budget: Duration,
+) -> Result<Erased> {
+    erase(pool, origin, family_id, None, budget).await
+}
+
+async fn erase(
+    pool: &PgPool,
+    origin: &Origin,
+    family_id: &FamilyId,
+    user_id: Option<&UserId>,
+    budget: Duration,
+) -> Result<Erased> {
+    let deadline = Instant::now() + budget;
+    lock_out_and_forget(pool, origin, family_id, user_id).await?;
+    // From here on the sweeper would do it all: whatever fails is under way.
+    let emptied = empty_while(pool, Some((family_id, user_id)), deadline).await;
+    let left = match emptied {
+        Ok(_) => is_left(pool, family_id, user_id).await,
+        Err(error) => Err(error),
+    };
+    match left {
+        Ok(false) => Ok(Erased::All),
+        Ok(true) => Ok(Erased::UnderWay),
+        Err(error) => {
+            tracing::warn!(error = error.with_causes(), "can't empty all messages now");
+            Ok(Erased::UnderWay)
+        }
+    }
+}
+
+/// Everything but the messages, in one transaction. A post by those who are erased has committed
+/// before it, or is refused after it: they are locked as it locks its author.
+async fn lock_out_and_forget(
+    pool: &PgPool,
+    origin: &Origin,
+    family_id: &FamilyId,
+    user_id: Option<&UserId>,
+) -> Result<()> {
+    let mut tx = db::family(pool, family_id).await?;
+    let event = match user_id {
+        Some(user_id) => Event::of(Action::UserErased, user_id),
+        None => {
+            store::forget_family(&mut tx, family_id).await?;
+            Event::new(Action::FamilyErased)
+        }
+    };
+    let people = store::forget_people(&mut tx, family_id, user_id).await?;
+    let mut events = vec![event];
+    events.extend(families::end_everything(&mut tx, family_id, user_id).await?);
+    // Statements of their own: they see what those had committed who were waited for.
+    store::forget_waiting(&mut tx, family_id, user_id).await?;
+    store::note_stretches(&mut tx, family_id, user_id).await?;
+    store::delete_links(&mut tx, family_id, user_id).await?;
+
+    let mut subjects = match user_id {
+        Some(_) => Vec::new(),
+        None => vec![Subject::family_links(family_id)],
+    };
+    let mut phones = Vec::new();
+    for (user_id, phone) in people {
+        subjects.push(Subject::member_links(family_id, &user_id));
+        subjects.extend(phone.as_ref().map(Subject::phone_links));
+        phones.extend(phone);
+    }
+    limits::forget(&mut tx, &subjects).await?;
+    store::delete_requests(&mut tx, &phones).await?;
+    audit::note(&mut tx, family_id, origin, &events).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn is_left(pool: &PgPool, family_id: &FamilyId, user_id: Option<&UserId>) -> Result<bool> {
+    let mut tx = db::family(pool, family_id).await?;
+    let left = store::is_left(&mut tx, family_id, user_id).await?;
+    tx.commit().await?;
+    Ok(left)
+}
+
+/// Goes on with every erasure that a request did not finish, until `deadline`; says how many batches
+/// that took. Several at once share the work.
+///
+/// # Errors
+/// [`crate::Error`] of the database alone; what was done by then is done.
+pub(crate) async fn sweep(pool: &PgPool, deadline: Instant) -> Result<u64> {
+    empty_while(pool, None, deadline).await
+}
+
+/// Whose messages are emptied: everybody's of every family, a family's, or a member's.
+type Whose<'a> = Option<(&'a FamilyId, Option<&'a UserId>)>;
+
+async fn empty_while(pool: &PgPool, whose: Whose<'_>, deadline: Instant) -> Result<u64> {
+    let mut batches = 0;
+    while Instant::now() < deadline {
+        let mut tx = match whose {
+            Some((family_id, _)) => db::family(pool, family_id).await?,
+            None => db::every_family(pool).await?,
+        };
+        let did_some = store::empty_some(&mut tx, whose).await?;
+        tx.commit().await?;
+        failpoint::reach("erase.batch");
+        if !did_some {
+            break;
+        }
+        batches += 1;
+    }
+    Ok(batches)
+}
