@@ -1,5 +1,5 @@
--- What people asked to be forgotten: which messages still hold a text that is to go, and who may
--- look for a phone number to forget it.
+-- What people asked to be forgotten: which messages still hold a text that is to go, and what was
+-- asked for under a phone number.
 
 SET LOCAL lock_timeout = '5s';
 
@@ -30,17 +30,15 @@ GRANT UPDATE (body, file_ids, idempotency_key, request_hash, deleted_at) ON mess
 GRANT DELETE ON magic_links TO kinline_app;
 GRANT DELETE ON rate_limits TO kinline_app;
 
--- The numbers that this transaction forgets. Who names a number may forget what was asked for it;
--- whose it is, or that of any other, can still not be asked.
+-- The numbers that this transaction forgets. Who names a number may drop what was asked for it, and
+-- can still not read whether there was anything.
 CREATE FUNCTION current_phones() RETURNS text[]
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN string_to_array(nullif(current_setting('app.phones', true), ''), ',');
 
-CREATE POLICY finding ON link_requests FOR SELECT TO kinline_app
-    USING (phone = ANY(current_phones()));
 CREATE POLICY forgetting ON link_requests FOR DELETE TO kinline_app
     USING (phone = ANY(current_phones()));
-GRANT SELECT (phone), DELETE ON link_requests TO kinline_app;
+GRANT DELETE ON link_requests TO kinline_app;
 
 -- From where somebody asked for a link: the trail is told once it is known whose number it was.
 ALTER TABLE link_requests ADD COLUMN source inet;

@@ -20,6 +20,7 @@ pub mod messages;
 pub mod notifications;
 pub mod phone;
 pub mod queue;
+mod retention;
 pub mod sessions;
 pub mod spending;
 pub mod startup;

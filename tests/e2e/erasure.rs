@@ -411,6 +411,7 @@ async fn a_text_that_is_being_sent_brings_nothing_back() {
             assert_eq!(system.host().delete(&path).await.status, 204);
             let attempt = Attempt {
                 notification_id: job.notification_id,
+                family_id: job.family_id,
                 phone: claimed[0].phone.clone(),
                 called: true,
                 outcome,

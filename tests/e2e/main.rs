@@ -20,6 +20,7 @@ mod partitions;
 mod pooler;
 mod posting;
 mod provisioning;
+mod retention;
 mod search;
 mod tenancy;
 mod threads;

@@ -21,7 +21,7 @@ const HELD_BY: &str = "
     SELECT 'policy', tablename, policyname, concat_ws(' | ', permissive, roles, cmd, qual, with_check)
     FROM pg_policies WHERE schemaname = 'public'
     UNION ALL
-    SELECT 'grant', c.relname, g.grantee::regrole::text, string_agg(g.privilege_type, ' ' ORDER BY 1)
+    SELECT 'grant', c.relname, g.grantee::regrole::text, string_agg(g.privilege_type, ' ' ORDER BY g.privilege_type)
     FROM pg_class c, aclexplode(c.relacl) g
     WHERE c.relnamespace = 'public'::regnamespace AND g.grantee <> c.relowner GROUP BY 2, 3
     UNION ALL

@@ -95,12 +95,11 @@ async fn lock_out_and_forget(
     user_id: Option<&UserId>,
 ) -> Result<()> {
     let mut tx = db::family(pool, family_id).await?;
-    let event = match user_id {
-        Some(user_id) => Event::of(Action::UserErased, user_id),
-        None => {
-            store::forget_family(&mut tx, family_id).await?;
-            Event::new(Action::FamilyErased)
-        }
+    let event = if let Some(user_id) = user_id {
+        Event::of(Action::UserErased, user_id)
+    } else {
+        store::forget_family(&mut tx, family_id).await?;
+        Event::new(Action::FamilyErased)
     };
     let people = store::forget_people(&mut tx, family_id, user_id).await?;
     let mut events = vec![event];

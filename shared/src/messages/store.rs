@@ -110,7 +110,8 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
     .bind(file_ids)
     .bind(post.new.reply_to_id)
     .bind(post.key.map(|key| key.0.as_str()))
-    .bind(post.hash.as_slice())
+    // Looked at with its key alone.
+    .bind(post.key.map(|_| post.hash.as_slice()))
     .bind(post.pace.map(Pace::every_seconds))
     .bind(post.pace.map(Pace::ahead_seconds))
     .fetch_optional(tx)

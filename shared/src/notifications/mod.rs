@@ -14,11 +14,10 @@ use uuid::Uuid;
 use crate::{
     Result, db, erasure,
     ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
-    limits,
     links::{self, LinkId},
     phone::PhoneNumber,
     queue::{NotificationJob, Queue},
-    sessions,
+    retention,
     text::Name,
 };
 
@@ -27,6 +26,8 @@ use crate::{
 const LEASE: Duration = Duration::from_mins(1);
 /// How long a link opens, counted from when it is sent.
 const LINK_LIFE: Duration = Duration::from_hours(24);
+/// How long one run of the sweeper drops what is old.
+const FORGETTING: Duration = Duration::from_secs(10);
 /// How long one run of the sweeper goes on with erasures.
 const ERASING: Duration = Duration::from_secs(10);
 /// What follows a definite no, by the number of attempts so far; the last one repeats until the
@@ -183,6 +184,8 @@ pub struct Swept {
     pub leases_expired: u64,
     /// Not sent within their 24 hours: `failed` from now on.
     pub expired: u64,
+    /// Rows that were dropped, or keys that were forgotten, since they are too old.
+    pub forgotten: u64,
     /// Batches of messages that were emptied for an erasure.
     pub emptied: u64,
 }
@@ -209,9 +212,7 @@ pub async fn sweep(pool: &PgPool, queue: &Queue) -> Result<Swept> {
         }
         Err(error) => tracing::warn!(error = error.with_causes(), "can't sweep link requests"),
     }
-    if let Err(error) = forget_old(pool).await {
-        tracing::warn!(error = error.with_causes(), "can't forget what is old");
-    }
+    swept.forgotten = retention::sweep(pool, Instant::now() + FORGETTING).await;
     match erasure::sweep(pool, Instant::now() + ERASING).await {
         Ok(batches) => swept.emptied = batches,
         Err(error) => tracing::warn!(error = error.with_causes(), "can't empty messages"),
@@ -240,19 +241,6 @@ async fn wake_due(pool: &PgPool, queue: &Queue, swept: &mut Swept) -> Result<()>
             if not_taken.len() == due.len() {
                 break;
             }
-        }
-    }
-    Ok(())
-}
-
-/// Drops sessions that are over and limits that are none, a bounded number each.
-async fn forget_old(pool: &PgPool) -> Result<()> {
-    for _ in 0..20 {
-        let mut tx = db::every_family(pool).await?;
-        let gone = limits::forget_old(&mut tx).await?.max(sessions::forget_old(&mut tx).await?);
-        tx.commit().await?;
-        if gone < 500 {
-            break;
         }
     }
     Ok(())
