@@ -5,6 +5,7 @@ pub mod edge;
 pub mod error;
 pub mod extract;
 pub mod gateway;
+mod keepsake;
 pub mod openapi;
 mod pages;
 pub mod routes;
@@ -26,6 +27,7 @@ pub fn all(api: &Api, keys: &Arc<LinkKeys>, queue: &Queue) -> Router {
     Router::new()
         .merge(routes::audit::router(api.clone()))
         .merge(routes::docs::router())
+        .merge(routes::export::router(api.clone()))
         .merge(routes::families::router(api.clone()))
         .merge(routes::health::router(api.db.clone()))
         .merge(routes::history::router(api.clone()))

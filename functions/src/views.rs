@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 use shared::{
+    exports::ExportedDelivery,
     families::{Family, User},
     ids::{FamilyId, MessageId, ThreadId, UserId},
     messages::Message,
@@ -215,6 +216,21 @@ pub struct DeliveryView {
 
 impl From<Delivery> for DeliveryView {
     fn from(delivery: Delivery) -> Self {
+        Self {
+            user_id: delivery.recipient_id,
+            state: delivery.state,
+            reason: delivery.reason,
+            attempts: delivery.attempts,
+            segments: delivery.segments,
+            sent_at: delivery.sent_at.map(Timestamp),
+            opened_at: delivery.opened_at.map(Timestamp),
+            read_at: delivery.read_at.map(Timestamp),
+        }
+    }
+}
+
+impl From<ExportedDelivery> for DeliveryView {
+    fn from(delivery: ExportedDelivery) -> Self {
         Self {
             user_id: delivery.recipient_id,
             state: delivery.state,

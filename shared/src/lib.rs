@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod db;
 pub mod erasure;
 pub mod error;
+pub mod exports;
 pub mod failpoint;
 pub mod families;
 pub mod ids;

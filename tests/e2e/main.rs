@@ -11,6 +11,7 @@ mod delivery;
 mod dev;
 mod edge;
 mod erasure;
+mod export;
 mod faults;
 mod history;
 mod lambda;

@@ -63,9 +63,10 @@ pub(crate) fn methods(methods: Vec<HttpMethod>) -> axum::routing::MethodFilter {
 
 /// What every module of routes describes. A module that is missing here is missed by the test that
 /// compares the document with the routes of the Lambda functions.
-const MODULES: [fn() -> utoipa::openapi::OpenApi; 10] = [
+const MODULES: [fn() -> utoipa::openapi::OpenApi; 11] = [
     crate::routes::audit::described,
     crate::routes::docs::described,
+    crate::routes::export::described,
     crate::routes::families::described,
     crate::routes::health::described,
     crate::routes::history::described,

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod docs;
+pub mod export;
 pub mod families;
 pub mod health;
 pub mod history;

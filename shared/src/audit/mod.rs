@@ -95,6 +95,8 @@ pub enum Action {
     FamilyDeactivated,
     /// A family was erased.
     FamilyErased,
+    /// A part of a family's data was handed out.
+    ExportMade,
     /// A thread was created.
     ThreadCreated,
     /// Somebody became an active member of a thread, in a role.
@@ -118,6 +120,7 @@ impl Action {
             Self::UserErased => "user.erased",
             Self::FamilyDeactivated => "family.deactivated",
             Self::FamilyErased => "family.erased",
+            Self::ExportMade => "export.made",
             Self::ThreadCreated => "thread.created",
             Self::MemberJoined => "member.joined",
             Self::MemberLeft => "member.left",

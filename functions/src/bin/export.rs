@@ -1,0 +1,14 @@
+//! The Lambda function that hands a family's data to its host application.
+
+use std::process::ExitCode;
+
+use functions::{Api, edge, gateway, routes};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    shared::startup::run(async {
+        let router = routes::export::router(Api::from_env()?);
+        gateway::run(edge(router)).await
+    })
+    .await
+}

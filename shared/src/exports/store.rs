@@ -1,0 +1,114 @@
+//! Every SQL statement that reads a family out.
+
+use sqlx::PgConnection;
+
+use super::{ExportedMessage, ExportedThread, Person};
+use crate::{
+    Result,
+    families::Family,
+    ids::{FamilyId, ThreadId, UserId},
+};
+
+/// Most rows of a page: what is left over of one is read again for the next part.
+const PEOPLE: i64 = 500;
+const THREADS: i64 = 25;
+const MESSAGES: i64 = 100;
+
+pub(super) async fn find_family(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+) -> Result<Option<Family>> {
+    let family = sqlx::query_as(
+        "SELECT family_id, name, sms_monthly_cap_segments, region, sms_regions, created_at, updated_at
+         FROM families WHERE family_id = $1",
+    )
+    .bind(family_id)
+    .fetch_optional(tx)
+    .await?;
+    Ok(family)
+}
+
+pub(super) async fn list_people(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    after: Option<&UserId>,
+) -> Result<Vec<Person>> {
+    let people = sqlx::query_as(
+        "SELECT user_id, family_id, name, phone, locale, time_zone, quiet_from, quiet_to, created_at,
+                updated_at, opted_out_at, deactivated_at
+         FROM users WHERE family_id = $1 AND ($2::text IS NULL OR user_id > $2)
+         ORDER BY user_id LIMIT $3",
+    )
+    .bind(family_id)
+    .bind(after)
+    .bind(PEOPLE)
+    .fetch_all(tx)
+    .await?;
+    Ok(people)
+}
+
+pub(super) async fn list_threads(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    after: Option<ThreadId>,
+) -> Result<Vec<ExportedThread>> {
+    let threads = sqlx::query_as(
+        "SELECT t.thread_id, t.kind, t.title, t.created_by, t.last_seq, t.last_message_at, t.created_at,
+                (SELECT coalesce(json_agg(json_build_object(
+                            'user_id', tm.user_id, 'role', tm.role, 'status', tm.status,
+                            'last_read_seq', tm.last_read_seq, 'joined_at', tm.joined_at,
+                            'ended_at', tm.ended_at
+                        ) ORDER BY tm.joined_at, tm.user_id), '[]')
+                 FROM thread_members tm
+                 WHERE tm.family_id = t.family_id AND tm.thread_id = t.thread_id) AS members
+         FROM threads t WHERE t.family_id = $1 AND ($2::uuid IS NULL OR t.thread_id > $2)
+         ORDER BY t.thread_id LIMIT $3",
+    )
+    .bind(family_id)
+    .bind(after)
+    .bind(THREADS)
+    .fetch_all(tx)
+    .await?;
+    Ok(threads)
+}
+
+/// Thread by thread, each by its primary key from where the last page ended.
+pub(super) async fn list_messages(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    after: Option<(ThreadId, i64)>,
+) -> Result<Vec<ExportedMessage>> {
+    let messages = sqlx::query_as(
+        "SELECT m.*, a.name AS author_name,
+                (SELECT coalesce(json_agg(json_build_object(
+                            'recipient_id', n.recipient_id, 'state', n.state, 'reason', n.reason,
+                            'attempts', n.attempts, 'segments', n.segments, 'sent_at', n.sent_at,
+                            'opened_at', n.opened_at, 'read_at', n.read_at
+                        ) ORDER BY n.recipient_id), '[]')
+                 FROM notifications n
+                 WHERE n.family_id = $1 AND n.message_id = m.message_id) AS deliveries
+         FROM (
+             SELECT own.message_id, own.thread_id, own.seq, own.author_id, own.body, own.file_ids,
+                    own.reply_to_id, own.created_at, own.edited_at, own.deleted_at,
+                    t.title AS thread_title
+             FROM threads t
+             CROSS JOIN LATERAL (
+                 SELECT * FROM messages
+                 WHERE family_id = $1 AND thread_id = t.thread_id
+                   AND seq > CASE WHEN t.thread_id = $2 THEN $3 ELSE 0 END
+                 ORDER BY seq LIMIT $4
+             ) own
+             WHERE t.family_id = $1 AND ($2::uuid IS NULL OR t.thread_id >= $2)
+             ORDER BY t.thread_id, own.seq LIMIT $4
+         ) m
+         JOIN users a ON a.family_id = $1 AND a.user_id = m.author_id
+         ORDER BY m.thread_id, m.seq",
+    )
+    .bind(family_id)
+    .bind(after.map(|(thread_id, _)| thread_id))
+    .bind(after.map_or(0, |(_, seq)| seq))
+    .bind(MESSAGES)
+    .fetch_all(tx)
+    .await?;
+    Ok(messages)
+}
