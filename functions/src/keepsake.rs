@@ -163,7 +163,7 @@ mod tests {
             assert_eq!(html.matches(&format!("</{tag}>")).count(), times, "/{tag}");
         }
         // Nothing is fetched, and nothing runs.
-        for outside in ["http://", "https://", "src=", "@import", "url("] {
+        for outside in ["http://", "https://", " src=\"", "<link", "@import", "url("] {
             assert!(!html.contains(outside), "{outside}");
         }
     }
