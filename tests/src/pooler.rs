@@ -60,11 +60,11 @@ impl Pooler {
             .expect("a free port")
             .port();
         let target = format!(
-            "host=127.0.0.1 port={} dbname={} user={} password={}",
+            "host=127.0.0.1 port={} dbname={} user={}{}",
             database.get_port(),
             database.get_database().expect("a name"),
             database.get_username(),
-            parsed.password().unwrap_or_default(),
+            parsed.password().map(|password| format!(" password={password}")).unwrap_or_default(),
         );
         let mode = if pooling.pinned { "session" } else { "transaction" };
         // Startup parameters that it does not know end a connection: `options` is how our tests take

@@ -1,0 +1,145 @@
+//! What the database takes for a post, a page of history, a claim of ten jobs and its record, for so
+//! many clients with a connection each, straight and through PgBouncer:
+//! `cargo run --release -p tests --example database -- <clients> <rounds> <url> [pgbouncer]`.
+//!
+//! The database has families with threads and members already; it gets more messages.
+
+#![expect(
+    clippy::expect_used,
+    reason = "a benchmark has nobody to report an error to but its reader"
+)]
+#![expect(clippy::print_stdout, reason = "its table is its purpose")]
+
+use std::{
+    env,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use shared::{
+    db::{Database, Role},
+    ids::{FamilyId, ThreadId, UserId},
+    messages::{self, NewMessage, Range},
+    notifications::{self, Attempt, Outcome},
+    queue::NotificationJob,
+};
+use sqlx::PgPool;
+use tests::pooler::{Pooler, Pooling};
+
+/// What a round does, in its order.
+const KINDS: [&str; 4] = ["post", "history of 50", "claim of ten", "record of ten"];
+/// Posts of a round: with three recipients each, they make the jobs of one claim.
+const POSTS: usize = 3;
+
+type Place = (FamilyId, ThreadId, UserId);
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [clients, rounds, url, rest @ ..] = arguments.as_slice() else {
+        println!("database <clients> <rounds> <url> [pgbouncer]");
+        return;
+    };
+    let number = |text: &String| text.parse::<usize>().expect("a number");
+    let (clients, rounds) = (number(clients), number(rounds));
+    let owner = PgPool::connect(url).await.expect("a database");
+    let places: Vec<Place> = sqlx::query_as(
+        "SELECT family_id, thread_id, user_id FROM thread_members WHERE user_id = 'u0'
+         ORDER BY random() LIMIT $1",
+    )
+    .bind(i64::try_from(clients * rounds * POSTS).expect("a number"))
+    .fetch_all(&owner)
+    .await
+    .expect("places");
+
+    print!("{clients} clients, p50 / p99 ms ");
+    println!("| {} | rounds a second", KINDS.join(" | "));
+    let direct = |_| url.clone();
+    // Twice, so that who comes first has no better or worse of it.
+    for _ in 0..2 {
+        run("straight", clients, &places, direct).await;
+        let Some(program) = rest.first().map(PathBuf::from) else { continue };
+        let four = Pooling { connections: 4, ..Pooling::default() };
+        let pooler = Pooler::start(&program, url, four);
+        run("4 connections for all", clients, &places, |role| pooler.url(role)).await;
+        let pinned = Pooling { connections: clients, pinned: true, ..Pooling::default() };
+        let pooler = Pooler::start(&program, url, pinned);
+        run("one connection each, pinned", clients, &places, |role| pooler.url(role)).await;
+    }
+}
+
+async fn run(name: &str, clients: usize, places: &[Place], url: impl Fn(Role) -> String) {
+    let pool = |role| Database::new(&url(role), 1).expect("a URL").pool_as(role);
+    let pools: Vec<(PgPool, PgPool)> =
+        (0..clients).map(|_| (pool(Role::App), pool(Role::Worker))).collect();
+    // Connected, and with every statement prepared.
+    join_all(pools.iter().zip(places.chunks(POSTS)).map(|(pools, at)| round(pools, at))).await;
+    let began = Instant::now();
+    let shares = places.chunks(places.len().div_ceil(clients));
+    let all = join_all(pools.iter().zip(shares).map(|(pools, share)| async move {
+        let mut times = Vec::new();
+        for at in share.chunks(POSTS) {
+            times.push(round(pools, at).await);
+        }
+        times
+    }))
+    .await
+    .concat();
+    let took = began.elapsed();
+    print!("{name:<28}");
+    for kind in 0..KINDS.len() {
+        let mut times: Vec<Duration> = all.iter().map(|times| times[kind]).collect();
+        times.sort_unstable();
+        let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+        print!("| {:6.2} / {:6.2} ", at(50), at(99));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a count")]
+    let rate = all.len() as f64 / took.as_secs_f64();
+    println!("| {rate:.1}");
+}
+
+/// Posts, a page, a claim, and what the carrier said; how long each took.
+async fn round((app, worker): &(PgPool, PgPool), places: &[Place]) -> [Duration; 4] {
+    let new = NewMessage::new(Some("Bring the albums on Sunday".to_owned()), vec![], None);
+    let new = new.expect("a message");
+    let mut jobs = Vec::new();
+    let began = Instant::now();
+    for (family, thread, user) in places {
+        let posted = messages::post(app, family, user, *thread, &new, None, None).await;
+        let ids = posted.expect("posted").to_enqueue;
+        jobs.extend(ids.into_iter().map(|notification_id| NotificationJob {
+            family_id: family.clone(),
+            notification_id,
+        }));
+    }
+    let posted = began.elapsed() / u32::try_from(places.len()).expect("a number");
+
+    let began = Instant::now();
+    let (family, thread, user) = &places[0];
+    let page = messages::history(app, family, user, *thread, Range::Newest, 50).await;
+    assert!(!page.expect("a page").messages.is_empty());
+    let read = began.elapsed();
+
+    let began = Instant::now();
+    let (lease, claimed) = notifications::claim(worker, &jobs, None).await.expect("claimed");
+    let claim = began.elapsed();
+    assert_eq!(claimed.len(), jobs.len());
+    let attempts: Vec<Attempt> = claimed
+        .into_iter()
+        .map(|claimed| Attempt {
+            notification_id: claimed.notification_id,
+            family_id: claimed.family_id,
+            phone: claimed.phone,
+            called: true,
+            outcome: Outcome::Sent {
+                carrier_message_id: "bench".to_owned(),
+                segments: 1,
+                stop_notice: false,
+            },
+        })
+        .collect();
+    let began = Instant::now();
+    notifications::record(worker, lease, &attempts).await.expect("recorded");
+    [posted, read, claim, began.elapsed()]
+}
