@@ -1,5 +1,5 @@
 //! What the database takes for a post, a page of history, a claim of ten jobs and its record, for so
-//! many clients with a connection each, straight and through PgBouncer:
+//! many clients with a connection each, straight and through `PgBouncer`:
 //! `cargo run --release -p tests --example database -- <clients> <rounds> <url> [pgbouncer]`.
 //!
 //! The database has families with threads and members already; it gets more messages.
@@ -108,10 +108,12 @@ async fn round((app, worker): &(PgPool, PgPool), places: &[Place]) -> [Duration;
     for (family, thread, user) in places {
         let posted = messages::post(app, family, user, *thread, &new, None, None).await;
         let ids = posted.expect("posted").to_enqueue;
-        jobs.extend(ids.into_iter().map(|notification_id| NotificationJob {
-            family_id: family.clone(),
-            notification_id,
-        }));
+        jobs.extend(
+            ids.into_iter().map(|notification_id| NotificationJob {
+                family_id: family.clone(),
+                notification_id,
+            }),
+        );
     }
     let posted = began.elapsed() / u32::try_from(places.len()).expect("a number");
 

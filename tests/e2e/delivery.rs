@@ -199,3 +199,42 @@ async fn a_record_that_is_no_job_is_the_only_one_that_comes_back() {
     let left: Vec<String> = left.attributes.unwrap_or_default().into_values().collect();
     assert_eq!(left, ["3"], "waiting for their next try, then for the dead-letter queue");
 }
+
+/// What `infra/README.md` says to do with a database that was set back to an earlier moment.
+#[tokio::test]
+async fn after_a_restore_nothing_is_sent_that_may_have_been_sent_since() {
+    let system = System::start().await;
+    let members = system.family(4).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&members).await;
+    u0.say(&thread, "before").await;
+    system.deliver().await;
+    // Open at the moment that was restored: one is just being sent, the others wait.
+    u0.say(&thread, "at that moment").await;
+    sqlx::query(
+        "UPDATE notifications SET state = 'sending', lease_token = gen_random_uuid(), lease_until = now()
+         WHERE recipient_id = 'u1' AND state = 'pending'",
+    )
+    .execute(&system.owner)
+    .await
+    .expect("being sent");
+    let runbook = include_str!("../../infra/README.md");
+    let (_, rest) = runbook.split_once("```sql\n").expect("a statement");
+    let (statement, _) = rest.split_once("```").expect("its end");
+    let settled = sqlx::raw_sql(statement).execute(&system.stack.worker.db).await;
+    assert_eq!(settled.expect("settled").rows_affected(), 3);
+
+    system.pass(Duration::from_hours(1)).await;
+    system.sweep().await;
+    system.deliver().await;
+    assert_eq!(system.texts().len(), 3, "those of before");
+    let states: Vec<String> =
+        sqlx::query_scalar("SELECT DISTINCT state FROM notifications WHERE reason = 'restored'")
+            .fetch_all(&system.owner)
+            .await
+            .expect("states");
+    assert_eq!(states, ["unknown"]);
+    u0.say(&thread, "after").await;
+    system.deliver().await;
+    assert_eq!(system.texts().len(), 6);
+}
