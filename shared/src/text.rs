@@ -53,6 +53,13 @@ const fn is_directional_formatting(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// `written` without the white space around it, on whichever side of directional formatting it is:
+/// what is trimmed before it is [`clean`] stays so.
+#[must_use]
+pub fn trim(written: &str) -> &str {
+    written.trim_matches(|c: char| c.is_whitespace() || is_directional_formatting(c))
+}
+
 /// Whether there is anything to see in `text`: white space, formatting and letters without a shape
 /// are nothing.
 #[must_use]
@@ -81,10 +88,10 @@ impl Name {
     /// # Errors
     /// Any [`TextError`]; what begins a line, or a column, counts as a control character here.
     pub fn new(written: &str) -> Result<Self, TextError> {
-        let name = written.trim();
-        if is_blank(name) {
+        if is_blank(written) {
             return Err(TextError::Empty);
         }
+        let name = trim(written);
         if name.contains(['\n', '\t', '\u{2028}', '\u{2029}']) {
             return Err(TextError::ControlCharacter);
         }
@@ -184,8 +191,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_trimmed_stays_so() {
+        assert_eq!(trim("\u{2068} \u{202a}a b\n\u{2069} "), "a b");
+        assert_eq!(trim("\u{2068} \t"), "");
+    }
+
+    #[test]
     fn names_are_one_trimmed_line() {
         assert_eq!(Name::new("  Grandma ").map(|n| n.as_str().to_owned()), Ok("Grandma".into()));
+        // As some address books copy it.
+        let isolated = Name::new("\u{2068} Grandma\t\u{2069}");
+        assert_eq!(isolated.map(|n| n.as_str().to_owned()), Ok("Grandma".into()));
         assert_eq!(Name::new(" \t "), Err(TextError::Empty));
         for two_lines in ["a\nb", "a\tb", "a\u{2028}b"] {
             assert_eq!(Name::new(two_lines), Err(TextError::ControlCharacter));

@@ -45,7 +45,8 @@ async fn a_distinct_thread_is_always_new_and_never_found() {
     let system = System::start().await;
     system.family(2).await;
     let u0 = system.member("u0");
-    let distinct = json!({ "memberIds": ["u1"], "distinct": true, "title": "  Trip  " });
+    let distinct =
+        json!({ "memberIds": ["u1"], "distinct": true, "title": "\u{2068} Trip  \u{2069}" });
     let (one, two) = (u0.post("/threads", &distinct).await, u0.post("/threads", &distinct).await);
     let plain = u0.post("/threads", &json!({ "memberIds": ["u1"] })).await;
     assert_eq!([one.status, two.status, plain.status], [201; 3]);

@@ -64,7 +64,7 @@ impl Validate for NewThread {
             self.member_ids.filter(|ids| !ids.is_empty()).ok_or_else(member_ids_required)?;
         let kind = self.kind.map_or(Ok(Kind::default()), |kind| kind.parse());
         let kind = kind.map_err(invalid_kind)?;
-        let title = self.title.map(|title| text::clean(title.trim(), TITLE_MAX)).transpose();
+        let title = self.title.map(|title| text::clean(text::trim(&title), TITLE_MAX)).transpose();
         let title = title.map_err(|error| Problem::text("title", error))?;
         let title = title.filter(|title| !text::is_blank(title));
         let mut others = Vec::with_capacity(written.len());
