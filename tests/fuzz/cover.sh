@@ -4,7 +4,7 @@
 for crate in shared functions worker fuzz; do
     case " $* " in
     *" --crate-name $crate "*)
-        exec "$@" -Cpasses=sancov-module -Ccodegen-units=1 \
+        exec "$@" -Cpasses=sancov-module -Ccodegen-units=1 -Copt-level=1 \
             -Cllvm-args=-sanitizer-coverage-level=4 \
             -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
             -Cllvm-args=-sanitizer-coverage-pc-table \

@@ -31,7 +31,8 @@ case $host in
 esac
 command -v "${CXX:-c++}" >/dev/null || skipped "there is no C++ compiler to build libFuzzer with"
 
-build=(cargo build --quiet --locked -p fuzz --bin fuzz --features libfuzzer)
+# The whole workspace's features: what the tests were built with is built already.
+build=(cargo build --quiet --locked --workspace --bin fuzz --features fuzz/libfuzzer)
 if [ -n "$deep" ]; then
     # With --target, the flags are not for build scripts, which have no libFuzzer to link.
     CARGO_TARGET_DIR=$target/fuzz/deep CARGO_PROFILE_DEV_OPT_LEVEL=2 \

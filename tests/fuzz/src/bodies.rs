@@ -18,7 +18,7 @@ enum Who {
     Host,
 }
 
-const ROUTES: [(Method, &str, Who); 9] = [
+static ROUTES: [(Method, &str, Who); 9] = [
     (Method::POST, "/threads", Who::Member),
     (Method::POST, "/threads/th_00000000000000000000000000000001/messages", Who::Member),
     (Method::PUT, "/threads/th_00000000000000000000000000000001/read", Who::Member),
@@ -29,6 +29,11 @@ const ROUTES: [(Method, &str, Who); 9] = [
     (Method::POST, "/links/renew", Who::Anybody),
     (Method::POST, "/links/request", Who::Anybody),
 ];
+
+/// Every route whose body is fuzzed.
+pub fn bodies() -> impl Iterator<Item = (&'static Method, &'static str)> {
+    ROUTES.iter().map(|(method, path, _)| (method, *path))
+}
 
 /// A byte that says which route, and its body.
 pub(crate) fn harness(bytes: &[u8]) {

@@ -6,7 +6,9 @@ use std::{
 };
 
 use serde_json::Value;
-use shared::ids::{FamilyId, FileId, LinkRequestId, MessageId, NotificationId, ThreadId, UserId};
+use shared::ids::{
+    AuditEventId, FamilyId, FileId, LinkRequestId, MessageId, NotificationId, ThreadId, UserId,
+};
 
 /// The bytes as each kind of id.
 pub(crate) fn harness(bytes: &[u8]) {
@@ -17,6 +19,7 @@ pub(crate) fn harness(bytes: &[u8]) {
         checked::<MessageId>(&text),
         checked::<NotificationId>(&text),
         checked::<LinkRequestId>(&text),
+        checked::<AuditEventId>(&text),
     ];
     assert!(host.iter().all(|is| *is == host[0]));
     assert!(ours.into_iter().filter(|is| *is).count() <= 1, "an id of two kinds");

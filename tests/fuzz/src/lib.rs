@@ -16,12 +16,15 @@ mod phone;
 mod records;
 mod text;
 mod token;
+mod written;
+
+pub use bodies::bodies;
 
 /// What must hold for any bytes: it panics where it doesn't.
 pub type Harness = fn(&[u8]);
 
 /// Every harness by its name, which is that of its folder of seeds.
-pub const HARNESSES: [(&str, Harness); 11] = [
+pub const HARNESSES: [(&str, Harness); 12] = [
     ("bodies", bodies::harness),
     ("cookie", cookie::harness),
     ("cursor", cursor::harness),
@@ -33,4 +36,5 @@ pub const HARNESSES: [(&str, Harness); 11] = [
     ("records", records::harness),
     ("text", text::harness),
     ("token", token::harness),
+    ("written", written::harness),
 ];

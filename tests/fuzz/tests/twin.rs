@@ -49,6 +49,24 @@ fn every_harness_has_seeds_and_every_seed_a_harness() {
     }
 }
 
+#[test]
+fn the_body_of_every_route_is_fuzzed() {
+    let same = |template: &str, path: &str| {
+        let (template, path) = (template.split('/'), path.split('/'));
+        template.clone().count() == path.clone().count()
+            && template.zip(path).all(|(part, is)| part == is || part.starts_with('{'))
+    };
+    let document = functions::openapi::document();
+    for (template, operations) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in operations.as_object().expect("operations") {
+            let fuzzed = fuzz::bodies().any(|(known, path)| {
+                known.as_str().eq_ignore_ascii_case(method) && same(template, path)
+            });
+            assert_eq!(fuzzed, operation["requestBody"].is_object(), "{method} {template}");
+        }
+    }
+}
+
 /// A seed, or none, after some of what fuzzers do.
 fn changed(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
@@ -109,4 +127,4 @@ macro_rules! twins {
     };
 }
 
-twins!(bodies, cookie, cursor, gateway, ids, job, jwt, phone, records, text, token);
+twins!(bodies, cookie, cursor, gateway, ids, job, jwt, phone, records, text, token, written);
