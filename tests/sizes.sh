@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 limit=$((4 * 1024 * 1024))
 cargo build --quiet --locked --release -p functions -p worker --bins
 printf '%-10s %12s %12s\n' function bytes gzipped
-for binary in threads messages history families export health links members web docs worker sweeper; do
+for binary in threads messages history families export health links members web docs migrate worker sweeper; do
     file=${CARGO_TARGET_DIR:-target}/release/$binary
     bytes=$(wc -c <"$file")
     gzipped=$(gzip -9c "$file" | wc -c)

@@ -55,8 +55,8 @@ impl Api {
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
-    pub fn from_env() -> Result<Self, ConfigError> {
+    pub async fn from_env() -> Result<Self, ConfigError> {
         let (auth, site, rules) = (Auth::from_env()?, Site::from_env()?, Rules::from_env()?);
-        Ok(Self::new(Database::from_env()?.pool(), auth, site, rules))
+        Ok(Self::new(Database::from_env().await?.pool(), auth, site, rules))
     }
 }

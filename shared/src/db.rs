@@ -2,6 +2,7 @@
 
 use std::{fmt::Write, str::FromStr, time::Duration};
 
+use serde::Deserialize;
 use sqlx::{
     AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction,
     migrate::Migrator,
@@ -14,6 +15,7 @@ use crate::{
     config::{self, ConfigError},
     ids::FamilyId,
     links::LinkId,
+    secrets,
     sessions::BrowserHash,
 };
 
@@ -38,6 +40,33 @@ impl Role {
     }
 }
 
+const SECRET_ARN: &str = "KINLINE_DATABASE_SECRET_ARN";
+
+/// Who enters the database, as Secrets Manager and RDS keep it: `{"username", "password"}`. What
+/// else stands there is not looked at.
+#[derive(Clone, Deserialize)]
+pub struct Login {
+    /// The role.
+    pub username: String,
+    /// Its password.
+    pub password: String,
+}
+
+impl Login {
+    /// The login in the secret whose ARN is in the variable `name`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable.
+    pub async fn at(name: &'static str) -> Result<Self, ConfigError> {
+        let secret = secrets::at(name).await?;
+        // The parser's own message may repeat what it read.
+        serde_json::from_str(&secret).map_err(|_| ConfigError::Invalid {
+            name,
+            why: r#"the secret is not {"username", "password"}"#.to_owned(),
+        })
+    }
+}
+
 /// How to reach the database.
 #[derive(Clone)]
 pub struct Database {
@@ -47,14 +76,32 @@ pub struct Database {
 
 impl Database {
     /// Reads `DATABASE_URL` and `KINLINE_DATABASE_CONNECTIONS` (1 by default: a Lambda
-    /// environment serves one request at a time).
+    /// environment serves one request at a time), and the login in the secret that
+    /// `KINLINE_DATABASE_SECRET_ARN` names, if it does.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
-    pub fn from_env() -> Result<Self, ConfigError> {
+    pub async fn from_env() -> Result<Self, ConfigError> {
         let url = config::required("DATABASE_URL", "where PostgreSQL is, as postgres://…")?;
         let max_connections = config::parsed("KINLINE_DATABASE_CONNECTIONS", 1)?;
-        Self::new(&url, max_connections)
+        let database = Self::new(&url, max_connections)?;
+        if config::optional(SECRET_ARN).is_none() {
+            return Ok(database);
+        }
+        Ok(database.with_login(&Login::at(SECRET_ARN).await?))
+    }
+
+    /// The same database, entered as `login`.
+    #[must_use]
+    pub fn with_login(self, login: &Login) -> Self {
+        let options = self.options.username(&login.username).password(&login.password);
+        Self { options, ..self }
+    }
+
+    /// How to connect, for who makes a connection of their own.
+    #[must_use]
+    pub const fn options(&self) -> &PgConnectOptions {
+        &self.options
     }
 
     /// A database by its URL, with a pool of up to `max_connections`.

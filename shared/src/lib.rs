@@ -22,6 +22,7 @@ pub mod notifications;
 pub mod phone;
 pub mod queue;
 mod retention;
+pub mod secrets;
 pub mod sessions;
 pub mod spending;
 pub mod startup;

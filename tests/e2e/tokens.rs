@@ -13,6 +13,7 @@ use tests::{
     events::http_event,
     lambda::{Function, HttpAnswer, binary},
     provider::{Provider, Reply, SigningKey},
+    secrets_manager::SecretsManager,
     system::FAMILY,
 };
 use tokio::{net::TcpListener, time};
@@ -498,47 +499,37 @@ async fn only_the_hosts_own_key_makes_a_host() {
 #[tokio::test]
 async fn a_secret_may_be_in_secrets_manager() {
     let system = System::start().await;
-    let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:kin/auth+a-AbCdEf";
-    let secret = "from Secrets Manager, and long enough";
-    let said = json!({ "ARN": arn, "Name": "kin/auth+a", "SecretString": secret });
-    // What the extension says while it starts.
-    let starting = Reply::Body(400, "not ready to serve traffic, please wait".to_owned());
-    let extension = Provider::start(starting).await;
-    let port = extension.url.split(':').nth(2).and_then(|rest| rest.split('/').next());
-    let gate = Gate::new(
-        &system,
-        &[
-            ("KINLINE_AUTH_SECRET_ARN", arn),
-            ("AWS_SESSION_TOKEN", "session"),
-            ("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", port.expect("a port")),
-        ],
-    )
-    .await;
-    let key = SigningKey::secret(secret);
-    let token = key.sign("", &claims());
-    assert_eq!(extension.asked(), 0, "a start waits for nothing");
-    assert_eq!(gate.member(&token).await, UNAVAILABLE);
-    let asked = "/secretsmanager/get?secretId=arn%3Aaws%3Asecretsmanager%3Aus-east-1%3A\
-                 123456789012%3Asecret%3Akin%2Fauth%2Ba-AbCdEf";
-    assert_eq!(extension.last(), Some((asked.to_owned(), "session".to_owned())));
+    let manager = SecretsManager::start().await;
     // Too short to sign with.
-    extension.say(Reply::Body(200, json!({ "SecretString": "short" }).to_string()));
+    let arn = manager.keep("kin/auth", "short");
+    let mut environment = system.environment(system.database_url(), "kinline_app");
+    environment.retain(|(name, _)| *name != "KINLINE_AUTH_SECRET");
+    environment.push(("KINLINE_AUTH_SECRET_ARN", arn));
+    environment.push(("AWS_ENDPOINT_URL_SECRETS_MANAGER", manager.endpoint.clone()));
+    let function = Function::start(&binary("threads"), &environment).await;
+    let ask = async |token: &str| {
+        let bearer = format!("Bearer {token}");
+        let event = http_event("GET", "/threads", &[("authorization", &bearer)], None);
+        let answer = function.invoke(&event, Duration::from_secs(30)).await;
+        HttpAnswer::from_gateway(&answer.unwrap_or_else(|error| panic!("{error}"))).status
+    };
+    let secret = "from Secrets Manager, and long enough";
+    let token = SigningKey::secret(secret).sign("", &claims());
     let short = SigningKey::secret("short").sign("", &claims());
+    assert_eq!(ask(&token).await, 503, "it has started all the same");
+    assert_eq!(ask(&short).await, 503);
+    manager.keep("kin/auth", secret);
     let recovered = async {
-        while extension.asked() < 2 {
-            assert_eq!(gate.member(&short).await, UNAVAILABLE);
-            time::sleep(Duration::from_millis(50)).await;
-        }
-        extension.say(Reply::Body(200, said.to_string()));
-        while gate.member(&token).await != "200" {
+        while ask(&token).await != 200 {
             time::sleep(Duration::from_millis(50)).await;
         }
     };
     time::timeout(Duration::from_secs(20), recovered).await.expect("a secret in the end");
-    let asked = extension.asked();
-    assert_eq!(gate.member(&short).await, UNKNOWN);
-    assert_eq!(gate.member(&token).await, "200");
-    assert_eq!(extension.asked(), asked);
+    let asked = manager.asked();
+    assert_eq!(ask(&short).await, 401);
+    assert_eq!(ask(&token).await, 200);
+    assert_eq!(manager.asked(), asked);
+    assert!(!function.log().contains(secret), "{}", function.log());
 }
 
 /// A function, as AWS Lambda runs it, and a member who asks it.

@@ -14,6 +14,7 @@ pub mod partitions;
 pub mod peer;
 pub mod pooler;
 pub mod provider;
+pub mod secrets_manager;
 pub mod system;
 
 pub use client::{Answer, Away, Client};

@@ -22,7 +22,7 @@ use aws_lc_rs::{
 };
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
     serve::Listener,
 };
@@ -198,7 +198,6 @@ pub struct Provider {
 struct Desk {
     reply: Mutex<Reply>,
     asked: AtomicUsize,
-    last: Mutex<Option<(String, String)>>,
 }
 
 impl Provider {
@@ -229,11 +228,7 @@ impl Provider {
     }
 
     fn serve<L: Listener<Addr = SocketAddr>>(listener: L, url: String, reply: Reply) -> Self {
-        let desk = Arc::new(Desk {
-            reply: Mutex::new(reply),
-            asked: AtomicUsize::new(0),
-            last: Mutex::new(None),
-        });
+        let desk = Arc::new(Desk { reply: Mutex::new(reply), asked: AtomicUsize::new(0) });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&desk));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, desk }
@@ -248,12 +243,6 @@ impl Provider {
     #[must_use]
     pub fn asked(&self) -> usize {
         self.desk.asked.load(Ordering::SeqCst)
-    }
-
-    /// What it was last asked for, and with which token of the Lambda extension's.
-    #[must_use]
-    pub fn last(&self) -> Option<(String, String)> {
-        self.desk.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -282,12 +271,8 @@ impl Listener for Tls {
     }
 }
 
-async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+async fn answer(State(desk): State<Arc<Desk>>) -> Response {
     desk.asked.fetch_add(1, Ordering::SeqCst);
-    let token = request.headers().get("x-aws-parameters-secrets-token");
-    let token = token.and_then(|token| token.to_str().ok()).unwrap_or_default().to_owned();
-    let asked = (request.uri().to_string(), token);
-    *desk.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
     let reply = desk.reply.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match reply {
         Reply::Body(status, body) => {

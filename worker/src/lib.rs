@@ -72,9 +72,9 @@ impl Worker {
         let stop_notices = stop_notices_from_env()?;
         limits.check_url(PUBLIC_URL, url, stop_notices.is_some())?;
         Ok(Self {
-            db: Database::from_env()?.pool(),
+            db: Database::from_env().await?.pool(),
             sns: Sns::from_env().await,
-            keys: Arc::new(LinkKeys::from_env()?),
+            keys: Arc::new(LinkKeys::from_env().await?),
             public_url: url.into(),
             limits,
             stop_notices,

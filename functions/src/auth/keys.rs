@@ -6,16 +6,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use serde::Deserialize;
-use shared::config::Secret;
+use shared::{config::Secret, secrets};
 use tokio::sync::Mutex;
 
-use super::{
-    fetch::{self, FetchError},
-    jwks::{self, PublicKey},
-};
+use super::jwks::{self, PublicKey};
+use crate::fetch::{self, FetchError};
 
 /// How long a set is kept whose provider says nothing, and the bounds for one that does: a key that
 /// was withdrawn holds no longer than this while its provider answers, and a provider is not asked all
@@ -23,8 +20,8 @@ use super::{
 const SET_AGE: Duration = Duration::from_hours(4);
 const SET_AGE_MIN: Duration = Duration::from_mins(5);
 const SET_AGE_MAX: Duration = Duration::from_hours(6);
-/// How long a secret is kept. The extension that it comes from has a cache of its own.
-const SECRET_AGE: Duration = Duration::from_mins(1);
+/// How long a secret is kept.
+const SECRET_AGE: Duration = Duration::from_mins(5);
 /// At most so often somebody's unknown key makes us ask again, since anybody can make one up.
 const UNKNOWN_PAUSE: Duration = Duration::from_mins(1);
 /// How long old keys go on after a failure before they are asked for again.
@@ -62,7 +59,9 @@ impl Keys {
                 }
                 _ => false,
             },
-            (Self::Fetched(own), Self::Fetched(other)) => own.origin.url() == other.origin.url(),
+            (Self::Fetched(own), Self::Fetched(other)) => {
+                own.origin.place() == other.origin.place()
+            }
             _ => false,
         }
     }
@@ -120,8 +119,8 @@ pub(super) struct Remote {
 pub(super) enum Origin {
     /// A set of public keys, for tokens signed with this algorithm.
     Jwks { variable: &'static str, url: Uri, algorithm: Algorithm },
-    /// A secret of AWS Secrets Manager's, from the endpoint of the Lambda extension.
-    SecretsManager { variable: &'static str, url: Uri, token: HeaderValue },
+    /// A secret of AWS Secrets Manager's.
+    SecretsManager { variable: &'static str, arn: String },
 }
 
 impl Remote {
@@ -247,9 +246,10 @@ impl Origin {
         }
     }
 
-    const fn url(&self) -> &Uri {
+    fn place(&self) -> String {
         match self {
-            Self::Jwks { url, .. } | Self::SecretsManager { url, .. } => url,
+            Self::Jwks { url, .. } => url.to_string(),
+            Self::SecretsManager { arn, .. } => arn.clone(),
         }
     }
 
@@ -269,26 +269,13 @@ impl Origin {
                 let age = answer.max_age.unwrap_or(SET_AGE).clamp(SET_AGE_MIN, SET_AGE_MAX);
                 Ok((KeySet::Public(keys), age))
             }
-            Self::SecretsManager { variable, url, token } => {
-                let headers = HeaderMap::from_iter([(EXTENSION_TOKEN, token.clone())]);
-                let answer = fetch::get(url, &headers).await?;
-                let answer: SecretAnswer = serde_json::from_slice(&answer.body)
-                    .map_err(|_| FetchError::Unusable("the answer has no SecretString"))?;
-                let secret = Secret::new(variable, answer.secret_string)
+            Self::SecretsManager { variable, arn } => {
+                let secret = Secret::new(variable, secrets::read(arn).await?)
                     .map_err(|_| FetchError::Unusable("the secret is too short"))?;
                 Ok((KeySet::shared(&secret), SECRET_AGE))
             }
         }
     }
-}
-
-const EXTENSION_TOKEN: HeaderName = HeaderName::from_static("x-aws-parameters-secrets-token");
-
-/// What the extension hands on of Secrets Manager's `GetSecretValue`.
-#[derive(Deserialize)]
-struct SecretAnswer {
-    #[serde(rename = "SecretString")]
-    secret_string: String,
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Who calls: the extractors that verify a token or a session, so that no handler can forget it.
 
-mod fetch;
 mod jwks;
 mod keys;
 mod settings;

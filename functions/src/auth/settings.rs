@@ -2,9 +2,12 @@
 
 use std::{fs, sync::Arc};
 
-use http::{HeaderValue, Uri};
+use http::Uri;
 use jsonwebtoken::Algorithm;
-use shared::config::{ConfigError, Secret};
+use shared::{
+    config::{ConfigError, Secret},
+    secrets,
+};
 
 use super::{
     jwks,
@@ -30,11 +33,6 @@ const AUDIENCE: &str = "KINLINE_AUTH_AUDIENCE";
 const CLAIM_USER: &str = "KINLINE_AUTH_CLAIM_USER";
 const CLAIM_FAMILY: &str = "KINLINE_AUTH_CLAIM_FAMILY";
 const CLAIM_ROLE: &str = "KINLINE_AUTH_CLAIM_ROLE";
-
-/// Where the AWS Parameters and Secrets Lambda Extension listens, and what it asks of a caller
-/// (AWS Secrets Manager User Guide, "Use AWS Secrets Manager secrets in AWS Lambda functions").
-const EXTENSION_PORT: &str = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT";
-const EXTENSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 
 type Variable<'a> = &'a dyn Fn(&'static str) -> Option<String>;
 
@@ -78,7 +76,7 @@ pub(super) fn read(variable: Variable<'_>) -> Result<Auth, ConfigError> {
                 format!("{name} is for HS256; other algorithms need {JWKS_FILE} or {JWKS_URL}");
             return Err(ConfigError::Invalid { name: ALGORITHM, why });
         }
-        (secret(variable, &AUTH_SECRET, name, set)?, Algorithm::HS256)
+        (secret(&AUTH_SECRET, name, set)?, Algorithm::HS256)
     };
     let mut members = Verifier::new(keys, algorithm, names.clone());
     if let Some(issuer) = variable(ISSUER) {
@@ -90,7 +88,7 @@ pub(super) fn read(variable: Variable<'_>) -> Result<Auth, ConfigError> {
 
     let service = match one_of(variable, &SERVICE_SECRET.all())? {
         Some((name, own)) => {
-            let keys = secret(variable, &SERVICE_SECRET, name, own)?;
+            let keys = secret(&SERVICE_SECRET, name, own)?;
             if keys.are_those_of(&members.keys) {
                 let why = "members' tokens are signed with it; service tokens need another";
                 return Err(ConfigError::Invalid { name, why: why.to_owned() });
@@ -171,14 +169,9 @@ fn fetched(origin: Origin) -> Keys {
 }
 
 /// The secret that `name`, one of `names`, was set to, or leads to.
-fn secret(
-    variable: Variable<'_>,
-    names: &SecretNames,
-    name: &'static str,
-    set: String,
-) -> Result<Keys, ConfigError> {
+fn secret(names: &SecretNames, name: &'static str, set: String) -> Result<Keys, ConfigError> {
     if name == names.arn {
-        return Ok(fetched(secrets_manager(variable, name, &set)?));
+        return Ok(fetched(secrets_manager(name, set)?));
     }
     let value = if name == names.file { secret_in_file(name, &set)? } else { set };
     Ok(Keys::Fixed(Arc::new(KeySet::shared(&Secret::new(name, value)?))))
@@ -226,29 +219,12 @@ fn address(url: &str) -> Result<Uri, ConfigError> {
     })
 }
 
-fn secrets_manager(
-    variable: Variable<'_>,
-    name: &'static str,
-    arn: &str,
-) -> Result<Origin, ConfigError> {
-    let invalid = |name, why: &str| ConfigError::Invalid { name, why: why.to_owned() };
-    if !(arn.starts_with("arn:") && arn.contains(":secretsmanager:")) {
-        return Err(invalid(name, "not the ARN of a secret in AWS Secrets Manager"));
+fn secrets_manager(name: &'static str, arn: String) -> Result<Origin, ConfigError> {
+    if !secrets::is_arn(&arn) {
+        let why = "not the ARN of a secret in AWS Secrets Manager".to_owned();
+        return Err(ConfigError::Invalid { name, why });
     }
-    let port = variable(EXTENSION_PORT).map_or(Ok(2773), |port| port.parse::<u16>());
-    let port = port.map_err(|_| invalid(EXTENSION_PORT, "not a port"))?;
-    let id: String = form_urlencoded::byte_serialize(arn.as_bytes()).collect();
-    let url = format!("http://localhost:{port}/secretsmanager/get?secretId={id}");
-    let url = url.parse().map_err(|_| invalid(name, "not an ARN"))?;
-    let token = variable(EXTENSION_TOKEN).ok_or(ConfigError::Missing {
-        name: EXTENSION_TOKEN,
-        what: "what AWS Lambda gives its functions; the AWS Parameters and Secrets Lambda \
-               Extension, which fetches the secret, asks for it",
-    })?;
-    let mut token =
-        HeaderValue::from_str(&token).map_err(|_| invalid(EXTENSION_TOKEN, "no credentials"))?;
-    token.set_sensitive(true);
-    Ok(Origin::SecretsManager { variable: name, url, token })
+    Ok(Origin::SecretsManager { variable: name, arn })
 }
 
 #[cfg(test)]
@@ -307,12 +283,11 @@ mod tests {
 
     #[test]
     fn an_algorithm_fits_its_keys_and_is_named_for_public_ones() {
-        let session = ("AWS_SESSION_TOKEN", "token");
         for (source, value) in [("KINLINE_AUTH_SECRET", KEY), ("KINLINE_AUTH_SECRET_ARN", ARN)] {
-            assert_eq!(refusal(&[(source, value), session]), "");
-            assert_eq!(refusal(&[(source, value), session, (ALGORITHM, "HS256")]), "");
+            assert_eq!(refusal(&[(source, value)]), "");
+            assert_eq!(refusal(&[(source, value), (ALGORITHM, "HS256")]), "");
             for other in ["RS256", "ES256", "EdDSA"] {
-                let error = refusal(&[(source, value), session, (ALGORITHM, other)]);
+                let error = refusal(&[(source, value), (ALGORITHM, other)]);
                 assert!(error.starts_with(ALGORITHM) && error.contains(source), "{error}");
             }
         }
@@ -367,24 +342,12 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_by_arn_needs_lambda_and_is_asked_for_as_it_is_named() {
-        let error = refusal(&[(AUTH_SECRET.arn, ARN)]);
-        assert!(error.starts_with("AWS_SESSION_TOKEN is not set"), "{error}");
-        let session = ("AWS_SESSION_TOKEN", "token");
+    fn a_secret_by_arn_is_asked_for_when_it_is_needed() {
+        assert_eq!(refusal(&[(AUTH_SECRET.arn, ARN)]), "");
         for bad in ["kin/auth", "arn:aws:ssm:eu-west-1:1:parameter/kin"] {
-            let error = refusal(&[(AUTH_SECRET.arn, bad), session]);
+            let error = refusal(&[(AUTH_SECRET.arn, bad)]);
             assert!(error.starts_with("KINLINE_AUTH_SECRET_ARN is not valid"), "{error}");
         }
-        let error = refusal(&[(AUTH_SECRET.arn, ARN), session, (EXTENSION_PORT, "x")]);
-        assert!(error.starts_with(EXTENSION_PORT), "{error}");
-        let origin = secrets_manager(&|_| Some("80".to_owned()), AUTH_SECRET.arn, ARN);
-        let Ok(Origin::SecretsManager { url, token, .. }) = origin else { panic!("an origin") };
-        assert_eq!(
-            url.to_string(),
-            "http://localhost:80/secretsmanager/get?secretId=arn%3Aaws%3Asecretsmanager%3A\
-             eu-west-1%3A123456789012%3Asecret%3Akin%2Fauth-AbCdEf"
-        );
-        assert_eq!(token, "80");
     }
 
     #[test]
@@ -403,8 +366,7 @@ mod tests {
         let file = temporary("same", KEY);
         let error = refusal(&[secret, (SERVICE_SECRET.file, &file)]);
         assert!(error.starts_with("KINLINE_SERVICE_SECRET_FILE is not valid"), "{error}");
-        let session = ("AWS_SESSION_TOKEN", "token");
-        let error = refusal(&[(AUTH_SECRET.arn, ARN), (SERVICE_SECRET.arn, ARN), session]);
+        let error = refusal(&[(AUTH_SECRET.arn, ARN), (SERVICE_SECRET.arn, ARN)]);
         assert!(error.starts_with("KINLINE_SERVICE_SECRET_ARN is not valid"), "{error}");
         let short = refusal(&[secret, (SERVICE_SECRET.value, "short")]);
         assert!(short.starts_with("KINLINE_SERVICE_SECRET is not valid"), "{short}");

@@ -8,7 +8,7 @@ use shared::db::Database;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     shared::startup::run(async {
-        let router = routes::health::router(Database::from_env()?.pool());
+        let router = routes::health::router(Database::from_env().await?.pool());
         gateway::run(edge(router)).await
     })
     .await

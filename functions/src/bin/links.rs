@@ -8,8 +8,8 @@ use shared::{links::LinkKeys, queue::Queue};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     shared::startup::run(async {
-        let keys = Arc::new(LinkKeys::from_env()?);
-        let router = routes::links::router(Api::from_env()?, keys, Queue::from_env().await?);
+        let keys = Arc::new(LinkKeys::from_env().await?);
+        let router = routes::links::router(Api::from_env().await?, keys, Queue::from_env().await?);
         gateway::run(edge(router)).await
     })
     .await

@@ -7,7 +7,7 @@ use functions::{Api, edge, gateway, routes};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     shared::startup::run(async {
-        gateway::run(edge(routes::members::router(Api::from_env()?))).await
+        gateway::run(edge(routes::members::router(Api::from_env().await?))).await
     })
     .await
 }

@@ -7,7 +7,7 @@ use functions::{Api, edge, gateway, routes};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     shared::startup::run(async {
-        let router = routes::web::router(Api::from_env()?);
+        let router = routes::web::router(Api::from_env().await?);
         gateway::run(edge(router)).await
     })
     .await

@@ -9,9 +9,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, ConfigError, Secret};
+use crate::{
+    config::{ConfigError, Secret},
+    secrets,
+};
 
 const KEYS: &str = "KINLINE_LINK_KEYS";
+const KEYS_ARN: &str = "KINLINE_LINK_KEYS_ARN";
 /// How long a token is, in characters: one for the key, 28 for `{"jti":"…"}`, a dot, 43 for the
 /// signature.
 pub const TOKEN_LEN: usize = 73;
@@ -77,17 +81,19 @@ pub struct LinkKeys {
 }
 
 impl LinkKeys {
-    /// Reads `KINLINE_LINK_KEYS`: `kid=secret` pairs, separated by commas; a `kid` is one letter or
-    /// digit. To rotate: add a pair, put it first, drop the old one when nobody will
-    /// ask for a fresh link by one of its any more.
+    /// Reads `KINLINE_LINK_KEYS`, or the secret that `KINLINE_LINK_KEYS_ARN` names: `kid=secret`
+    /// pairs, separated by commas; a `kid` is one letter or digit. To rotate: add a pair, put it
+    /// first, drop the old one when nobody will ask for a fresh link by one of its any more.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::parse(&config::required(KEYS, "the keys that sign links, as kid=secret,…")?)
+    pub async fn from_env() -> Result<Self, ConfigError> {
+        let what = "the keys that sign links, as kid=secret,…";
+        Self::parse(&secrets::required(KEYS, KEYS_ARN, what).await?)
     }
 
-    /// Reads `kid=secret` pairs.
+    /// Reads `kid=secret` pairs. A secret that stands alone, as Secrets Manager makes one up, is
+    /// the key `a`.
     ///
     /// # Errors
     /// [`ConfigError`] when a pair is malformed, a `kid` comes twice, or a secret is too short.
@@ -95,8 +101,7 @@ impl LinkKeys {
         let invalid = |why: &str| ConfigError::Invalid { name: KEYS, why: why.to_owned() };
         let mut keys: Vec<Key> = Vec::new();
         for pair in pairs.split(',') {
-            let (id, secret) =
-                pair.trim().split_once('=').ok_or_else(|| invalid("not kid=secret"))?;
+            let (id, secret) = pair.trim().split_once('=').unwrap_or(("a", pair.trim()));
             let mut chars = id.chars();
             let id = match (chars.next(), chars.next()) {
                 (Some(id), None) if id.is_ascii_alphanumeric() => id,
@@ -234,6 +239,9 @@ mod tests {
         let token = both.sign(link).expect("signed");
         assert!(token.starts_with('b'));
         assert_eq!(new.verify(&token), Ok(link));
+        // One that Secrets Manager made up is the first.
+        assert!(keys(ONE).verify(&old.sign(link).expect("signed")).is_ok());
+        assert!(keys(&format!("b={TWO},{ONE}")).verify(&old.sign(link).expect("signed")).is_ok());
         // The same kid with another secret is another key.
         assert_eq!(keys(&format!("b={ONE}")).verify(&token), Err(BadToken));
     }

@@ -9,7 +9,7 @@ use shared::{db::Database, notifications, queue::Queue};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     shared::startup::run(async {
-        let db = Database::from_env()?.pool();
+        let db = Database::from_env().await?.pool();
         let queue = Queue::from_env().await?;
         let handle = |_scheduled: LambdaEvent<Value>| {
             let (db, queue) = (db.clone(), queue.clone());

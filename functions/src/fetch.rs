@@ -1,13 +1,14 @@
-//! Fetching keys over HTTP: one short answer in a short time, from the one address that was set.
+//! One HTTP request and its short answer, in a short time, to the one address that was given.
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri::Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnectorBuilder};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use shared::secrets::NoSecret;
 use tower::ServiceExt;
 
 /// Somebody waits for it.
@@ -17,7 +18,7 @@ const BODY_MAX: usize = 64 * 1024;
 
 /// Why there are no keys. Says nothing of what an answer held: that may have been a secret.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FetchError {
+pub(crate) enum FetchError {
     #[error("no answer within {TIME_MAX:?}")]
     TooLong,
     #[error("no connection: {0}")]
@@ -28,22 +29,38 @@ pub(super) enum FetchError {
     Body,
     #[error("{0}")]
     Unusable(&'static str),
+    #[error("the secret {0}")]
+    Secret(#[from] NoSecret),
 }
 
 /// An answer: how long it may be kept by its own word, and what it says.
-pub(super) struct Fetched {
-    pub(super) max_age: Option<Duration>,
-    pub(super) body: Bytes,
+pub(crate) struct Fetched {
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) body: Bytes,
 }
 
 /// `GET url` with `headers`. Follows no redirect: keys come from where they were said to be.
-pub(super) async fn get(url: &Uri, headers: &HeaderMap) -> Result<Fetched, FetchError> {
-    tokio::time::timeout(TIME_MAX, ask(url, headers)).await.map_err(|_| FetchError::TooLong)?
+pub(crate) async fn get(url: &Uri, headers: &HeaderMap) -> Result<Fetched, FetchError> {
+    let mut request = Request::new(Body::empty());
+    *request.headers_mut() = headers.clone();
+    send(url, request).await
+}
+
+/// `PUT url` with this body and no content type, as a presigned address of S3's wants it.
+pub(crate) async fn put(url: &Uri, body: Vec<u8>) -> Result<Fetched, FetchError> {
+    let mut request = Request::new(Body::from(body));
+    *request.method_mut() = Method::PUT;
+    send(url, request).await
+}
+
+async fn send(url: &Uri, request: Request<Body>) -> Result<Fetched, FetchError> {
+    let asked = ask(url, addressed(url, request));
+    tokio::time::timeout(TIME_MAX, asked).await.map_err(|_| FetchError::TooLong)?
 }
 
 /// On a connection of its own, by hand: the next call is hours away, and may be in another life of
 /// a frozen environment. A client with a pool (and HTTP/2 in it) makes a binary 0.2 MB bigger.
-async fn ask(url: &Uri, headers: &HeaderMap) -> Result<Fetched, FetchError> {
+async fn ask(url: &Uri, request: Request<Body>) -> Result<Fetched, FetchError> {
     let unreachable = |error: &dyn StdError| FetchError::Unreachable(with_causes(error));
     // Named: without a name, rustls panics as soon as another provider is linked too.
     let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -65,7 +82,7 @@ async fn ask(url: &Uri, headers: &HeaderMap) -> Result<Fetched, FetchError> {
         http1::handshake(stream).await.map_err(|error| unreachable(&error))?;
     // Ends with the sender and the body, whatever comes of them.
     tokio::spawn(connection);
-    let answer = sender.send_request(request(url, headers)).await;
+    let answer = sender.send_request(request).await;
     let answer = answer.map_err(|error| unreachable(&error))?;
     if answer.status() != StatusCode::OK {
         return Err(FetchError::Status(answer.status()));
@@ -75,9 +92,8 @@ async fn ask(url: &Uri, headers: &HeaderMap) -> Result<Fetched, FetchError> {
     Ok(Fetched { max_age, body: body.map_err(|_| FetchError::Body)?.to_bytes() })
 }
 
-fn request(url: &Uri, headers: &HeaderMap) -> Request<Body> {
-    let mut request = Request::new(Body::empty());
-    *request.headers_mut() = headers.clone();
+/// `request` as HTTP/1.1 says it to the host of `url`.
+fn addressed(url: &Uri, mut request: Request<Body>) -> Request<Body> {
     // Some firewalls turn away who does not say who they are.
     request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static("kinline"));
     let host = url.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());

@@ -1,0 +1,19 @@
+//! The Lambda function that brings the schema up to date when a new version is deployed.
+
+use std::{process::ExitCode, time::SystemTime};
+
+use functions::migrate::{self, Event};
+use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    shared::startup::run(async {
+        let handle = |event: LambdaEvent<Event>| async move {
+            let left = event.context.deadline().duration_since(SystemTime::now());
+            let answer = Box::pin(migrate::answer(event.payload, left.unwrap_or_default())).await;
+            answer.map_err(|error| Error::from(format!("{error:#}")))
+        };
+        lambda_runtime::run(service_fn(handle)).await
+    })
+    .await
+}

@@ -1,0 +1,180 @@
+//! Brings the schema up to date and makes the logins of the functions, before new code runs: a
+//! resource of the deployment's, which `CloudFormation` asks for and waits for.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use http::Uri;
+use postgres_protocol::password::scram_sha_256;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shared::db::{self, Database, Login};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, migrate::Migrator};
+
+use crate::fetch;
+
+/// What answering `CloudFormation` may take, three tries included.
+const ANSWER_TIME: Duration = Duration::from_secs(15);
+
+/// What `CloudFormation` asks a custom resource for. By hand, `{}` does: then the answer is the
+/// function's own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Event {
+    request_type: Option<Kind>,
+    #[serde(rename = "ResponseURL")]
+    response_url: Option<String>,
+    stack_id: String,
+    request_id: String,
+    logical_resource_id: String,
+    physical_resource_id: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum Kind {
+    Create,
+    Update,
+    Delete,
+}
+
+/// What it is told (AWS `CloudFormation` User Guide, "Custom resource response objects").
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Response<'a> {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    stack_id: &'a str,
+    request_id: &'a str,
+    logical_resource_id: &'a str,
+    physical_resource_id: &'a str,
+}
+
+/// Whose database it is, and who is let in.
+pub struct Migration {
+    /// The database, as the login that owns it.
+    pub owner: Database,
+    /// The login of the API's functions.
+    pub api: Login,
+    /// The login of worker and sweeper.
+    pub worker: Login,
+}
+
+impl Migration {
+    /// What the Lambda function's environment says, read at each run: a password that was changed
+    /// meanwhile counts.
+    ///
+    /// # Errors
+    /// [`shared::config::ConfigError`] naming the variable.
+    pub async fn from_env() -> anyhow::Result<Self> {
+        Ok(Self {
+            owner: Database::from_env().await?,
+            api: Login::at("KINLINE_API_LOGIN_ARN").await?,
+            worker: Login::at("KINLINE_WORKER_LOGIN_ARN").await?,
+        })
+    }
+
+    /// Runs what has not run yet, and makes both logins members of their roles, with their
+    /// passwords. Run again, it changes nothing.
+    ///
+    /// # Errors
+    /// Of the database. What had been done by then has been done: the next run goes on from there.
+    pub async fn run(&self) -> anyhow::Result<()> {
+        let mut connection =
+            self.owner.options().connect().await.context("can't reach the database")?;
+        migrations().run(&mut connection).await.context("can't bring the schema up to date")?;
+        for (login, role) in [(&self.api, "kinline_app"), (&self.worker, "kinline_worker")] {
+            let done = let_in(&mut connection, login, role).await;
+            done.with_context(|| format!("can't make the login of {role}"))?;
+        }
+        connection.close().await?;
+        Ok(())
+    }
+}
+
+/// The schema's. A database that is newer than this code is none to fail for: that is what putting
+/// the code of before back looks like, which its schema allows for.
+fn migrations() -> Migrator {
+    let mut migrations = Migrator::with_migrations(db::MIGRATOR.iter().cloned().collect());
+    migrations.set_ignore_missing(true);
+    migrations
+}
+
+/// Makes `login` a login that is a member of `role` and of nothing more by us.
+async fn let_in(connection: &mut PgConnection, login: &Login, role: &str) -> anyhow::Result<()> {
+    let name = login.username.as_str();
+    let (owner, exists): (String, bool) = sqlx::query_as(
+        "SELECT current_user::text, EXISTS (SELECT FROM pg_roles WHERE rolname = $1)",
+    )
+    .bind(name)
+    .fetch_one(&mut *connection)
+    .await?;
+    if name == owner || name == role {
+        bail!("its username is {role}'s or the owner's; it needs one of its own");
+    }
+    // Neither statement takes parameters; `format` quotes what goes into them.
+    let verb = if exists { "ALTER" } else { "CREATE" };
+    let statements: (String, String) = sqlx::query_as(
+        "SELECT format('%s ROLE %I LOGIN PASSWORD %L', $1, $2, $3), format('GRANT %I TO %I', $4, $2)",
+    )
+    .bind(verb)
+    .bind(name)
+    .bind(scram_sha_256(login.password.as_bytes()))
+    .bind(role)
+    .fetch_one(&mut *connection)
+    .await?;
+    let mut tx = connection.begin().await?;
+    sqlx::query("SET LOCAL lock_timeout = '5s'").execute(&mut *tx).await?;
+    sqlx::query(AssertSqlSafe(statements.0)).execute(&mut *tx).await?;
+    sqlx::query(AssertSqlSafe(statements.1)).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Does what is asked for and tells `CloudFormation`, where it was `CloudFormation` that asked. A
+/// failure is told there as well, which puts the deployment back; `left` is what is left for it.
+///
+/// # Errors
+/// When it failed and nobody but the caller can be told.
+pub async fn answer(event: Event, left: Duration) -> anyhow::Result<Value> {
+    let done = if event.request_type == Some(Kind::Delete) {
+        // Nobody's messages go because a resource goes.
+        Ok(())
+    } else {
+        let time = left.saturating_sub(ANSWER_TIME);
+        let run = async { Migration::from_env().await?.run().await };
+        let done = tokio::time::timeout(time, run).await;
+        done.unwrap_or_else(|_| bail!("it took longer than {time:?}"))
+    };
+    // Causes included: what a migration stumbled over is its last one.
+    let reason = done.as_ref().err().map(|error| format!("{error:#}"));
+    match &reason {
+        None => tracing::info!(kind = ?event.request_type, "the schema is up to date"),
+        Some(reason) => tracing::error!(reason, "the schema is not up to date"),
+    }
+    let Some(url) = &event.response_url else {
+        return done.map(|()| json!({ "status": "SUCCESS" }));
+    };
+    let body = serde_json::to_vec(&Response {
+        status: if done.is_ok() { "SUCCESS" } else { "FAILED" },
+        // CloudFormation takes 4 KB in all.
+        reason: reason.as_deref().map(|reason| &reason[..reason.floor_char_boundary(1000)]),
+        stack_id: &event.stack_id,
+        request_id: &event.request_id,
+        logical_resource_id: &event.logical_resource_id,
+        // Always the same: a new one would have the old one deleted.
+        physical_resource_id: event.physical_resource_id.as_deref().unwrap_or("schema"),
+    })?;
+    let url: Uri = url.parse().context("CloudFormation's address is none")?;
+    let mut tries = 3;
+    loop {
+        tries -= 1;
+        match fetch::put(&url, body.clone()).await {
+            Ok(_) => return Ok(json!({ "status": "told CloudFormation" })),
+            Err(error) if tries == 0 => {
+                return Err(error).context("can't tell CloudFormation");
+            }
+            Err(error) => tracing::warn!(%error, "CloudFormation can't be told, once more"),
+        }
+    }
+}

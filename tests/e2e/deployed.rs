@@ -1,0 +1,260 @@
+//! What a deployment does before and at the start of its functions: secrets by their ARNs, the
+//! schema and its logins by a resource that `CloudFormation` asks for.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use axum::{Router, extract::State, http::StatusCode, routing::put};
+use postgres::testing;
+use serde_json::{Value, json};
+use shared::db::{Database, Login, MIGRATOR};
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, migrate::Migrator};
+use tests::{
+    System,
+    events::http_event,
+    lambda::{Function, FunctionError, HttpAnswer, binary},
+    secrets_manager::SecretsManager,
+};
+use tokio::{net::TcpListener, sync::mpsc};
+use uuid::Uuid;
+
+static NOTHING: Migrator = Migrator { migrations: Cow::Borrowed(&[]), ..Migrator::DEFAULT };
+
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Where `CloudFormation` hears answers.
+struct CloudFormation {
+    url: String,
+    answers: mpsc::UnboundedReceiver<Value>,
+}
+
+impl CloudFormation {
+    async fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (hears, answers) = mpsc::unbounded_channel();
+        let router = Router::new().route("/answer", put(hear)).with_state(Arc::new(hears));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let url = format!("http://{address}/answer?X-Amz-Signature=a%2Fb");
+        Self { url, answers }
+    }
+
+    /// What it sends for a resource.
+    fn request(&self, kind: &str) -> Value {
+        json!({
+            "RequestType": kind,
+            "ServiceToken": "arn:aws:lambda:us-east-1:123456789012:function:migrate",
+            "ResponseURL": self.url,
+            "StackId": "arn:aws:cloudformation:us-east-1:123456789012:stack/kinline/1",
+            "RequestId": "one-request",
+            "LogicalResourceId": "Migration",
+            "ResourceType": "Custom::Migration",
+            "ResourceProperties": { "ServiceToken": "…", "Code": "1" },
+        })
+    }
+}
+
+async fn hear(
+    State(hears): State<Arc<mpsc::UnboundedSender<Value>>>,
+    headers: axum::http::HeaderMap,
+    body: String,
+) -> StatusCode {
+    // The address is signed for an answer without a type.
+    if headers.contains_key("content-type") || !headers.contains_key("content-length") {
+        return StatusCode::FORBIDDEN;
+    }
+    let _ = hears.send(serde_json::from_str(&body).unwrap_or_default());
+    StatusCode::OK
+}
+
+/// An empty database, with an owner that is no superuser, and the secrets of a deployment on it.
+struct Deployment {
+    manager: SecretsManager,
+    url: String,
+    environment: Vec<(&'static str, String)>,
+    names: [String; 2],
+}
+
+impl Deployment {
+    async fn new() -> Self {
+        let database = testing::database(&NOTHING).await;
+        let superuser: sqlx::postgres::PgConnectOptions = database.url().parse().expect("a URL");
+        let mut connection = superuser.connect().await.expect("a connection");
+        let id = Uuid::new_v4().simple().to_string();
+        let [owner, api, worker] = ["owner", "api", "worker"].map(|role| format!("{role}_{id}"));
+        // The test's own has a superuser's table in it.
+        let name = format!("kinline_{id}");
+        run(&mut connection, format!("CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD 'o''wner'"))
+            .await;
+        run(&mut connection, format!("CREATE DATABASE {name} OWNER {owner}")).await;
+        // Roles belong to the server, and other tests' may be there already.
+        for role in ["kinline_app", "kinline_worker"] {
+            let make = format!(
+                "DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$"
+            );
+            run(&mut connection, make).await;
+            run(&mut connection, format!("GRANT {role} TO {owner} WITH ADMIN OPTION")).await;
+        }
+        let login = |username: &str, password: &str| {
+            json!({ "username": username, "password": password, "engine": "postgres" }).to_string()
+        };
+        let manager = SecretsManager::start().await;
+        let url = format!(
+            "postgres://{}:{}/{name}?sslmode=disable",
+            superuser.get_host(),
+            superuser.get_port()
+        );
+        let environment = vec![
+            ("DATABASE_URL", url.clone()),
+            ("KINLINE_DATABASE_SECRET_ARN", manager.keep("owner", &login(&owner, "o'wner"))),
+            ("KINLINE_API_LOGIN_ARN", manager.keep("api", &login(&api, "api's, at first"))),
+            ("KINLINE_WORKER_LOGIN_ARN", manager.keep("worker", &login(&worker, "worker's"))),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", manager.endpoint.clone()),
+        ];
+        Self { manager, url, environment, names: [api, worker] }
+    }
+
+    fn keep_login(&self, secret: &str, username: &str, password: &str) {
+        let login = json!({ "username": username, "password": password });
+        self.manager.keep(secret, &login.to_string());
+    }
+
+    /// Whether this login gets in, and as a member of which roles.
+    async fn roles_of(&self, username: &str, password: &str) -> Option<Vec<String>> {
+        let login = Login { username: username.to_owned(), password: password.to_owned() };
+        let database = Database::new(&self.url, 1).expect("a URL").with_login(&login);
+        let mut connection = database.options().connect().await.ok()?;
+        let roles = sqlx::query_scalar(
+            "SELECT r.rolname::text FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
+             WHERE m.member = current_user::regrole ORDER BY 1",
+        );
+        Some(roles.fetch_all(&mut connection).await.expect("roles"))
+    }
+}
+
+async fn run(connection: &mut PgConnection, statement: String) {
+    sqlx::query(AssertSqlSafe(statement)).execute(connection).await.expect("a statement");
+}
+
+#[tokio::test]
+async fn a_migration_runs_makes_logins_and_tells_cloudformation() {
+    let mut deployment = Deployment::new().await;
+    let mut cloudformation = CloudFormation::start().await;
+    let migrate = Function::start(&binary("migrate"), &deployment.environment).await;
+    let [api, worker] = deployment.names.clone();
+    let told = json!({
+        "Status": "SUCCESS",
+        "StackId": "arn:aws:cloudformation:us-east-1:123456789012:stack/kinline/1",
+        "RequestId": "one-request",
+        "LogicalResourceId": "Migration",
+        "PhysicalResourceId": "schema",
+    });
+    migrate.invoke(&cloudformation.request("Create"), TIMEOUT).await.expect("handled");
+    assert_eq!(cloudformation.answers.recv().await.as_ref(), Some(&told));
+    let of_app = Some(vec!["kinline_app".to_owned()]);
+    assert_eq!(deployment.roles_of(&api, "api's, at first").await, of_app);
+    let of_worker = Some(vec!["kinline_worker".to_owned()]);
+    assert_eq!(deployment.roles_of(&worker, "worker's").await, of_worker);
+
+    // A new password counts with the next run; a new name lets the old one go on meanwhile.
+    deployment.keep_login("api", &api, "api's, from now on");
+    deployment.keep_login("worker", &format!("{worker}_2"), "worker's second");
+    let mut update = cloudformation.request("Update");
+    update["PhysicalResourceId"] = json!("schema");
+    migrate.invoke(&update, TIMEOUT).await.expect("handled");
+    assert_eq!(cloudformation.answers.recv().await.as_ref(), Some(&told));
+    assert_eq!(deployment.roles_of(&api, "api's, at first").await, None);
+    assert_eq!(deployment.roles_of(&api, "api's, from now on").await, of_app);
+    assert_eq!(deployment.roles_of(&worker, "worker's").await, of_worker);
+    assert_eq!(deployment.roles_of(&format!("{worker}_2"), "worker's second").await, of_worker);
+
+    // A function of the deployment, with nothing in its environment that is secret.
+    deployment
+        .environment
+        .retain(|(name, _)| ["DATABASE_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER"].contains(name));
+    let login = json!({ "username": api, "password": "api's, from now on" }).to_string();
+    let arn = deployment.manager.keep("api", &login);
+    deployment.environment.push(("KINLINE_DATABASE_SECRET_ARN", arn));
+    let health = Function::start(&binary("health"), &deployment.environment).await;
+    let answer = health.invoke(&http_event("GET", "/health", &[], None), TIMEOUT).await;
+    assert_eq!(HttpAnswer::from_gateway(&answer.expect("an answer")).status, 200);
+
+    // By hand, the answer is the function's; and a resource that goes takes nothing with it.
+    let by_hand = migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");
+    assert_eq!(by_hand, json!({ "status": "SUCCESS" }));
+    migrate.invoke(&cloudformation.request("Delete"), TIMEOUT).await.expect("handled");
+    assert_eq!(cloudformation.answers.recv().await.as_ref(), Some(&told));
+    assert_eq!(deployment.roles_of(&api, "api's, from now on").await, of_app);
+    for secret in ["api's", "worker's", "o'wner", "SCRAM"] {
+        assert!(!migrate.log().contains(secret), "{secret} in the log");
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_puts_the_deployment_back_and_says_why() {
+    let deployment = Deployment::new().await;
+    let mut cloudformation = CloudFormation::start().await;
+    let migrate = Function::start(&binary("migrate"), &deployment.environment).await;
+    deployment.keep_login("owner", "nobody", "nobody's");
+    for (why, login) in [("can't reach the database", "nobody"), ("is not {", "")] {
+        if login.is_empty() {
+            deployment.manager.keep("owner", "no JSON");
+        }
+        migrate.invoke(&cloudformation.request("Create"), TIMEOUT).await.expect("handled");
+        let told = cloudformation.answers.recv().await.expect("an answer");
+        assert_eq!(told["Status"], "FAILED", "{told}");
+        assert!(told["Reason"].as_str().is_some_and(|reason| reason.contains(why)), "{told}");
+        assert_eq!(told["PhysicalResourceId"], "schema");
+        let by_hand = migrate.invoke(&json!({}), TIMEOUT).await.expect_err("it failed");
+        assert!(
+            matches!(&by_hand, FunctionError::Handler(error) if error.to_string().contains(why))
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_code_of_before_runs_on_a_newer_schema() {
+    let deployment = Deployment::new().await;
+    let migrate = Function::start(&binary("migrate"), &deployment.environment).await;
+    migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");
+    let [api, _] = &deployment.names;
+    let owner = Login { username: api.replace("api", "owner"), password: "o'wner".to_owned() };
+    let database = Database::new(&deployment.url, 1).expect("a URL").with_login(&owner);
+    let mut connection = database.options().connect().await.expect("a connection");
+    let newer =
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                 VALUES (29991231000000, 'of a version to come', true, '', 0)";
+    run(&mut connection, newer.to_owned()).await;
+    migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")
+        .fetch_one(&mut connection)
+        .await
+        .expect("a count");
+    assert_eq!(usize::try_from(count).ok(), Some(MIGRATOR.iter().count() + 1));
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_stops_the_start_and_names_its_variable() {
+    let system = System::start().await;
+    let manager = SecretsManager::start().await;
+    let login = manager.keep("login", "no JSON");
+    let keys = manager.keep("keys", "a=short");
+    let nothing = login.replace("login", "nothing");
+    for (name, without, variable, arn) in [
+        ("links", "KINLINE_LINK_KEYS", "KINLINE_LINK_KEYS_ARN", keys.as_str()),
+        ("links", "KINLINE_LINK_KEYS", "KINLINE_LINK_KEYS_ARN", nothing.as_str()),
+        ("worker", "KINLINE_LINK_KEYS", "KINLINE_LINK_KEYS_ARN", "kin/keys"),
+        ("worker", "", "KINLINE_LINK_KEYS_ARN", keys.as_str()),
+        ("threads", "", "KINLINE_DATABASE_SECRET_ARN", login.as_str()),
+        ("sweeper", "", "KINLINE_DATABASE_SECRET_ARN", nothing.as_str()),
+    ] {
+        let mut environment = system.environment(system.database_url(), "kinline_app");
+        environment.retain(|(name, _)| *name != without);
+        environment.push((variable, arn.to_owned()));
+        environment.push(("AWS_ENDPOINT_URL_SECRETS_MANAGER", manager.endpoint.clone()));
+        let function = Function::start(&binary(name), &environment).await;
+        let failed = function.invoke(&json!({}), TIMEOUT).await.expect_err("it can't start");
+        let FunctionError::Exited { log, .. } = &failed else { panic!("{failed}") };
+        assert!(log.contains("KINLINE_LINK_KEYS") || log.contains(variable), "{name}: {log}");
+        assert!(!log.contains("short-") && !log.contains("no JSON"), "{log}");
+    }
+}

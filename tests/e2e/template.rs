@@ -1,0 +1,467 @@
+//! `infra/template.yaml` against the code: what one has, the other must have.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::{Map, Value, json};
+use tests::{
+    System,
+    events::{http_event, schedule_event, sqs_event},
+    lambda::{Function, HttpAnswer, binary},
+    secrets_manager::SecretsManager,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The folder of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// YAML as JSON, its tags as `CloudFormation` writes them at length: `!Ref x` is `{"Ref": "x"}`.
+fn plain(yaml: &serde_norway::Value) -> Value {
+    use serde_norway::Value as Yaml;
+    match yaml {
+        Yaml::Null => Value::Null,
+        Yaml::Bool(value) => json!(value),
+        Yaml::Number(value) => {
+            value.as_i64().map_or_else(|| json!(value.as_f64()), |whole| json!(whole))
+        }
+        Yaml::String(value) => json!(value),
+        Yaml::Sequence(values) => values.iter().map(plain).collect(),
+        Yaml::Mapping(pairs) => {
+            let name = |name: &Yaml| name.as_str().expect("names are strings").to_owned();
+            pairs.iter().map(|(key, value)| (name(key), plain(value))).collect()
+        }
+        Yaml::Tagged(tagged) => {
+            let tag = tagged.tag.to_string();
+            let tag = tag.trim_start_matches('!');
+            let short = ["Ref", "Condition"].contains(&tag);
+            let name = if short { tag.to_owned() } else { format!("Fn::{tag}") };
+            json!({ name: plain(&tagged.value) })
+        }
+    }
+}
+
+/// The template, and its parts that are looked at.
+struct Template(Value);
+
+impl Template {
+    fn read() -> Self {
+        let yaml = serde_norway::from_str(&read("infra/template.yaml")).expect("YAML");
+        Self(plain(&yaml))
+    }
+
+    fn resources(&self) -> &Map<String, Value> {
+        self.0["Resources"].as_object().expect("resources")
+    }
+
+    /// The functions: by the name of their binary, the name of the resource and what it says.
+    fn functions(&self) -> BTreeMap<&str, (&str, &Value)> {
+        let mut functions = BTreeMap::new();
+        for (id, resource) in self.resources() {
+            if resource["Type"] == "AWS::Serverless::Function" {
+                let name = resource["Metadata"]["BuildProperties"]["Binary"].as_str();
+                let name = name.unwrap_or_else(|| panic!("{id} names no binary"));
+                let other = functions.insert(name, (id.as_str(), resource));
+                assert!(other.is_none(), "{name} is two resources");
+            }
+        }
+        functions
+    }
+
+    /// The variables of a function: its own, and those of all.
+    fn variables(&self, function: &Value) -> Map<String, Value> {
+        let of = |value: &Value| {
+            value["Environment"]["Variables"].as_object().cloned().unwrap_or_default()
+        };
+        let mut variables = of(&self.0["Globals"]["Function"]);
+        variables.extend(of(&function["Properties"]));
+        variables
+    }
+}
+
+/// The Lambda functions that the code has, and the package of each.
+fn binaries() -> BTreeMap<String, &'static str> {
+    let mut binaries = BTreeMap::new();
+    for package in ["functions", "worker"] {
+        for entry in fs::read_dir(root().join(package).join("src/bin")).expect("binaries") {
+            let name = entry.expect("a file").path();
+            let name = name.file_stem().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
+            binaries.insert(name, package);
+        }
+    }
+    binaries
+}
+
+#[test]
+fn every_function_is_a_binary_and_every_binary_a_function() {
+    let template = Template::read();
+    let deployed: BTreeMap<String, String> = template
+        .functions()
+        .into_iter()
+        .map(|(name, (id, resource))| {
+            assert_eq!(resource["Metadata"]["BuildMethod"], "rust-cargolambda", "{id}");
+            // Without it, new settings reach no live version.
+            assert_eq!(resource["Properties"]["AutoPublishAliasAllProperties"], true, "{id}");
+            assert_eq!(resource["DependsOn"] == "Migration", name != "migrate", "{id}");
+            let code = resource["Properties"]["CodeUri"].as_str().unwrap_or_default();
+            (name.to_owned(), code.trim_start_matches("../").to_owned())
+        })
+        .collect();
+    let built: BTreeMap<String, String> =
+        binaries().into_iter().map(|(name, package)| (name, package.to_owned())).collect();
+    assert_eq!(deployed, built);
+    let all = &template.0["Globals"]["Function"];
+    assert_eq!(
+        (&all["Runtime"], &all["Handler"]),
+        (&json!("provided.al2023"), &json!("bootstrap"))
+    );
+    assert_eq!(all["Architectures"], json!(["arm64"]));
+}
+
+/// Method, path and function of every route, by the document of the API and the router that
+/// `cargo lambda watch` has.
+fn routes_of_the_code() -> BTreeSet<(String, String, String)> {
+    let manifest: toml::Value = toml::from_str(&read("Cargo.toml")).expect("TOML");
+    let served = &manifest["workspace"]["metadata"]["lambda"]["watch"]["router"];
+    let function = |method: &str, path: &str| {
+        let entry = served.get(path).unwrap_or_else(|| panic!("nobody has {path}"));
+        let of_method = |entries: &Vec<toml::Value>| {
+            let entry = entries.iter().find(|entry| entry["method"].as_str() == Some(method));
+            entry.and_then(|entry| entry["function"].as_str()).map(str::to_owned)
+        };
+        let one = entry.as_str().map(str::to_owned);
+        one.or_else(|| entry.as_array().and_then(of_method)).expect("a function")
+    };
+    let document = functions::openapi::document();
+    let paths = document["paths"].as_object().expect("paths");
+    let mut routes = BTreeSet::new();
+    for (path, item) in paths {
+        for method in item.as_object().expect("methods").keys().map(|name| name.to_uppercase()) {
+            if ["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str()) {
+                let function = function(&method, path);
+                routes.insert((method, path.clone(), function));
+            }
+        }
+    }
+    routes
+}
+
+#[test]
+fn every_route_has_an_event_at_the_function_that_serves_it() {
+    let template = Template::read();
+    let mut events = BTreeSet::new();
+    for (name, (id, resource)) in template.functions() {
+        for event in resource["Properties"]["Events"].as_object().into_iter().flatten() {
+            let properties = &event.1["Properties"];
+            if event.1["Type"] == "HttpApi" {
+                assert_eq!(properties["ApiId"], json!({ "Ref": "Api" }), "{id}");
+                let part = |part: &str| properties[part].as_str().expect("a string").to_owned();
+                events.insert((part("Method"), part("Path"), name.to_owned()));
+            }
+        }
+    }
+    assert_eq!(events, routes_of_the_code());
+    // A limit for a route that is not there would fail the deployment.
+    let limited = template.0["Resources"]["Api"]["Properties"]["RouteSettings"].as_object();
+    for route in limited.expect("settings of routes").keys() {
+        let known =
+            |(method, path, _): &(String, String, String)| format!("{method} {path}") == *route;
+        assert!(events.iter().any(known), "{route}");
+    }
+}
+
+/// How one deployment's parameters and resources come out, on a test's system.
+struct Deployed<'a> {
+    system: &'a System,
+    manager: &'a SecretsManager,
+    /// The conditions that hold.
+    holding: BTreeSet<&'a str>,
+    parameters: &'a Value,
+}
+
+impl Deployed<'_> {
+    /// What `CloudFormation` makes of a value; `None` is no value.
+    fn resolve(&self, value: &Value) -> Option<String> {
+        let Some((name, argument)) = value.as_object().and_then(|object| object.iter().next())
+        else {
+            return Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        };
+        match name.as_str() {
+            "Fn::If" => {
+                let holds = argument[0].as_str().is_some_and(|name| self.holding.contains(name));
+                self.resolve(&argument[if holds { 1 } else { 2 }])
+            }
+            "Fn::Sub" => Some(self.fill(argument.as_str().expect("a text"))),
+            "Fn::GetAtt" => Some(self.reference(argument.as_str().expect("an attribute"))),
+            "Ref" if argument == "AWS::NoValue" => None,
+            "Ref" => Some(self.reference(argument.as_str().expect("a name"))),
+            other => panic!("{other} in an environment"),
+        }
+    }
+
+    fn fill(&self, text: &str) -> String {
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            let (name, after) = after.split_once('}').expect("a closed brace");
+            filled = format!("{filled}{before}{}", self.reference(name));
+            rest = after;
+        }
+        filled + rest
+    }
+
+    fn reference(&self, name: &str) -> String {
+        let login = |role: &str| {
+            let options: sqlx::postgres::PgConnectOptions =
+                self.system.database_url().parse().expect("a URL");
+            let password = self
+                .system
+                .database_url()
+                .split(':')
+                .nth(2)
+                .and_then(|rest| rest.split('@').next());
+            json!({ "username": options.get_username(), "password": password, "role": role })
+                .to_string()
+        };
+        let secret = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        match name {
+            "ApiLogin" | "WorkerLogin" | "Cluster.MasterUserSecret.SecretArn" => {
+                self.manager.keep(&name.replace('.', ""), &login(name))
+            }
+            "HostSecret" | "LinkKeys" => self.manager.keep(name, secret),
+            "DatabaseSecretArn" => self.manager.keep("own", &login("owner")),
+            "Jobs" => self.system.stack.sqs.queue_url.clone(),
+            "DatabaseUrl" => "postgres://127.0.0.1:5432/kinline?sslmode=disable".to_owned(),
+            "Proxy.Endpoint" => "kinline.proxy.example".to_owned(),
+            "DomainName" => "kin.example".to_owned(),
+            "AuthJwksUrl" => "https://id.example/jwks.json".to_owned(),
+            "SmsRegions" => "US,CA".to_owned(),
+            "AuthIssuer" | "AuthAudience" => "https://id.example".to_owned(),
+            "AWS::StackName" => "kinline".to_owned(),
+            parameter => {
+                let default = &self.parameters[parameter]["Default"];
+                assert!(!default.is_null(), "what is {parameter}?");
+                default.as_str().map_or_else(|| default.to_string(), str::to_owned)
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_function_starts_with_the_variables_that_it_gets_and_knows_them_all() {
+    let system = System::start().await;
+    let manager = SecretsManager::start().await;
+    let template = Template::read();
+    let code: String =
+        ["shared/src", "functions/src", "worker/src"].into_iter().map(sources).collect();
+    let ways: [&[&str]; 2] = [
+        &["HasAurora", "HasHostSecretForAll"],
+        &["HasJwks", "HasIssuer", "HasAudience", "HasOwnSubnets", "HasRegions"],
+    ];
+    for way in ways {
+        let holding = way.iter().copied().collect();
+        let deployed = Deployed {
+            system: &system,
+            manager: &manager,
+            holding,
+            parameters: &template.0["Parameters"],
+        };
+        for (name, (id, resource)) in template.functions() {
+            let mut environment =
+                vec![("AWS_ENDPOINT_URL_SECRETS_MANAGER", manager.endpoint.clone())];
+            let variables = template.variables(resource);
+            for (variable, value) in &variables {
+                let known = code.contains(&format!("\"{variable}\""));
+                assert!(known, "{id} gets {variable}, which no code reads");
+                environment.extend(deployed.resolve(value).map(|value| (variable.as_str(), value)));
+            }
+            let function = Function::start(&binary(name), &environment).await;
+            let event = match name {
+                "worker" => sqs_event(&[]),
+                "sweeper" => schedule_event(),
+                "migrate" => json!({ "RequestType": "Delete" }),
+                _ => http_event("GET", "/nowhere", &[], None),
+            };
+            let answer = function.invoke(&event, TIMEOUT).await;
+            match (name, answer) {
+                // It has started: there is no such database.
+                ("sweeper", Err(tests::lambda::FunctionError::Handler(_)))
+                | ("worker" | "migrate", Ok(_)) => {}
+                (_, Ok(answer)) if HttpAnswer::from_gateway(&answer).status == 404 => {}
+                (_, answer) => panic!("{id} does not work: {answer:?}\n{}", function.log()),
+            }
+        }
+    }
+}
+
+/// All Rust that is under a folder, one file after the other.
+fn sources(folder: &str) -> String {
+    let mut all = String::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                all += &fs::read_to_string(path).expect("a source");
+            }
+        }
+    }
+    all
+}
+
+/// What is granted or needed: an action, on a resource of the template.
+type Grants = BTreeSet<(String, String)>;
+
+/// What a function's binary does on AWS, by what its `main` reads.
+fn needs(name: &str, package: &str) -> Grants {
+    let main = read(format!("{package}/src/bin/{name}.rs"));
+    let reads = |what: &str| main.contains(what);
+    let mut needs = Grants::new();
+    let mut need = |action: &str, resource: &str| {
+        needs.insert((action.to_owned(), resource.to_owned()));
+        if action == "secretsmanager:GetSecretValue" {
+            needs.insert(("kms:Decrypt".to_owned(), "Key".to_owned()));
+        }
+    };
+    let secret = "secretsmanager:GetSecretValue";
+    if reads("Api::from_env") {
+        need(secret, "ApiLogin");
+        need(secret, "HostSecret");
+    }
+    if reads("Database::from_env") {
+        need(secret, if package == "worker" { "WorkerLogin" } else { "ApiLogin" });
+    }
+    if reads("LinkKeys::from_env") {
+        need(secret, "LinkKeys");
+    }
+    if reads("Queue::from_env") {
+        need("sqs:SendMessage", "Jobs");
+    }
+    if reads("Worker::from_env") {
+        need(secret, "WorkerLogin");
+        need(secret, "LinkKeys");
+        need("sns:Publish", "numbers");
+        // What feeds it takes in its name.
+        for action in ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"] {
+            need(action, "Jobs");
+        }
+    }
+    if reads("migrate::answer") {
+        for login in ["owner", "ApiLogin", "WorkerLogin"] {
+            need(secret, login);
+        }
+    }
+    needs
+}
+
+/// What the policies of a function grant.
+fn granted(template: &Template, function: &Value) -> Grants {
+    let mut grants = Grants::new();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+    for policy in function["Properties"]["Policies"].as_array().into_iter().flatten() {
+        let policy = policy["Ref"].as_str().expect("policies are resources");
+        let document = &template.resources()[policy]["Properties"]["PolicyDocument"];
+        for statement in document["Statement"].as_array().expect("statements") {
+            assert_eq!(statement["Effect"], "Allow", "{policy}");
+            for action in list(&statement["Action"]) {
+                let action = action.as_str().expect("an action").to_owned();
+                assert!(!action.contains('*'), "{policy}: {action}");
+                if let Some(topics) = statement.get("NotResource") {
+                    // Everything but topics and the like: numbers, which have no ARN.
+                    let all = json!({ "Fn::Sub": "arn:${AWS::Partition}:sns:*:*:*" });
+                    assert_eq!((action.as_str(), topics), ("sns:Publish", &all), "{policy}");
+                    grants.insert((action, "numbers".to_owned()));
+                    continue;
+                }
+                for resource in list(&statement["Resource"]) {
+                    grants.insert((action.clone(), named(&resource)));
+                }
+            }
+        }
+    }
+    grants
+}
+
+/// The resource of the template that an ARN in a policy is of.
+fn named(resource: &Value) -> String {
+    let attribute = resource["Fn::GetAtt"].as_str().and_then(|name| name.strip_suffix(".Arn"));
+    let one_of = &resource["Fn::If"];
+    match (resource["Ref"].as_str(), attribute, one_of[1]["Fn::GetAtt"].as_str()) {
+        (Some(name), _, _) | (_, Some(name), _) => name.to_owned(),
+        // The owner's secret is the cluster's or one that was brought, and so is its key.
+        (_, _, Some("Cluster.MasterUserSecret.SecretArn")) => "owner".to_owned(),
+        (_, _, Some("Key.Arn")) => "Key".to_owned(),
+        _ => panic!("{resource} is no resource of the template"),
+    }
+}
+
+#[test]
+fn every_action_of_the_code_is_granted_and_no_other() {
+    let template = Template::read();
+    for (name, package) in binaries() {
+        let functions = template.functions();
+        let (id, resource) = functions[name.as_str()];
+        assert_eq!(granted(&template, resource), needs(&name, package), "{id}");
+    }
+    // What the code asks of AWS at all: a call that is new here is new to `needs`.
+    let code: String =
+        ["shared/src", "functions/src", "worker/src"].into_iter().map(sources).collect();
+    let clients: BTreeSet<&str> = code
+        .split("aws_sdk_")
+        .skip(1)
+        .map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default())
+        .collect();
+    assert_eq!(clients, BTreeSet::from(["secretsmanager", "sns", "sqs"]));
+    for call in [".publish()", ".send_message_batch()", ".get_secret_value()"] {
+        assert!(code.contains(call), "{call}");
+    }
+}
+
+#[test]
+fn the_queue_gives_the_worker_the_time_that_it_takes() {
+    let template = Template::read();
+    let functions = template.functions();
+    let jobs = &template.resources()["Jobs"]["Properties"];
+    let dead = &template.resources()["DeadLetters"]["Properties"];
+    let worker = &functions["worker"].1["Properties"];
+    let seconds = |value: &Value| value.as_u64().expect("a number");
+    assert_eq!(seconds(&worker["Timeout"]), local::sqs::WORKER_TIMEOUT.as_secs());
+    assert!(seconds(&jobs["VisibilityTimeout"]) >= 6 * seconds(&worker["Timeout"]));
+    assert_eq!(jobs["RedrivePolicy"]["maxReceiveCount"], 5);
+    assert_eq!(
+        jobs["RedrivePolicy"]["deadLetterTargetArn"],
+        json!({ "Fn::GetAtt": "DeadLetters.Arn" })
+    );
+    for queue in [jobs, dead] {
+        assert_eq!(queue["MessageRetentionPeriod"], 14 * 24 * 60 * 60);
+        assert_eq!(queue["SqsManagedSseEnabled"], true);
+    }
+    let source = &template.resources()["JobsToWorker"]["Properties"];
+    assert_eq!(source["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]));
+    assert_eq!(source["BatchSize"], 10);
+}
+
+#[test]
+fn the_access_log_has_nothing_that_could_be_a_secret_or_a_persons() {
+    let template = Template::read();
+    let api = &template.resources()["Api"]["Properties"];
+    let format = api["AccessLogSettings"]["Format"].as_str().expect("a format");
+    let logged: Value = serde_json::from_str(format).expect("a line of it is JSON");
+    assert_eq!(logged["routeKey"], "$context.routeKey");
+    for never in ["path", "query", "sourceIp", "userAgent", "authorizer", "header", "identity"] {
+        assert!(!format.to_lowercase().contains(&never.to_lowercase()), "{never}");
+    }
+}
