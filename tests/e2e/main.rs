@@ -6,6 +6,7 @@
 mod abuse;
 mod access;
 mod audit;
+mod canary;
 mod cap;
 mod delivery;
 mod deployed;
