@@ -90,9 +90,10 @@ pub fn ours(
     // A post's jobs are sent by ten, received and deleted by batches.
     let sends = month.posts * (usage.texts_a_post() / platform.batch).ceil();
     let queue = sends + 2.0 * month.batches + platform.idle_receives_a_month;
-    let stored = platform.kept_months
-        * (month.posts * measured.message_bytes
-            + month.texts * (measured.notification_bytes + measured.link_bytes))
+    let stored = (platform.kept_months * month.posts * measured.message_bytes
+        + platform.notification_months
+            * month.texts
+            * (measured.notification_bytes + measured.link_bytes))
         / 1e9;
     let mut lines = vec![
         texts(prices, month.texts * usage.text.segments)?,

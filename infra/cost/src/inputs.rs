@@ -97,6 +97,7 @@ pub struct Platform {
     pub alarms: f64,
     pub secrets: f64,
     pub kept_months: f64,
+    pub notification_months: f64,
     pub idle_receives_a_month: f64,
     pub acu_vcpus: f64,
     pub busy: f64,
