@@ -1,18 +1,12 @@
 #!/usr/bin/env bash
-# Feeds libFuzzer's bytes to the harnesses: tests/fuzz/run.sh [--deep] [seconds each] [harness …]
+# Feeds libFuzzer's bytes to the harnesses: tests/fuzz/run.sh [seconds each, 5] [harness …]
 #
 # Any stable toolchain does, with a C++ compiler. Our own crates tell where they have been, what they
-# depend on doesn't, so next to nothing is built; --deep tells of all of them and optimises, which
-# takes minutes to build. What is found along the way is kept in target/fuzz/ for the next time; an
-# input that something does not hold for fails the run and is named.
+# depend on doesn't, so next to nothing is built. What is found along the way is kept in target/fuzz/
+# for the next time; an input that something does not hold for fails the run and is named.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-deep=""
-if [ "${1:-}" = --deep ]; then
-    deep=1
-    shift
-fi
 seconds=${1:-5}
 shift || true
 if [ $# = 0 ]; then
@@ -32,17 +26,9 @@ esac
 command -v "${CXX:-c++}" >/dev/null || skipped "there is no C++ compiler to build libFuzzer with"
 
 # The whole workspace's features: what the tests were built with is built already.
-build=(cargo build --quiet --locked --workspace --bin fuzz --features fuzz/libfuzzer)
-if [ -n "$deep" ]; then
-    # With --target, the flags are not for build scripts, which have no libFuzzer to link.
-    CARGO_TARGET_DIR=$target/fuzz/deep CARGO_PROFILE_DEV_OPT_LEVEL=2 \
-        RUSTFLAGS=$(sed -n 's/.*\(-C[a-z][^ ]*\).*/\1/p' tests/fuzz/cover.sh) \
-        "${build[@]}" --target "$host"
-    fuzz=$target/fuzz/deep/$host/debug/fuzz
-else
-    RUSTC_WORKSPACE_WRAPPER=$PWD/tests/fuzz/cover.sh "${build[@]}"
-    fuzz=$target/debug/fuzz
-fi
+RUSTC_WORKSPACE_WRAPPER=$PWD/tests/fuzz/cover.sh \
+    cargo build --quiet --locked --workspace --bin fuzz --features fuzz/libfuzzer
+fuzz=$target/debug/fuzz
 
 status=0
 for name in "$@"; do
