@@ -8,7 +8,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use shared::{
     Error,
     ids::{FamilyId, MessageId, ThreadId, UserId},
@@ -157,6 +157,23 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         None => Ok(value),
         Some(field) => Err(unknown_field(field)),
     }
+}
+
+/// A whole number, however it is written: to JSON Schema `3.0` is one as well. Beyond 2^53 only what has
+/// no point is exact.
+///
+/// # Errors
+/// What is no number, or none that `T` holds.
+pub fn whole<'de, D: Deserializer<'de>, T: TryFrom<i64>>(from: D) -> Result<Option<T>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(from)? else { return Ok(None) };
+    let with_point = |number: f64| {
+        let exact = number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
+        #[expect(clippy::cast_possible_truncation, reason = "whole, and within 2^53")]
+        exact.then_some(number as i64)
+    };
+    let number = number.as_i64().or_else(|| number.as_f64().and_then(with_point));
+    let number = number.and_then(|number| T::try_from(number).ok());
+    number.map(Some).ok_or_else(|| serde::de::Error::custom("not such a whole number"))
 }
 
 /// The `Idempotency-Key` header, if there is one.

@@ -49,13 +49,16 @@ pub struct ThreadView {
     family_id: FamilyId,
     #[schema(value_type = shapes::Kind)]
     kind: Kind,
-    #[schema(max_length = 200)]
+    #[schema(max_length = 200, examples("Sunday lunch"))]
     title: String,
     /// SHA-256 of the sorted member ids joined with `,`, in hex.
-    #[schema(pattern = "^[0-9a-f]{64}$")]
+    #[schema(
+        pattern = "^[0-9a-f]{64}$",
+        examples("d767938fea07f6406a8c5ec1a1c0a74a6d79cfbda6f409a26add69f3cafabec8")
+    )]
     member_key: String,
     /// The number of the newest message; 0 when there is none.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, examples(3))]
     last_seq: i64,
     #[schema(required = true)]
     last_message_at: Option<Timestamp>,
@@ -70,6 +73,7 @@ pub struct ThreadView {
 struct MemberView {
     #[schema(value_type = shapes::UserId)]
     user_id: UserId,
+    #[schema(examples("Grandma"))]
     name: String,
     /// `OWNER` for whoever began the thread, else `MEMBER`; more may come.
     #[schema(examples("MEMBER"))]
@@ -123,8 +127,9 @@ pub struct InboxEntryView {
 struct LastMessageView {
     #[schema(value_type = shapes::UserId)]
     author_id: UserId,
+    #[schema(examples("Grandma"))]
     author_name: String,
-    #[schema(max_length = 140)]
+    #[schema(max_length = 140, examples("Who brings the albums?"))]
     preview: String,
     created_at: Timestamp,
 }
@@ -151,12 +156,13 @@ pub struct MessageView {
     #[schema(value_type = shapes::ThreadId)]
     thread_id: ThreadId,
     /// Its number in its thread: 1, 2, 3 …
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, examples(3))]
     seq: i64,
     #[schema(value_type = shapes::UserId)]
     author_id: UserId,
+    #[schema(examples("Grandma"))]
     author_name: String,
-    #[schema(required = true, max_length = 4000)]
+    #[schema(required = true, max_length = 4000, examples("Who brings the albums?"))]
     body: Option<String>,
     #[schema(value_type = Vec<shapes::FileId>, max_items = 10)]
     file_ids: Vec<String>,
@@ -201,10 +207,10 @@ pub struct DeliveryView {
     #[schema(nullable = false, examples("muted"))]
     reason: Option<String>,
     /// How often the carrier was asked.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, examples(1))]
     attempts: i32,
     /// How many segments its text has; null before it was composed.
-    #[schema(minimum = 1, required = true)]
+    #[schema(minimum = 1, required = true, examples(1))]
     segments: Option<i32>,
     #[schema(required = true)]
     sent_at: Option<Timestamp>,
@@ -251,10 +257,10 @@ impl From<ExportedDelivery> for DeliveryView {
 pub struct FamilyView {
     #[schema(value_type = shapes::FamilyId)]
     id: FamilyId,
-    #[schema(max_length = 100)]
+    #[schema(max_length = 100, examples("The Riveras"))]
     name: String,
     /// How many segments its texts may have in a calendar month; null is no limit.
-    #[schema(minimum = 0, required = true)]
+    #[schema(minimum = 0, required = true, examples(500))]
     sms_monthly_cap_segments: Option<i32>,
     #[schema(value_type = Option<shapes::Region>, required = true)]
     region: Option<Region>,
@@ -287,13 +293,13 @@ pub struct UserView {
     id: UserId,
     #[schema(value_type = shapes::FamilyId)]
     family_id: FamilyId,
-    #[schema(max_length = 100)]
+    #[schema(max_length = 100, examples("Grandma"))]
     name: String,
     #[schema(value_type = Option<shapes::PhoneNumber>, required = true)]
     phone: Option<PhoneNumber>,
-    #[schema(required = true)]
+    #[schema(required = true, examples("es-MX"))]
     locale: Option<String>,
-    #[schema(required = true)]
+    #[schema(required = true, examples("America/Chicago"))]
     time_zone: Option<String>,
     #[schema(required = true)]
     quiet_hours: Option<QuietHoursView>,

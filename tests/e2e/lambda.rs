@@ -277,6 +277,24 @@ async fn a_link_opens_through_the_lambda_binaries() {
 }
 
 #[tokio::test]
+async fn the_documentation_is_a_lambda_function_of_its_own() {
+    let system = System::start().await;
+    // It needs nothing but itself.
+    let docs = Function::start(&binary("docs"), &[]).await;
+    for path in ["/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/openapi.json"] {
+        let call = Call {
+            function: &docs,
+            method: Method::GET,
+            path: path.to_owned(),
+            token: None,
+            headers: vec![("x-request-id", "the-same"), ("accept-encoding", "gzip")],
+            body: None,
+        };
+        assert_eq!(call.compare(&system).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_worker_and_the_sweeper_do_as_lambdas_what_they_do_here() {
     let mut system = System::start().await;
     let members = system.family(4).await;

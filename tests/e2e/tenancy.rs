@@ -350,7 +350,8 @@ async fn ask_all(world: &World) -> BTreeSet<String> {
         }
     }
     for route in &routes {
-        if route.path.contains('{') {
+        // What anybody may ask for is nobody's.
+        if route.path.contains('{') && !route.callers.is_empty() {
             assert!(asked.contains_key(&route.name), "nobody asked for {}", route.name);
         }
     }

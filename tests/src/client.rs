@@ -10,6 +10,8 @@ use axum::{
 };
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
+
+use crate::document;
 use tower::ServiceExt;
 
 /// Speaks to one system as one caller.
@@ -121,12 +123,17 @@ impl Away {
     }
 }
 
-/// Sends a request and reads the answer to its end.
+/// Sends a request and reads the answer to its end, which must be one that the API's document lists.
 pub async fn send(request: RequestBuilder) -> Answer {
-    let response = request.send().await.expect("an answer");
+    let (http, request) = request.build_split();
+    let request = request.expect("a request");
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = http.execute(request).await.expect("an answer");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.expect("a whole answer").to_vec();
-    Answer { status, headers, body }
+    let answer = Answer { status, headers, body };
+    document::check(&method, &path, &answer);
+    answer
 }
 
 impl Answer {

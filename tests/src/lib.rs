@@ -7,6 +7,7 @@
 )]
 
 pub mod client;
+pub mod document;
 pub mod events;
 pub mod faults;
 pub mod lambda;

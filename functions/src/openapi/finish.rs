@@ -25,6 +25,7 @@ pub(super) fn finish(document: &mut Value) {
     document["components"]["responses"] = shared.into();
     document["components"]["headers"]["x-request-id"] = json!({
         "description": "Names this request in our log; the request's own, if it came with one.",
+        "required": true,
         "schema": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" },
     });
     refuse_unknown_fields(&mut document["components"]["schemas"], bodies);
@@ -128,6 +129,21 @@ fn header_of(status: &str) -> Option<Value> {
     }
 }
 
+/// What binds several fields stands at one of them in the code, as `x-rule`, and with all of them in
+/// the document.
+fn lift_rules(schema: &mut Value) {
+    let mut rules = Map::new();
+    for property in schema.get_mut("properties").into_iter().flat_map(objects) {
+        if let Some(Value::Object(rule)) = property.as_object_mut().and_then(|p| p.remove("x-rule"))
+        {
+            rules.extend(rule);
+        }
+    }
+    if let Some(schema) = schema.as_object_mut() {
+        schema.extend(rules);
+    }
+}
+
 /// Adds the names of the component schemas that `value` refers to.
 fn named_schemas(value: &Value, names: &mut BTreeSet<String>) {
     match value {
@@ -152,6 +168,7 @@ fn refuse_unknown_fields(schemas: &mut Value, mut left: BTreeSet<String>) {
     let mut done = BTreeSet::new();
     while let Some(name) = left.pop_first() {
         let schema = &mut schemas[&name];
+        lift_rules(schema);
         if schema["properties"].is_object() {
             schema["additionalProperties"] = false.into();
         }

@@ -1,21 +1,30 @@
-//! The description of this API.
+//! The description of this API, for programs and for people.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use axum::{
     Router,
-    response::{IntoResponse, Response},
+    extract::Path,
+    response::{Html, IntoResponse, Response},
 };
-use http::header;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderValue, StatusCode, header};
+use sha2::{Digest, Sha256};
+use tower_http::compression::CompressionLayer;
+use utoipa::ToSchema;
+use utoipa_swagger_ui::SwaggerFile;
 
-use crate::openapi;
+use crate::{
+    error::Problem,
+    openapi::{self, problems::problems},
+};
 
-/// `GET /openapi.json`.
+/// `GET /openapi.json`, `/docs` and `/docs/{file}`, compressed.
 pub fn router() -> Router {
-    routes()
+    routes().layer(CompressionLayer::new())
 }
 
-openapi::routes!((): document);
+openapi::routes!((): document, page, file);
 
 /// It changes with the program alone.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document().to_string());
@@ -25,8 +34,94 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document().to_stri
 /// OpenAPI 3.1, made from the code that answers.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "Operations", operation_id = "getDocument",
+    security(()),
     responses((status = 200, description = "The document", body = Object)),
 )]
 async fn document() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+}
+
+const SCRIPT: &str = include_str!("../../assets/docs.js");
+
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "<!doctype html><html lang=en><meta charset=utf-8>\
+         <meta name=viewport content=\"width=device-width\"><title>Kinline API</title>\
+         <link rel=icon href=data:,><link rel=stylesheet href=docs/swagger-ui.css>\
+         <div id=docs></div><script src=docs/swagger-ui-bundle.js></script>\
+         <script>{SCRIPT}</script></html>"
+    )
+});
+
+/// What the page may do: read this API, and nothing anywhere else.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "default-src 'none'; script-src 'self' 'sha256-{}'; style-src 'self'; connect-src 'self'; \
+         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        STANDARD.encode(Sha256::digest(SCRIPT)),
+    )
+});
+
+/// This document as a page
+///
+/// With [Swagger UI](https://swagger.io/tools/swagger-ui/): each operation can be tried there.
+#[utoipa::path(
+    get, path = "/docs", tag = "Operations", operation_id = "getDocs",
+    security(()),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")),
+)]
+async fn page() -> Response {
+    // It is made of ASCII.
+    let policy = HeaderValue::from_str(&POLICY).unwrap_or(HeaderValue::from_static("sandbox"));
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    (headers, Html(PAGE.as_str())).into_response()
+}
+
+/// The files that the page is made of; the others that come with it are for other ways to embed it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape")]
+enum DocsFile {
+    #[schema(rename = "swagger-ui.css")]
+    Style,
+    #[schema(rename = "swagger-ui-bundle.js")]
+    Script,
+}
+
+problems! {
+    /// Any other.
+    DocsFile: [Problem::of_status(StatusCode::NOT_FOUND)];
+}
+
+/// A part of the page
+///
+/// Always gzipped.
+#[utoipa::path(
+    get, path = "/docs/{file}", tag = "Operations", operation_id = "getDocsFile",
+    params(("file" = inline(DocsFile), Path, description = "Its name")),
+    security(()),
+    responses(
+        (status = 200, description = "The file",
+            content((String = "text/css"), (String = "text/javascript"))),
+        DocsFile,
+    ),
+)]
+async fn file(Path(name): Path<String>) -> Response {
+    let known = matches!(name.as_str(), "swagger-ui.css" | "swagger-ui-bundle.js");
+    let file = known.then(|| utoipa_swagger_ui::serve(&name, Arc::default()).ok().flatten());
+    let Some(SwaggerFile { bytes, content_type, gzpipped, .. }) = file.flatten() else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let mut response = bytes.into_owned().into_response();
+    let headers = response.headers_mut();
+    if let Ok(content_type) = HeaderValue::from_str(&content_type) {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    if gzpipped {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"));
+    response
 }

@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     auth::HostService,
     error::Problem,
-    extract::{FamilyPath, Params, UserPath, Valid, Validate},
+    extract::{FamilyPath, Params, UserPath, Valid, Validate, whole},
     openapi::{self, problems::problems, shapes},
     source::Source,
     state::Api,
@@ -60,7 +60,8 @@ struct PutFamily {
     #[schema(value_type = String, min_length = 1, max_length = 100, examples("The Riveras"))]
     name: Option<String>,
     /// How many segments the family's texts may have in a calendar month; none is no limit.
-    #[schema(minimum = 0, examples(500))]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 2_147_483_647, examples(500))]
     sms_monthly_cap_segments: Option<i32>,
     /// The country that it is of. Its texts go there alone, where `smsRegions` says nothing.
     #[schema(value_type = Option<shapes::Region>)]
@@ -210,7 +211,9 @@ const fn status<T>(put: &Provisioned<T>) -> StatusCode {
 #[utoipa::path(
     put, path = "/families/{familyId}", tag = "Provisioning", operation_id = "putFamily",
     params(FamilyPath),
-    request_body = PutFamily,
+    request_body(content = PutFamily, example = json!({
+        "name": "The Riveras", "smsMonthlyCapSegments": 500, "region": "US",
+    })),
     security(("service" = [])),
     responses(
         (status = 200, description = "Changed", body = OneFamily),
@@ -238,7 +241,10 @@ async fn put_family(
     put, path = "/families/{familyId}/users/{userId}", tag = "Provisioning",
     operation_id = "putUser",
     params(UserPath),
-    request_body = PutUser,
+    request_body(content = PutUser, example = json!({
+        "name": "Grandma", "phone": "+15550100003", "locale": "es-MX",
+        "timeZone": "America/Chicago", "quietHours": { "from": "21:00", "to": "08:00" },
+    })),
     security(("service" = [])),
     responses(
         (status = 200, description = "Changed", body = OneUser),

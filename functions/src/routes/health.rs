@@ -33,6 +33,8 @@ problems! {
 }
 
 /// Whether the system can work
+///
+/// It asks the database, which all of it stands on.
 #[utoipa::path(
     get, path = "/health", tag = "Operations", operation_id = "getHealth",
     responses((status = 200, description = "It can", body = Health), Health),

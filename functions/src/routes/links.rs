@@ -50,6 +50,10 @@ pub fn router(api: Api, keys: Arc<LinkKeys>, queue: Queue) -> Router {
 
 openapi::routes!(Links: exchange, renew, request, end);
 
+/// What a token looks like; this one opens nothing.
+const TOKEN_EXAMPLE: &str =
+    "1eyJqdGkiOiJfM2tGcWVKeFBwUSJ9.Hc1oJ0XnQ4v2sYb7mTgk3zWq8LdRfUaE5iCxBNPyVtA";
+
 #[derive(Deserialize, ToSchema)]
 struct WithToken {
     /// What follows `#` in a link.
@@ -95,7 +99,7 @@ problems! {
 /// expired, revoked, another browser's: one answer for all.
 #[utoipa::path(
     post, path = "/links/exchange", tag = "Links", operation_id = "exchangeLink",
-    request_body = WithToken,
+    request_body(content = WithToken, example = json!({ "token": TOKEN_EXAMPLE })),
     security((), ("session" = [])),
     responses(
         (status = 200, description = "Opened", body = OpenedView,
@@ -136,7 +140,7 @@ struct Empty {}
 /// file: 3 in an hour, 10 in a day for a member. The answer is the same whatever happens.
 #[utoipa::path(
     post, path = "/links/renew", tag = "Links", operation_id = "renewLink",
-    request_body = WithToken,
+    request_body(content = WithToken, example = json!({ "token": TOKEN_EXAMPLE })),
     security(()),
     responses(
         (status = 202, description = "Heard", body = Empty),
@@ -160,8 +164,8 @@ struct WithPhone {
     /// In E.164, or as it is written in `region`.
     #[schema(value_type = String, examples("+15550100003"))]
     phone: Option<String>,
-    /// The country that `phone` is written for.
-    #[schema(value_type = Option<shapes::Region>)]
+    /// The country that `phone` is written for (ISO 3166-1 alpha-2). What is none gets the same answer.
+    #[schema(examples("US"))]
     region: Option<String>,
 }
 
@@ -183,7 +187,7 @@ impl Validate for WithPhone {
 /// number. The answer is the same whatever happens.
 #[utoipa::path(
     post, path = "/links/request", tag = "Links", operation_id = "requestLink",
-    request_body = WithPhone,
+    request_body(content = WithPhone, example = json!({ "phone": "(555) 010-0003", "region": "US" })),
     security(()),
     responses(
         (status = 202, description = "Heard", body = Empty),
@@ -205,6 +209,8 @@ async fn request(
 }
 
 /// End this browser's session
+///
+/// For all the threads that it could open. The links that it had stay its own.
 #[utoipa::path(
     post, path = "/sessions/end", tag = "Links", operation_id = "endSession",
     security((), ("session" = [])),

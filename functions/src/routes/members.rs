@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::{
     auth::{Caller, OwnPage},
     error::Problem,
-    extract::{ThreadPath, Valid, Validate},
+    extract::{ThreadPath, Valid, Validate, whole},
     openapi,
     state::Api,
     views::Timestamp,
@@ -26,7 +26,8 @@ openapi::routes!(Api: mark_read, set_texts);
 #[schema(as = PutRead)]
 struct Read {
     /// The number of the newest message that was read.
-    #[schema(value_type = i64, minimum = 0)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = i64, minimum = 0, maximum = 9_223_372_036_854_775_807_i64, required = true)]
     seq: Option<i64>,
 }
 
@@ -46,7 +47,7 @@ impl Validate for Read {
 #[utoipa::path(
     put, path = "/threads/{threadId}/read", tag = "Threads", operation_id = "markRead",
     params(ThreadPath),
-    request_body = Read,
+    request_body(content = Read, example = json!({ "seq": 3 })),
     security(("member" = []), ("session" = [])),
     responses(
         (status = 204, description = "Noted"),
@@ -68,7 +69,11 @@ struct PutTexts {
     #[schema(value_type = TextsState)]
     state: Option<String>,
     /// With `muted` alone: for how long; for good when it is left out.
-    #[schema(minimum = 1, maximum = 8760)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 8760, extensions(("x-rule" = json!({
+        "if": { "properties": { "state": { "enum": ["on", "off"] } } },
+        "then": { "properties": { "hours": { "type": "null" } } },
+    }))))]
     hours: Option<i32>,
 }
 
@@ -126,10 +131,12 @@ impl From<Texts> for TextsView {
 }
 
 /// Say which texts one wants of a thread
+///
+/// Whoever is muted or off reads and posts as before.
 #[utoipa::path(
     put, path = "/threads/{threadId}/texts", tag = "Threads", operation_id = "setTexts",
     params(ThreadPath),
-    request_body = PutTexts,
+    request_body(content = PutTexts, example = json!({ "state": "muted", "hours": 8 })),
     security(("member" = []), ("session" = [])),
     responses(
         (status = 200, description = "As it is now", body = TextsView),

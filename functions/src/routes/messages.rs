@@ -48,7 +48,18 @@ openapi::routes!(Posting: post_message, deliveries);
 #[serde(rename_all = "camelCase")]
 struct NewMessage {
     /// No control characters but newline and tab.
-    #[schema(max_length = 4000, examples("Who brings the albums?"))]
+    #[schema(max_length = 4000, examples("Who brings the albums?"), extensions(("x-rule" = json!({
+        "anyOf": [
+            {
+                "required": ["body"],
+                "properties": { "body": { "type": "string", "minLength": 1 } },
+            },
+            {
+                "required": ["fileIds"],
+                "properties": { "fileIds": { "minItems": 1, "not": { "type": "null" } } },
+            },
+        ],
+    }))))]
     body: Option<String>,
     #[schema(value_type = Option<Vec<shapes::FileId>>, max_items = 10)]
     file_ids: Option<Vec<String>>,
@@ -132,7 +143,7 @@ struct QueuedView {
         ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
             description = "One's own name for this message, in this thread"),
     ),
-    request_body = NewMessage,
+    request_body(content = NewMessage, example = json!({ "body": "Who brings the albums?" })),
     security(("member" = []), ("session" = [])),
     responses(
         (status = 201, description = "Posted, now or before", body = PostedView,

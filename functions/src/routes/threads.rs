@@ -114,7 +114,9 @@ struct OneThread<T> {
 /// callers race, one thread is made.
 #[utoipa::path(
     post, path = "/threads", tag = "Threads", operation_id = "resolveThread",
-    request_body = NewThread,
+    request_body(content = NewThread, example = json!({
+        "memberIds": ["mum", "grandma"], "kind": "GROUP", "title": "Sunday lunch",
+    })),
     security(("member" = []), ("session" = [])),
     responses(
         (status = 200, description = "There was one", body = OneThread<ThreadView>),
@@ -210,6 +212,8 @@ async fn list(
 }
 
 /// See one thread
+///
+/// With its members, and what is new in it for the caller.
 #[utoipa::path(
     get, path = "/threads/{threadId}", tag = "Threads", operation_id = "getThread",
     params(ThreadPath),

@@ -75,7 +75,7 @@ async fn door(browser: Browser, Accepted(language): Accepted) -> Response {
 #[utoipa::path(
     get, path = "/t/{threadId}", tag = "Pages", operation_id = "getThreadPage",
     params(ThreadPath),
-    security(("session" = []), ("member" = [])),
+    security(("member" = []), ("session" = [])),
     responses(
         (status = 200, description = "The newest messages", body = String, content_type = "text/html"),
         (status = 401, description = "No session", body = String, content_type = "text/html"),

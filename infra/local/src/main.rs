@@ -282,7 +282,7 @@ impl Started {
 Kinline {version} is running, {took:.1} s after the start. Ctrl-C stops all of it.
 
   Phone wall   {url}/dev   <- open this first
-  API          {url}       (try /health)
+  API          {url}       (documented at /docs)
   PostgreSQL   {database}
   SQS engine   {sqs}   queue kinline-jobs, dead letters kinline-dead
   SMS carrier  {carrier}   pretends to be Amazon SNS
