@@ -10,6 +10,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use lambda_http::request::RequestContext;
+use shared::{metrics as figures, origin};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -36,10 +38,19 @@ async fn around(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     // The pattern, never the path: a path may carry what somebody should not have put there.
     let route = route.as_ref().map_or("-", MatchedPath::as_str);
-    let span = tracing::info_span!("request", request.id = request_id, %method, route);
+    let trace = origin::trace();
+    let span = tracing::info_span!(
+        "request",
+        request.id = request_id,
+        trace.id = trace.as_deref().and_then(origin::trace_id),
+        gateway.request_id = gateway_id(&request),
+        %method,
+        route
+    );
 
     async {
-        let mut response = write_problem(next.run(request).await, &request_id);
+        let answer = origin::within(request_id.clone(), next.run(request)).await;
+        let mut response = write_problem(answer, &request_id);
         let headers = response.headers_mut();
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             headers.insert(REQUEST_ID, value);
@@ -51,10 +62,23 @@ async fn around(request: Request, next: Next) -> Response {
             duration_ms = started.elapsed().as_secs_f64() * 1000.0,
             "answered"
         );
+        metrics::counter!("Answers").increment(1);
+        if response.status().is_server_error() {
+            metrics::counter!("ServerErrors").increment(1);
+        }
+        figures::flush();
         response
     }
     .instrument(span)
     .await
+}
+
+/// What API Gateway calls the request: its access log has that.
+fn gateway_id(request: &Request) -> Option<&str> {
+    match request.extensions().get::<RequestContext>()? {
+        RequestContext::ApiGatewayV2(context) => context.request_id.as_deref(),
+        _ => None,
+    }
 }
 
 /// The client's own id where it is a usable one, else a new one.

@@ -5,7 +5,10 @@ use std::time::Duration;
 use aws_sdk_sqs::{
     Client,
     config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig},
-    types::{Message, SendMessageBatchRequestEntry},
+    types::{
+        Message, MessageAttributeValue, MessageSystemAttributeNameForSends,
+        MessageSystemAttributeValue, SendMessageBatchRequestEntry,
+    },
 };
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -14,12 +17,17 @@ use tokio::time::timeout;
 use crate::{
     config::{self, ConfigError},
     ids::{FamilyId, LinkRequestId, NotificationId},
+    origin,
 };
 
 /// Most entries of one `SendMessageBatch` (Amazon SQS quotas).
 const BATCH_MAX: usize = 10;
 /// What a post may spend on waking the worker. The sweeper does what is left.
 const BUDGET: Duration = Duration::from_secs(1);
+
+/// The message attribute that names the request a job came of. Beside the body, which workers of
+/// before would refuse with it.
+pub const REQUEST_ID: &str = "requestId";
 
 /// What a message of the queue wakes the worker for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,13 +217,31 @@ impl Queue {
     /// Sends up to ten jobs and returns those not taken.
     async fn send(&self, jobs: &[Job]) -> Vec<Job> {
         let mut request = self.client.send_message_batch().queue_url(&self.url);
+        let request_id = origin::request_id().and_then(|id| {
+            MessageAttributeValue::builder().data_type("String").string_value(id).build().ok()
+        });
+        let trace = origin::trace().and_then(|header| {
+            MessageSystemAttributeValue::builder()
+                .data_type("String")
+                .string_value(header)
+                .build()
+                .ok()
+        });
         for (i, job) in jobs.iter().enumerate() {
             let entry = job.body().ok().and_then(|body| {
-                SendMessageBatchRequestEntry::builder()
-                    .id(i.to_string())
-                    .message_body(body)
-                    .build()
-                    .ok()
+                let mut entry =
+                    SendMessageBatchRequestEntry::builder().id(i.to_string()).message_body(body);
+                if let Some(id) = request_id.clone() {
+                    entry = entry.message_attributes(REQUEST_ID, id);
+                }
+                // By it, AWS X-Ray draws the worker's run as the next part of this one's trace.
+                if let Some(trace) = trace.clone() {
+                    entry = entry.message_system_attributes(
+                        MessageSystemAttributeNameForSends::AwsTraceHeader,
+                        trace,
+                    );
+                }
+                entry.build().ok()
             });
             // Neither a job's JSON nor an entry with both its fields can fail to be made.
             let Some(entry) = entry else {

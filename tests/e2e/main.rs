@@ -29,3 +29,4 @@ mod template;
 mod tenancy;
 mod threads;
 mod tokens;
+mod trace;

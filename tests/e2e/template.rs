@@ -455,6 +455,27 @@ fn the_queue_gives_the_worker_the_time_that_it_takes() {
 }
 
 #[test]
+fn every_figure_that_is_watched_is_one_that_the_code_counts() {
+    let template = Template::read();
+    let code: String =
+        ["shared/src", "functions/src", "worker/src"].into_iter().map(sources).collect();
+    let mut watched = BTreeSet::new();
+    let ours = |metric: &Value| metric["Namespace"]["Fn::Sub"] == "Kinline/${AWS::StackName}";
+    for resource in template.resources().values() {
+        let alarm = &resource["Properties"];
+        let parts = alarm["Metrics"].as_array().into_iter().flatten();
+        let parts = parts.map(|part| &part["MetricStat"]["Metric"]);
+        for metric in parts.chain([alarm]).filter(|metric| ours(metric)) {
+            watched.insert(metric["MetricName"].as_str().expect("a name"));
+        }
+    }
+    assert!(watched.contains("OutboxAgeSeconds") && watched.len() >= 5, "{watched:?}");
+    for name in watched {
+        assert!(code.contains(&format!("!(\"{name}\")")), "nobody counts {name}");
+    }
+}
+
+#[test]
 fn the_access_log_has_nothing_that_could_be_a_secret_or_a_persons() {
     let template = Template::read();
     let api = &template.resources()["Api"]["Properties"];

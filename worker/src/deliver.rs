@@ -20,6 +20,7 @@ use tracing::Instrument;
 
 use crate::{
     Worker,
+    record::Origin,
     sms::{self, Text},
 };
 
@@ -39,6 +40,7 @@ const RECORD_AGAIN: [Duration; 3] =
 pub(crate) async fn deliver(
     worker: &Worker,
     jobs: &[NotificationJob],
+    mut origins: HashMap<NotificationId, Origin>,
     deadline: Instant,
 ) -> HashSet<NotificationId> {
     failpoint::reach("claim.before");
@@ -53,6 +55,9 @@ pub(crate) async fn deliver(
     failpoint::reach("claim.after");
     let mut drafts: Vec<Draft> =
         claimed.into_iter().map(|claimed| Draft::new(worker, claimed)).collect();
+    for draft in &mut drafts {
+        draft.origin = origins.remove(&draft.claimed.notification_id).unwrap_or_default();
+    }
     pay(worker, lease, &mut drafts, deadline).await;
     let attempts: Vec<Attempt> = stream::iter(drafts)
         .map(|draft| async move {
@@ -75,6 +80,8 @@ struct Draft {
     claimed: Claimed,
     text: Result<Text, Outcome>,
     segments: i32,
+    /// What its job came of.
+    origin: Origin,
 }
 
 impl Draft {
@@ -82,9 +89,10 @@ impl Draft {
     fn new(worker: &Worker, claimed: Claimed) -> Self {
         let text = catch_unwind(AssertUnwindSafe(|| compose(worker, &claimed)));
         let text = text.unwrap_or(Err(Outcome::Failed { reason: "panic" }));
+        let origin = Origin::default();
         match text {
-            Ok((text, segments)) => Self { claimed, text: Ok(text), segments },
-            Err(why) => Self { claimed, text: Err(why), segments: 0 },
+            Ok((text, segments)) => Self { claimed, text: Ok(text), segments, origin },
+            Err(why) => Self { claimed, text: Err(why), segments: 0, origin },
         }
     }
 
@@ -163,6 +171,8 @@ async fn attempt(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
         message.id = claimed.message_id.map(tracing::field::display),
         thread.id = %claimed.thread_id,
         attempt = claimed.attempts,
+        request.id = draft.origin.request_id.as_deref(),
+        trace.id = draft.origin.trace_id(),
     );
     let outcome = AssertUnwindSafe(send(worker, draft, deadline))
         .catch_unwind()
@@ -176,7 +186,27 @@ async fn attempt(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
         Outcome::OptedOut => tracing::info!("not sent, number has opted out"),
         Outcome::Suppressed { reason } => tracing::warn!(reason, "not sent"),
     });
+    count(&outcome, &draft.origin);
     outcome
+}
+
+/// Counts what became of a text, and how long its job took from the queue to there.
+fn count(outcome: &Outcome, origin: &Origin) {
+    match outcome {
+        Outcome::Sent { segments, .. } => {
+            metrics::counter!("TextsSent").increment(1);
+            metrics::counter!("Segments").increment(u64::from(*segments));
+            if let Some(waited) = origin.waited() {
+                metrics::histogram!("QueueToTextMilliseconds").record(waited.as_secs_f64() * 1e3);
+            }
+        }
+        Outcome::Unknown { .. } => metrics::counter!("TextsUnknown").increment(1),
+        Outcome::Retry { .. } => metrics::counter!("TextsRetried").increment(1),
+        Outcome::Failed { .. } => metrics::counter!("TextsFailed").increment(1),
+        Outcome::OptedOut | Outcome::Suppressed { .. } => {
+            metrics::counter!("TextsSuppressed").increment(1);
+        }
+    }
 }
 
 async fn send(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {

@@ -4,11 +4,12 @@
 //! every outcome goes there before its record is acknowledged.
 
 pub mod deliver;
+mod record;
 pub mod sms;
 pub mod sns;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,7 +23,7 @@ use shared::{
 };
 use sqlx::PgPool;
 
-use crate::{sms::Limits, sns::Sns};
+use crate::{record::Origin, sms::Limits, sns::Sns};
 
 const PUBLIC_URL: &str = "KINLINE_PUBLIC_URL";
 
@@ -87,16 +88,22 @@ impl Worker {
     pub async fn handle_batch(&self, event: SqsEvent, deadline: Instant) -> SqsBatchResponse {
         let mut failed = Vec::new();
         let mut records = Vec::new();
-        for record in event.records {
-            let Some(message_id) = record.message_id.filter(|id| !id.is_empty()) else {
+        for mut record in event.records {
+            let origin = Origin::of(&record);
+            let Some(message_id) = record.message_id.take().filter(|id| !id.is_empty()) else {
                 // Naming it would fail the whole batch; the database knows what it was for.
                 tracing::error!("record without an id");
                 continue;
             };
             if let Ok(job) = Job::parse(record.body.as_deref().unwrap_or_default()) {
-                records.push((message_id, job));
+                records.push((message_id, job, origin));
             } else {
-                tracing::error!(record.id = message_id, "record is no job");
+                let request_id = origin.request_id.as_deref();
+                tracing::error!(
+                    record.id = message_id,
+                    request.id = request_id,
+                    "record is no job"
+                );
                 failed.push(message_id);
             }
         }
@@ -104,7 +111,7 @@ impl Worker {
             // Nothing of it was a job.
         } else if deadline.saturating_duration_since(Instant::now()) < LEAST_TIME {
             tracing::warn!(records = records.len(), "no time left to begin");
-            failed.extend(records.into_iter().map(|(message_id, _)| message_id));
+            failed.extend(records.into_iter().map(|(message_id, ..)| message_id));
         } else {
             failed.extend(self.handle_jobs(records, deadline).await);
         }
@@ -116,13 +123,25 @@ impl Worker {
     }
 
     /// Does what jobs ask for, and returns the records of those that must come back.
-    async fn handle_jobs(&self, records: Vec<(String, Job)>, deadline: Instant) -> Vec<String> {
+    async fn handle_jobs(
+        &self,
+        records: Vec<(String, Job, Origin)>,
+        deadline: Instant,
+    ) -> Vec<String> {
         let mut due: Vec<NotificationJob> = Vec::new();
+        let mut origins = HashMap::new();
         let mut requests = Vec::new();
-        for (_, job) in &records {
+        for (_, job, origin) in &records {
             match job {
-                Job::Notification(job) => due.push(job.clone()),
-                Job::LinkRequest(id) => requests.push(*id),
+                Job::Notification(job) => {
+                    due.push(job.clone());
+                    origins.insert(job.notification_id, origin.clone());
+                }
+                Job::LinkRequest(id) => {
+                    let (request, trace) = (origin.request_id.as_deref(), origin.trace_id());
+                    tracing::info!(request.id = request, trace.id = trace, "a link is asked for");
+                    requests.push(*id);
+                }
             }
         }
         let mut unanswered = false;
@@ -140,12 +159,12 @@ impl Worker {
         let unfinished = if due.is_empty() {
             HashSet::new()
         } else {
-            deliver::deliver(self, &due, deadline).await
+            deliver::deliver(self, &due, origins, deadline).await
         };
         let comes_back = |job: &Job| match job {
             Job::Notification(job) => unfinished.contains(&job.notification_id),
             Job::LinkRequest(_) => unanswered,
         };
-        records.into_iter().filter(|(_, job)| comes_back(job)).map(|(id, _)| id).collect()
+        records.into_iter().filter(|(_, job, _)| comes_back(job)).map(|(id, ..)| id).collect()
     }
 }

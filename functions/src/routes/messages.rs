@@ -173,6 +173,9 @@ async fn post_message(
         message: posted.message.into(),
         notifications: QueuedView { queued: posted.queued_count },
     });
+    if !posted.replayed {
+        metrics::counter!("Posts").increment(1);
+    }
     Ok(if posted.replayed {
         (StatusCode::CREATED, [(REPLAYED, "true")], view).into_response()
     } else {

@@ -6,7 +6,9 @@ use anyhow::Context;
 use aws_lambda_events::sqs::SqsEvent;
 use aws_sdk_sqs::{
     Client,
-    types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName},
+    types::{
+        DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
+    },
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -67,6 +69,7 @@ impl Poller {
             .max_number_of_messages(10)
             .wait_time_seconds(i32::try_from(wait.as_secs()).unwrap_or(0))
             .message_system_attribute_names(MessageSystemAttributeName::All)
+            .message_attribute_names("All")
             .send()
             .await
             .context("can't receive")?;
@@ -106,8 +109,23 @@ impl Poller {
     }
 }
 
+/// A message's own attributes, as Lambda writes them.
+fn message_attributes(message: &Message) -> Value {
+    let named = |(name, value): (&String, &MessageAttributeValue)| {
+        let value = json!({
+            "stringValue": value.string_value,
+            "stringListValues": [],
+            "binaryListValues": [],
+            "dataType": value.data_type,
+        });
+        (name.clone(), value)
+    };
+    message.message_attributes.iter().flatten().map(named).collect()
+}
+
 /// The event as Lambda writes it.
-fn event(messages: &[Message]) -> Value {
+#[must_use]
+pub fn event(messages: &[Message]) -> Value {
     let records: Vec<Value> = messages
         .iter()
         .map(|message| {
@@ -122,7 +140,7 @@ fn event(messages: &[Message]) -> Value {
                 "receiptHandle": message.receipt_handle,
                 "body": message.body,
                 "attributes": attributes,
-                "messageAttributes": {},
+                "messageAttributes": message_attributes(message),
                 "md5OfBody": message.md5_of_body,
                 "eventSource": "aws:sqs",
                 "eventSourceARN": format!("arn:aws:sqs:{}:000000000000:kinline-jobs", aws::REGION),

@@ -220,6 +220,17 @@ pub async fn sweep(pool: &PgPool, queue: &Queue) -> Result<Swept> {
     Ok(swept)
 }
 
+/// How long the text has waited that has been due for longest; zero when none is.
+///
+/// # Errors
+/// [`crate::Error`] of the database alone.
+pub async fn outbox_age(pool: &PgPool) -> Result<Duration> {
+    let mut tx = db::every_family(pool).await?;
+    let age = store::outbox_age(&mut tx).await?;
+    tx.commit().await?;
+    Ok(age)
+}
+
 /// Enqueues what is due.
 async fn wake_due(pool: &PgPool, queue: &Queue, swept: &mut Swept) -> Result<()> {
     // One run takes a backlog of ten thousand; a minute later the next one goes on.

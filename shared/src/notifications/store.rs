@@ -259,6 +259,18 @@ pub(super) async fn expire_unsent(tx: &mut PgConnection) -> Result<u64> {
     Ok(done.rows_affected())
 }
 
+/// How long the notification has waited that may be sent for longest.
+pub(super) async fn outbox_age(tx: &mut PgConnection) -> Result<Duration> {
+    // By when it may be sent: the wake-up call is put off each time that it is given.
+    let seconds: f64 = sqlx::query_scalar(
+        "SELECT coalesce(extract(epoch FROM now() - min(next_attempt_at)), 0)::float8
+         FROM notifications WHERE state = 'pending' AND next_attempt_at <= now()",
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(Duration::from_secs_f64(seconds.max(0.0)))
+}
+
 /// Takes notifications whose wake-up call is due, and puts the next call off.
 pub(super) async fn take_due(tx: &mut PgConnection) -> Result<Vec<Job>> {
     let due: Vec<(FamilyId, NotificationId)> = sqlx::query_as(

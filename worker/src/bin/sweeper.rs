@@ -14,6 +14,11 @@ async fn main() -> ExitCode {
         let handle = |_scheduled: LambdaEvent<Value>| {
             let (db, queue) = (db.clone(), queue.clone());
             async move {
+                // Before the sweep: what it finds is how long texts have waited.
+                let age = notifications::outbox_age(&db).await;
+                let age = age.map_err(|error| error.with_causes())?;
+                metrics::gauge!("OutboxAgeSeconds").set(age.as_secs_f64());
+                shared::metrics::flush();
                 let swept = notifications::sweep(&db, &queue).await;
                 let swept = swept.map_err(|error| error.with_causes())?;
                 tracing::info!(?swept, "swept");

@@ -31,6 +31,7 @@ async fn main() -> ExitCode {
             async move {
                 let deadline = Instant::now() + left(&event.context);
                 let response = Box::pin(worker.handle_batch(event.payload, deadline)).await;
+                shared::metrics::flush();
                 Ok::<SqsBatchResponse, Error>(response)
             }
         };
