@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 tools=target/aws-tools
 if ! "$tools/bin/sam" --version >/dev/null 2>&1; then
     # A folder of its own: they want other versions of each other's libraries than other tools do.
-    if ! { python3 -m venv "$tools" && "$tools/bin/pip" install --quiet cfn-lint checkov aws-sam-cli; }; then
+    if ! { python3 -m venv "$tools" && "$tools/bin/pip" install --quiet cfn-lint==1.58.0 checkov==3.3.30 aws-sam-cli==1.170.0; }; then
         echo "skipped: cfn-lint, checkov and aws-sam-cli can't be installed here (needs python3 with venv)"
         exit 0
     fi
