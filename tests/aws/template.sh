@@ -4,15 +4,21 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+# A folder each: checkov wants other versions of the same libraries than SAM does.
 tools=target/aws-tools
-if ! "$tools/bin/sam" --version >/dev/null 2>&1; then
-    # A folder of its own: they want other versions of each other's libraries than other tools do.
-    if ! { python3 -m venv "$tools" && "$tools/bin/pip" install --quiet cfn-lint==1.58.0 checkov==3.3.30 aws-sam-cli==1.170.0; }; then
-        echo "skipped: cfn-lint, checkov and aws-sam-cli can't be installed here (needs python3 with venv)"
-        exit 0
-    fi
+install() { # folder, program, packages …
+    local folder=$tools/$1 program=$2
+    shift 2
+    "$folder/bin/$program" --version >/dev/null 2>&1 && return
+    # What could not be installed whole is begun anew.
+    rm -rf "$folder"
+    python3 -m venv "$folder" && "$folder/bin/pip" install --quiet "$@"
+}
+if ! install sam sam cfn-lint==1.58.0 aws-sam-cli==1.170.0 || ! install checkov checkov checkov==3.3.30; then
+    echo "skipped: cfn-lint, checkov and aws-sam-cli can't be installed here (needs python3 with venv)"
+    exit 0
 fi
-PATH="$PWD/$tools/bin:$PATH"
+PATH="$PWD/$tools/sam/bin:$PWD/$tools/checkov/bin:$PATH"
 export SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=${AWS_DEFAULT_REGION:-eu-west-1}
 
 cfn-lint infra/template.yaml
