@@ -29,6 +29,13 @@ impl PhoneNumber {
     /// # Errors
     /// [`InvalidPhone`] for an unknown region, a wrong length, an extension, or anything else.
     pub fn parse(written: &str, region: Option<&str>) -> Result<Self, InvalidPhone> {
+        let number = Self::read(written, region)?;
+        // What came of a national form has to be a number by itself, there and anywhere.
+        let same = |region| Self::read(&number.0, region).as_ref() == Ok(&number);
+        if same(None) && same(region) { Ok(number) } else { Err(InvalidPhone) }
+    }
+
+    fn read(written: &str, region: Option<&str>) -> Result<Self, InvalidPhone> {
         // No number is longer with any decoration; and the parser need not meet what isn't one.
         let usual = |c: char| c.is_ascii_digit() || "+-. ()/\u{a0}\u{2011}".contains(c);
         if written.len() > 40 || !written.chars().all(usual) {
@@ -174,6 +181,8 @@ mod tests {
             ("+999123456789", None),
             ("2125550199", None),
             ("2125550199", Some("XX")),
+            // Abroad, by the prefix, and nowhere.
+            ("00079460958", Some("GB")),
             ("+12125550199 ext. 5", None),
             ("+1212555\u{0}0199", None),
             ("+12125550199\u{0}", None),
