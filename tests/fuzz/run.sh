@@ -3,7 +3,8 @@
 #
 # Any stable toolchain does, with a C++ compiler. Our own crates tell where they have been, what they
 # depend on doesn't, so next to nothing is built. What is found along the way is kept in target/fuzz/
-# for the next time; an input that something does not hold for fails the run and is named.
+# for the next time; an input that something does not hold for fails the run and is named. The inputs
+# are others each time, but with KINLINE_FUZZ_SEED=<number>.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -37,7 +38,7 @@ for name in "$@"; do
     mkdir -p "$corpus" "$found"
     if KINLINE_FUZZ_HARNESS=$name "$fuzz" "$corpus" "tests/fuzz/seeds/$name" \
         -dict=tests/fuzz/words.dict -artifact_prefix="$found/$name-" -max_total_time="$seconds" \
-        -max_len=8192 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 >"$log" 2>&1; then
+        -seed="${KINLINE_FUZZ_SEED:-0}" -max_len=8192 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 >"$log" 2>&1; then
         runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
         seen=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)
         printf '%-8s holds for %9s inputs in %s s, %s places seen\n' "$name" "$runs" "$seconds" "$seen"
