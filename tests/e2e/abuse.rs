@@ -13,6 +13,8 @@ use tests::{
     system::{FAMILY, phone},
 };
 
+use crate::links::texted;
+
 const DAY: Duration = Duration::from_hours(24);
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -24,16 +26,6 @@ fn address(text: &str) -> IpAddr {
 fn wait_of(answer: &Answer) -> u64 {
     assert_eq!(answer.problem(), "429 too_many_requests");
     answer.header("retry-after").parse().expect("seconds")
-}
-
-/// `u0` has written to the others, and their texts have arrived.
-async fn texted(size: usize) -> (System, String) {
-    let system = System::start().await;
-    let members = system.family(size).await;
-    let thread = system.member("u0").thread(&members).await;
-    system.member("u0").say(&thread, "Hello").await;
-    system.deliver().await;
-    (system, thread)
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use tests::{
 };
 
 /// `u0` has written to the others, and their texts have arrived.
-async fn texted(size: usize) -> (System, String) {
+pub(crate) async fn texted(size: usize) -> (System, String) {
     let system = System::start().await;
     let members = system.family(size).await;
     let thread = system.member("u0").thread(&members).await;
