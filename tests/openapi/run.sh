@@ -66,8 +66,10 @@ status=0
 "$here/node_modules/.bin/spectral" lint --ruleset "$here/spectral.yaml" --fail-severity warn \
     "$folder/openapi.json" || status=1
 
+# One worker: CPython up to 3.11.7 and 3.12.1 counts the depth of its parser's recursion for all threads
+# together, and two that parse at once may end in a SystemError (python/cpython#106905, seen here).
 "$venv/bin/schemathesis" --config-file $here/schemathesis.toml run "$url/openapi.json" \
-    --no-color --continue-on-failure --checks all --max-time "$seconds" --seed "$seed" --workers 2 ||
+    --no-color --continue-on-failure --checks all --max-time "$seconds" --seed "$seed" --workers 1 ||
     status=1
 errors=$(grep -c '"level":"ERROR"' "$folder/data/kinline.log" || true)
 if [ "$errors" -ne 0 ]; then
