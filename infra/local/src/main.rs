@@ -27,8 +27,11 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
-    Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt,
+    Layer,
+    layer::{Context as LogContext, SubscriberExt},
+    util::SubscriberInitExt,
 };
 
 /// Kinline on this machine: PostgreSQL, the queue, a pretend SMS carrier, the API, the worker, the
@@ -134,13 +137,22 @@ async fn listen(port: u16) -> anyhow::Result<TcpListener> {
 fn log_to(file: &Path) -> anyhow::Result<()> {
     let log = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(file);
     let log = log.with_context(|| format!("can't write {}", file.display()))?;
-    let terminal = tracing_subscriber::fmt::layer()
-        .compact()
-        .with_target(false)
-        .with_writer(std::io::stderr)
-        .with_filter(LevelFilter::ERROR);
-    tracing_subscriber::registry().with(logging::json(log)).with(terminal).init();
+    let terminal = tracing_subscriber::fmt::layer().compact().with_target(false);
+    let terminal = Errors(terminal.with_writer(std::io::stderr));
+    let both = tracing_subscriber::registry().with(logging::json(log)).with(terminal);
+    both.with(logging::levels()).init();
     Ok(())
+}
+
+/// A layer that is told of errors alone, and of no spans; for the reason, see [`logging::levels`].
+struct Errors<L>(L);
+
+impl<S: Subscriber, L: Layer<S>> Layer<S> for Errors<L> {
+    fn on_event(&self, event: &Event<'_>, context: LogContext<'_, S>) {
+        if *event.metadata().level() == Level::ERROR {
+            self.0.on_event(event, context);
+        }
+    }
 }
 
 /// What is running.
