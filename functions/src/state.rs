@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use shared::{config::ConfigError, db::Database, limits::Pace, phone::Region};
-use sqlx::PgPool;
+use shared::{config::ConfigError, db::Database, limits::Pace, phone::Region, pool::Pool};
 
 use crate::{auth::Auth, error::Problem, openapi::problems::problems, site::Site};
 
@@ -11,7 +10,7 @@ use crate::{auth::Auth, error::Problem, openapi::problems::problems, site::Site}
 #[derive(Clone)]
 pub struct Api {
     /// The pool, of a role that owns nothing.
-    pub db: PgPool,
+    pub db: Pool,
     /// Verifies the host application's tokens.
     pub auth: Arc<Auth>,
     /// Where the pages are, whose browsers have sessions.
@@ -47,7 +46,7 @@ problems! {
 impl Api {
     /// An API on `db` that believes what `auth` verifies, and the browsers of `site`.
     #[must_use]
-    pub fn new(db: PgPool, auth: Auth, site: Site, rules: Rules) -> Self {
+    pub fn new(db: Pool, auth: Auth, site: Site, rules: Rules) -> Self {
         Self { db, auth: Arc::new(auth), site: Arc::new(site), rules: Arc::new(rules) }
     }
 

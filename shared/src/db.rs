@@ -3,11 +3,7 @@
 use std::{fmt::Write, str::FromStr, time::Duration};
 
 use serde::Deserialize;
-use sqlx::{
-    AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction,
-    migrate::Migrator,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{PgConnection, migrate::Migrator, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
 use crate::{
@@ -15,6 +11,7 @@ use crate::{
     config::{self, ConfigError},
     ids::FamilyId,
     links::LinkId,
+    pool::{Pool, Transaction},
     secrets,
     sessions::BrowserHash,
 };
@@ -126,26 +123,24 @@ impl Database {
     ///
     /// In production that login is a member of one of the [`Role`]s.
     #[must_use]
-    pub fn pool(&self) -> PgPool {
+    pub fn pool(&self) -> Pool {
         self.pool_with(self.options.clone())
     }
 
     /// Like [`Self::pool`], for a login that may take `role`: the local stack and the tests,
     /// whose login owns the schema.
     #[must_use]
-    pub fn pool_as(&self, role: Role) -> PgPool {
+    pub fn pool_as(&self, role: Role) -> Pool {
         self.pool_with(self.options.clone().options([("role", role.name())]))
     }
 
-    fn pool_with(&self, options: PgConnectOptions) -> PgPool {
+    fn pool_with(&self, options: PgConnectOptions) -> Pool {
         // A Lambda environment has one connection and nobody to wait for. A server's callers queue
         // for theirs, and a new one takes a while to be made under load: cancelled too soon, it is
         // begun again and again.
         let patience = Duration::from_secs(if self.max_connections == 1 { 3 } else { 10 });
-        PgPoolOptions::new()
-            .max_connections(self.max_connections)
-            .acquire_timeout(patience)
-            .connect_lazy_with(options)
+        let size = usize::try_from(self.max_connections).unwrap_or(usize::MAX);
+        Pool::new(options, size, patience)
     }
 }
 
@@ -168,11 +163,11 @@ macro_rules! begin {
 ///
 /// # Errors
 /// [`crate::Error::Unavailable`] when no connection is to be had.
-pub async fn family(pool: &PgPool, family: &FamilyId) -> Result<Transaction<'static, Postgres>> {
+pub async fn family(pool: &Pool, family: &FamilyId) -> Result<Transaction> {
     // A family id has no character that could end the literal (`FamilyId`), and `SET` takes
     // no parameters.
     let begin = format!(concat!(begin!("10s"), "; SET LOCAL app.family_id = '{}'"), family);
-    Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+    Ok(pool.begin(&begin).await?)
 }
 
 /// What a caller presents who is not yet known to be of a family.
@@ -189,7 +184,7 @@ pub enum Bearer<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Unavailable`] when no connection is to be had.
-pub async fn bearer(pool: &PgPool, bearer: Bearer<'_>) -> Result<Transaction<'static, Postgres>> {
+pub async fn bearer(pool: &Pool, bearer: Bearer<'_>) -> Result<Transaction> {
     let (link, browser) = match bearer {
         Bearer::Link(link, browser) => (hex(link.as_bytes()), browser),
         Bearer::Browser(browser) => (String::new(), Some(browser)),
@@ -200,7 +195,7 @@ pub async fn bearer(pool: &PgPool, bearer: Bearer<'_>) -> Result<Transaction<'st
         concat!(begin!("10s"), "; SET LOCAL app.link = '{}'; SET LOCAL app.browser = '{}'"),
         link, browser
     );
-    Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+    Ok(pool.begin(&begin).await?)
 }
 
 /// Begins a transaction that sees no family's rows, for what is noted before anybody knows whose it
@@ -208,8 +203,8 @@ pub async fn bearer(pool: &PgPool, bearer: Bearer<'_>) -> Result<Transaction<'st
 ///
 /// # Errors
 /// [`crate::Error::Unavailable`] when no connection is to be had.
-pub async fn nobody(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
-    Ok(pool.begin_with(begin!("3s")).await?)
+pub async fn nobody(pool: &Pool) -> Result<Transaction> {
+    Ok(pool.begin(begin!("3s")).await?)
 }
 
 /// Goes on with a transaction of [`bearer`]'s as one of `family`.
@@ -234,16 +229,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// [`crate::Error::Unavailable`] when no connection is to be had.
-pub async fn every_family(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
-    Ok(pool.begin_with(begin!("3s")).await?)
+pub async fn every_family(pool: &Pool) -> Result<Transaction> {
+    Ok(pool.begin(begin!("3s")).await?)
 }
 
 /// Whether the database answers, within two seconds.
 ///
 /// # Errors
 /// [`crate::Error::Unavailable`] when it does not.
-pub async fn ping(pool: &PgPool) -> Result<()> {
-    let answer = timeout(Duration::from_secs(2), sqlx::raw_sql("SELECT 1").execute(pool)).await;
-    answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
-    Ok(())
+pub async fn ping(pool: &Pool) -> Result<()> {
+    let asked = async { nobody(pool).await?.commit().await.map_err(Into::into) };
+    let answer = timeout(Duration::from_secs(2), asked).await;
+    answer.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()))
 }

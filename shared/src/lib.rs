@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod notifications;
 pub mod origin;
 pub mod phone;
+pub mod pool;
 pub mod queue;
 mod retention;
 pub mod secrets;

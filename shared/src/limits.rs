@@ -3,13 +3,14 @@
 use std::{net::IpAddr, time::Duration};
 
 use sha2::{Digest, Sha256};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::{
     Error, Result,
     config::{self, ConfigError},
     db,
     ids::{FamilyId, UserId},
+    pool::Pool,
 };
 
 /// At most this often in any hour and in any day.
@@ -144,7 +145,7 @@ pub async fn demand(tx: &mut PgConnection, subject: Subject, limit: Limit) -> Re
 }
 
 /// Counts a token that nobody signed, and says what its bearer is told.
-pub(crate) async fn guess(pool: &PgPool, source: Option<IpAddr>) -> Error {
+pub(crate) async fn guess(pool: &Pool, source: Option<IpAddr>) -> Error {
     let counted = async {
         let mut tx = db::nobody(pool).await?;
         demand(&mut tx, Subject::source_guesses(source), SOURCE_GUESSES).await?;

@@ -22,6 +22,7 @@ use shared::{
     ids::{FamilyId, ThreadId, UserId},
     messages::{self, NewMessage, Range},
     notifications::{self, Attempt, Outcome},
+    pool::Pool,
     queue::NotificationJob,
 };
 use sqlx::PgPool;
@@ -71,7 +72,7 @@ async fn main() {
 
 async fn run(name: &str, clients: usize, places: &[Place], url: impl Fn(Role) -> String) {
     let pool = |role| Database::new(&url(role), 1).expect("a URL").pool_as(role);
-    let pools: Vec<(PgPool, PgPool)> =
+    let pools: Vec<(Pool, Pool)> =
         (0..clients).map(|_| (pool(Role::App), pool(Role::Worker))).collect();
     // Connected, and with every statement prepared.
     join_all(pools.iter().zip(places.chunks(POSTS)).map(|(pools, at)| round(pools, at))).await;
@@ -100,7 +101,7 @@ async fn run(name: &str, clients: usize, places: &[Place], url: impl Fn(Role) ->
 }
 
 /// Posts, a page, a claim, and what the carrier said; how long each took.
-async fn round((app, worker): &(PgPool, PgPool), places: &[Place]) -> [Duration; 4] {
+async fn round((app, worker): &(Pool, Pool), places: &[Place]) -> [Duration; 4] {
     let new = NewMessage::new(Some("Bring the albums on Sunday".to_owned()), vec![], None);
     let new = new.expect("a message");
     let mut jobs = Vec::new();

@@ -202,8 +202,10 @@ async fn the_database_itself_shows_one_family_alone() {
     assert_eq!(foreign.as_database_error().and_then(DatabaseError::code).as_deref(), Some("42501"));
     drop(tx);
     // The same connection, without a family: the setting did not outlive its transaction.
-    let seen: (i64, i64) = sqlx::query_as(visible).fetch_one(&pool).await.expect("counts");
+    let mut tx = db::nobody(&pool).await.expect("a transaction");
+    let seen: (i64, i64) = sqlx::query_as(visible).fetch_one(&mut *tx).await.expect("counts");
     assert_eq!(seen, (0, 0));
-    let changed = sqlx::query("UPDATE users SET name = 'X'").execute(&pool).await.expect("nothing");
+    let changed = sqlx::query("UPDATE users SET name = 'X'").execute(&mut *tx).await;
+    let changed = changed.expect("nothing");
     assert_eq!(changed.rows_affected(), 0);
 }

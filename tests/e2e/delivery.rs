@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use local::poller::Poller;
 use serde_json::json;
-use shared::links::LinkId;
+use shared::{db, links::LinkId};
 use sqlx::Row;
 use tests::{System, system::phone};
 
@@ -221,8 +221,10 @@ async fn after_a_restore_nothing_is_sent_that_may_have_been_sent_since() {
     let runbook = include_str!("../../infra/README.md");
     let (_, rest) = runbook.split_once("```sql\n").expect("a statement");
     let (statement, _) = rest.split_once("```").expect("its end");
-    let settled = sqlx::raw_sql(statement).execute(&system.stack.worker.db).await;
+    let mut tx = db::every_family(&system.stack.worker.db).await.expect("a transaction");
+    let settled = sqlx::raw_sql(statement).execute(&mut *tx).await;
     assert_eq!(settled.expect("settled").rows_affected(), 3);
+    tx.commit().await.expect("committed");
 
     system.pass(Duration::from_hours(1)).await;
     system.sweep().await;

@@ -20,6 +20,7 @@ mod lambda;
 mod links;
 mod openapi;
 mod partitions;
+mod pool;
 mod pooler;
 mod posting;
 mod provisioning;

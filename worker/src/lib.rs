@@ -19,9 +19,9 @@ use shared::{
     config::{self, ConfigError},
     db::Database,
     links::{self, LinkKeys},
+    pool::Pool,
     queue::{Job, NotificationJob},
 };
-use sqlx::PgPool;
 
 use crate::{record::Origin, sms::Limits, sns::Sns};
 
@@ -34,7 +34,7 @@ const LEAST_TIME: Duration = Duration::from_secs(8);
 #[derive(Clone)]
 pub struct Worker {
     /// The pool, of the worker's role.
-    pub db: PgPool,
+    pub db: Pool,
     /// The way to the carrier.
     pub sns: Sns,
     /// What signs the links.

@@ -2,8 +2,7 @@
 
 use axum::{Json, Router, extract::State};
 use serde::Serialize;
-use shared::db;
-use sqlx::PgPool;
+use shared::{db, pool::Pool};
 use utoipa::ToSchema;
 
 use crate::{
@@ -12,11 +11,11 @@ use crate::{
 };
 
 /// `GET /health`.
-pub fn router(db: PgPool) -> Router {
+pub fn router(db: Pool) -> Router {
     routes().with_state(db)
 }
 
-openapi::routes!(PgPool: health);
+openapi::routes!(Pool: health);
 
 #[derive(Serialize, ToSchema)]
 struct Health {
@@ -39,7 +38,7 @@ problems! {
     get, path = "/health", tag = "Operations", operation_id = "getHealth",
     responses((status = 200, description = "It can", body = Health), Health),
 )]
-async fn health(State(pool): State<PgPool>) -> Result<Json<Health>, Problem> {
+async fn health(State(pool): State<Pool>) -> Result<Json<Health>, Problem> {
     db::ping(&pool).await.map_err(|error| Problem {
         cause: Problem::from(error).cause,
         ..Problem::database_unavailable()

@@ -163,7 +163,7 @@ mod tests {
 
     use http::Request;
     use http_body_util::BodyExt;
-    use shared::{config::Secret, sessions::BrowserSecret};
+    use shared::{config::Secret, pool::Pool, sessions::BrowserSecret};
     use tower::ServiceExt;
 
     use super::*;
@@ -171,8 +171,8 @@ mod tests {
 
     /// The pages, with a database that is not there.
     fn served() -> Router {
-        let pool = sqlx::postgres::PgPoolOptions::new().acquire_timeout(Duration::from_millis(50));
-        let pool = pool.connect_lazy("postgres://nobody@127.0.0.1:1/none").expect("an address");
+        let nowhere = "postgres://nobody@127.0.0.1:1/none".parse().expect("an address");
+        let pool = Pool::new(nowhere, 1, Duration::from_millis(50));
         let secret = Secret::new("SECRET", "s".repeat(64)).expect("a secret");
         let site = Site::new("http://127.0.0.1").expect("an address");
         crate::edge(router(Api::new(pool, Auth::hs256(&secret), site, Rules::default())))

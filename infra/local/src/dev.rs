@@ -22,11 +22,12 @@ use http::{StatusCode, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use shared::{
+    db,
     ids::{FamilyId, UserId},
     phone::PhoneNumber,
+    pool::Pool,
     text,
 };
-use sqlx::PgPool;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +50,7 @@ pub struct Dev {
     /// Whose texts are shown.
     pub carrier: Carrier,
     /// A pool that sees every family.
-    pub db: PgPool,
+    pub db: Pool,
     /// Ends the streams of events.
     pub stop: CancellationToken,
 }
@@ -122,6 +123,7 @@ struct TextView {
 
 async fn wall_data(State(dev): State<Dev>) -> Result<Json<WallData>, Problem> {
     // The one statement outside `shared`: no part of the product may read across families.
+    let mut tx = db::every_family(&dev.db).await?;
     let rows: Vec<(FamilyId, String, sqlx::types::Json<Vec<WallMember>>)> = sqlx::query_as(
         "SELECT f.family_id, f.name,
                 coalesce(json_agg(json_build_object('userId', u.user_id, 'name', u.name, 'phone', u.phone)
@@ -135,9 +137,10 @@ async fn wall_data(State(dev): State<Dev>) -> Result<Json<WallData>, Problem> {
          LIMIT 50",
     )
     .bind(demo::FAMILY)
-    .fetch_all(&dev.db)
+    .fetch_all(&mut *tx)
     .await
     .map_err(shared::Error::from)?;
+    tx.commit().await.map_err(shared::Error::from)?;
     let families = rows
         .into_iter()
         .map(|(id, name, members)| WallFamily { id, name, members: members.0 })

@@ -8,9 +8,10 @@ use functions::{Api, Rules, auth::Auth, edge, site::Site};
 use shared::{
     db::{self, Database, Role},
     notifications,
+    pool::Pool,
     queue::Queue,
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use worker::{Worker, sms::Limits, sns::Sns};
@@ -162,8 +163,8 @@ impl Stack {
         let _cut = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
         self.sqs.stop().await;
         self.carrier_server.abort();
-        let closed = async { tokio::join!(self.api.db.close(), self.worker.db.close()) };
-        let _cut = tokio::time::timeout(Duration::from_millis(500), closed).await;
+        self.api.db.close();
+        self.worker.db.close();
     }
 }
 
@@ -174,7 +175,7 @@ impl Drop for Stack {
     }
 }
 
-async fn sweep_often(db: PgPool, queue: Queue, stop: CancellationToken) {
+async fn sweep_often(db: Pool, queue: Queue, stop: CancellationToken) {
     loop {
         match notifications::sweep(&db, &queue).await {
             Ok(swept) if swept != notifications::Swept::default() => {

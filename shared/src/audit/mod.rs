@@ -7,13 +7,14 @@ mod store;
 
 use std::net::IpAddr;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 pub use crate::cursor::AuditCursor;
 use crate::{
     Error, Result, db,
     ids::{AuditEventId, FamilyId, ThreadId, UserId},
+    pool::Pool,
 };
 
 /// Who acts, and from where.
@@ -202,7 +203,7 @@ pub struct Noted {
 /// # Errors
 /// [`Error::FamilyNotFound`].
 pub async fn list(
-    pool: &PgPool,
+    pool: &Pool,
     family_id: &FamilyId,
     before: Option<AuditCursor>,
     limit: usize,

@@ -8,14 +8,13 @@ mod store;
 
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
-
 use crate::{
     Result,
     audit::{self, Action, Event, Origin},
     db, failpoint, families,
     ids::{FamilyId, UserId},
     limits::{self, Subject},
+    pool::Pool,
 };
 
 /// What an erased member is called from then on. Pages say it in the reader's language.
@@ -39,7 +38,7 @@ pub enum Erased {
 /// # Errors
 /// [`crate::Error::UserNotFound`].
 pub async fn erase_user(
-    pool: &PgPool,
+    pool: &Pool,
     origin: &Origin,
     family_id: &FamilyId,
     user_id: &UserId,
@@ -53,7 +52,7 @@ pub async fn erase_user(
 /// # Errors
 /// [`crate::Error::FamilyNotFound`].
 pub async fn erase_family(
-    pool: &PgPool,
+    pool: &Pool,
     origin: &Origin,
     family_id: &FamilyId,
     budget: Duration,
@@ -62,7 +61,7 @@ pub async fn erase_family(
 }
 
 async fn erase(
-    pool: &PgPool,
+    pool: &Pool,
     origin: &Origin,
     family_id: &FamilyId,
     user_id: Option<&UserId>,
@@ -89,7 +88,7 @@ async fn erase(
 /// Everything but the messages, in one transaction. A post by those who are erased has committed
 /// before it, or is refused after it: they are locked as it locks its author.
 async fn lock_out_and_forget(
-    pool: &PgPool,
+    pool: &Pool,
     origin: &Origin,
     family_id: &FamilyId,
     user_id: Option<&UserId>,
@@ -126,7 +125,7 @@ async fn lock_out_and_forget(
     Ok(())
 }
 
-async fn is_left(pool: &PgPool, family_id: &FamilyId, user_id: Option<&UserId>) -> Result<bool> {
+async fn is_left(pool: &Pool, family_id: &FamilyId, user_id: Option<&UserId>) -> Result<bool> {
     let mut tx = db::family(pool, family_id).await?;
     let left = store::is_left(&mut tx, family_id, user_id).await?;
     tx.commit().await?;
@@ -138,14 +137,14 @@ async fn is_left(pool: &PgPool, family_id: &FamilyId, user_id: Option<&UserId>) 
 ///
 /// # Errors
 /// [`crate::Error`] of the database alone; what was done by then is done.
-pub(crate) async fn sweep(pool: &PgPool, deadline: Instant) -> Result<u64> {
+pub(crate) async fn sweep(pool: &Pool, deadline: Instant) -> Result<u64> {
     empty_while(pool, None, deadline).await
 }
 
 /// Whose messages are emptied: everybody's of every family, a family's, or a member's.
 type Whose<'a> = Option<(&'a FamilyId, Option<&'a UserId>)>;
 
-async fn empty_while(pool: &PgPool, whose: Whose<'_>, deadline: Instant) -> Result<u64> {
+async fn empty_while(pool: &Pool, whose: Whose<'_>, deadline: Instant) -> Result<u64> {
     let mut batches = 0;
     while Instant::now() < deadline {
         let mut tx = match whose {

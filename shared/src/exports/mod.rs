@@ -4,7 +4,6 @@
 mod store;
 
 use serde::Deserialize;
-use sqlx::{PgPool, Postgres, Transaction};
 use time::OffsetDateTime;
 
 pub use crate::cursor::{ExportCursor, ExportPlace};
@@ -15,6 +14,7 @@ use crate::{
     families::{Family, User},
     ids::{FamilyId, ThreadId, UserId},
     messages::Message,
+    pool::{Pool, Transaction},
     threads::Kind,
 };
 
@@ -110,7 +110,7 @@ pub struct ExportedDelivery {
 
 /// An export under way: one transaction, one family.
 pub struct Export {
-    tx: Transaction<'static, Postgres>,
+    tx: Transaction,
     /// The family.
     pub family: Family,
 }
@@ -119,7 +119,7 @@ pub struct Export {
 ///
 /// # Errors
 /// [`Error::FamilyNotFound`].
-pub async fn begin(pool: &PgPool, origin: &Origin, family_id: &FamilyId) -> Result<Export> {
+pub async fn begin(pool: &Pool, origin: &Origin, family_id: &FamilyId) -> Result<Export> {
     let mut tx = db::family(pool, family_id).await?;
     let family = store::find_family(&mut tx, family_id).await?.ok_or(Error::FamilyNotFound)?;
     audit::note(&mut tx, family_id, origin, &[Event::new(Action::ExportMade)]).await?;

@@ -2,7 +2,7 @@
 
 mod store;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use time::{OffsetDateTime, Time};
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     db,
     ids::{FamilyId, ThreadId, UserId},
     phone::{PhoneNumber, Region},
+    pool::Pool,
     text::Name,
 };
 
@@ -101,7 +102,7 @@ pub struct Provisioned<T> {
 /// # Errors
 /// [`crate::Error`] of the database alone.
 pub async fn put_family(
-    pool: &PgPool,
+    pool: &Pool,
     origin: &Origin,
     family_id: &FamilyId,
     profile: &FamilyProfile,
@@ -120,7 +121,7 @@ pub async fn put_family(
 /// # Errors
 /// [`crate::Error::FamilyNotFound`], [`crate::Error::RegionNotAllowed`].
 pub async fn put_user(
-    pool: &PgPool,
+    pool: &Pool,
     origin: &Origin,
     family_id: &FamilyId,
     user_id: &UserId,
@@ -143,7 +144,7 @@ pub async fn put_user(
 /// # Errors
 /// [`crate::Error::UserNotFound`].
 pub async fn deactivate_user(
-    pool: &PgPool,
+    pool: &Pool,
     origin: &Origin,
     family_id: &FamilyId,
     user_id: &UserId,
@@ -162,7 +163,7 @@ pub async fn deactivate_user(
 ///
 /// # Errors
 /// [`crate::Error::FamilyNotFound`].
-pub async fn deactivate_family(pool: &PgPool, origin: &Origin, family_id: &FamilyId) -> Result<()> {
+pub async fn deactivate_family(pool: &Pool, origin: &Origin, family_id: &FamilyId) -> Result<()> {
     let mut tx = db::family(pool, family_id).await?;
     let deactivated = store::deactivate_everybody(&mut tx, family_id).await?;
     let mut events = vec![Event::new(Action::FamilyDeactivated)];

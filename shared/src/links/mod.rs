@@ -5,7 +5,7 @@ mod token;
 
 use std::net::IpAddr;
 
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 pub use token::{BadToken, LinkId, LinkKeys, TOKEN_LEN};
@@ -17,6 +17,7 @@ use crate::{
     ids::{FamilyId, LinkRequestId, ThreadId, UserId},
     limits::{self, FAMILY_LINKS, FRESH_LINKS, SOURCE_LINKS, Subject},
     phone::PhoneNumber,
+    pool::Pool,
     queue::{Job, NotificationJob, Queue},
     sessions::BrowserSecret,
 };
@@ -45,7 +46,7 @@ pub struct Opened {
 /// [`Error::LinkInvalid`], for whatever is wrong with the link; [`Error::TooOften`] when its
 /// source sends one token after the other that nobody signed. A link of ours opens all the same.
 pub async fn exchange(
-    pool: &PgPool,
+    pool: &Pool,
     origin: &Origin,
     keys: &LinkKeys,
     token: &str,
@@ -77,7 +78,7 @@ pub async fn exchange(
 /// [`Error::TooOften`] for a source that asks too often; whatever is wrong with the token, there is
 /// nothing to tell.
 pub async fn renew(
-    pool: &PgPool,
+    pool: &Pool,
     origin: &Origin,
     keys: &LinkKeys,
     token: &str,
@@ -114,29 +115,28 @@ async fn send_fresh(
     if let Some(false) = store::find_fresh(tx, &family_id, thread_id, &user_id).await? {
         return Ok(None);
     }
-    let mut counted = tx.begin().await?;
+    store::savepoint(tx).await?;
     // The family first: whoever holds its row is alone with its members'.
     let (family, member) =
         (Subject::family_links(&family_id), Subject::member_links(&family_id, &user_id));
-    if !limits::take(&mut counted, family, FAMILY_LINKS).await?
-        || !limits::take(&mut counted, member, FRESH_LINKS).await?
+    if !limits::take(tx, family, FAMILY_LINKS).await?
+        || !limits::take(tx, member, FRESH_LINKS).await?
     {
-        counted.rollback().await?;
+        store::rollback_to_savepoint(tx).await?;
         return Ok(None);
     }
     // The limit's row is ours until the end: what another request has inserted meanwhile is seen now.
-    let waiting = store::hurry_fresh(&mut counted, &family_id, thread_id, &user_id).await?;
+    let waiting = store::hurry_fresh(tx, &family_id, thread_id, &user_id).await?;
     let notification_id = match waiting {
         Some((id, true)) => id,
         Some((_, false)) => {
-            counted.rollback().await?;
+            store::rollback_to_savepoint(tx).await?;
             return Ok(None);
         }
-        None => store::insert_fresh(&mut counted, &family_id, thread_id, &user_id).await?,
+        None => store::insert_fresh(tx, &family_id, thread_id, &user_id).await?,
     };
     let event = Event::of(Action::LinkRequested, &user_id).in_thread(thread_id);
-    audit::note(&mut counted, &family_id, origin, &[event]).await?;
-    counted.commit().await?;
+    audit::note(tx, &family_id, origin, &[event]).await?;
     Ok(Some(NotificationJob { family_id, notification_id }))
 }
 
@@ -147,7 +147,7 @@ async fn send_fresh(
 /// # Errors
 /// [`Error::TooOften`] for a `source` that asks too often.
 pub async fn request(
-    pool: &PgPool,
+    pool: &Pool,
     phone: &PhoneNumber,
     source: Option<IpAddr>,
 ) -> Result<Option<Job>> {
@@ -164,7 +164,7 @@ pub async fn request(
 ///
 /// # Errors
 /// [`Error`] of the database alone; then the requests are still there.
-pub async fn answer(pool: &PgPool, requests: &[LinkRequestId]) -> Result<Vec<NotificationJob>> {
+pub async fn answer(pool: &Pool, requests: &[LinkRequestId]) -> Result<Vec<NotificationJob>> {
     let mut tx = db::every_family(pool).await?;
     let mut members = store::take_requests(&mut tx, requests).await?;
     // In one order, whoever counts them, so that no two wait for each other.
@@ -183,7 +183,7 @@ pub async fn answer(pool: &PgPool, requests: &[LinkRequestId]) -> Result<Vec<Not
 ///
 /// # Errors
 /// [`Error`] of the database alone.
-pub(crate) async fn sweep(pool: &PgPool, queue: &Queue) -> Result<(usize, usize)> {
+pub(crate) async fn sweep(pool: &Pool, queue: &Queue) -> Result<(usize, usize)> {
     let mut tx = db::every_family(pool).await?;
     let due = store::take_due_requests(&mut tx).await?;
     tx.commit().await?;

@@ -341,3 +341,15 @@ pub(super) async fn put_back(tx: &mut PgConnection, jobs: &[Job]) -> Result<()> 
         .await?;
     Ok(())
 }
+
+/// Notes where [`rollback_to_savepoint`] goes back to.
+pub(super) async fn savepoint(tx: &mut PgConnection) -> Result<()> {
+    sqlx::raw_sql("SAVEPOINT here").execute(tx).await?;
+    Ok(())
+}
+
+/// Undoes what was done since [`savepoint`].
+pub(super) async fn rollback_to_savepoint(tx: &mut PgConnection) -> Result<()> {
+    sqlx::raw_sql("ROLLBACK TO SAVEPOINT here").execute(tx).await?;
+    Ok(())
+}

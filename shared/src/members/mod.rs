@@ -2,12 +2,12 @@
 
 mod store;
 
-use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use crate::{
     Error, Result, db,
     ids::{FamilyId, ThreadId, UserId},
+    pool::Pool,
 };
 
 /// A member as their own page shows them.
@@ -59,7 +59,7 @@ pub const MUTE_HOURS_MAX: i32 = 8760;
 /// # Errors
 /// [`Error::ThreadNotFound`], also for who is not an active member.
 pub async fn reader(
-    pool: &PgPool,
+    pool: &Pool,
     family_id: &FamilyId,
     user_id: &UserId,
     thread_id: ThreadId,
@@ -76,7 +76,7 @@ pub async fn reader(
 /// # Errors
 /// [`Error::ThreadNotFound`], also for who is not an active member.
 pub async fn mark_read(
-    pool: &PgPool,
+    pool: &Pool,
     family_id: &FamilyId,
     user_id: &UserId,
     thread_id: ThreadId,
@@ -93,7 +93,7 @@ pub async fn mark_read(
 /// # Errors
 /// [`Error::ThreadNotFound`], also for who is not an active member.
 pub async fn set_texts(
-    pool: &PgPool,
+    pool: &Pool,
     family_id: &FamilyId,
     user_id: &UserId,
     thread_id: ThreadId,

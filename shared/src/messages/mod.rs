@@ -3,7 +3,6 @@
 mod store;
 
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
 use time::OffsetDateTime;
 
 pub use crate::cursor::HistoryCursor;
@@ -12,6 +11,7 @@ use crate::{
     error::constraint,
     ids::{FamilyId, FileId, MessageId, NotificationId, ThreadId, UserId},
     limits::Pace,
+    pool::Pool,
     text::is_blank,
 };
 
@@ -138,7 +138,7 @@ pub struct Posted {
 /// [`Error::ThreadNotFound`] (also for who is not an active member), [`Error::UnknownReply`],
 /// [`Error::IdempotencyKeyReused`], [`Error::TooOften`] for who posts faster than `pace`.
 pub async fn post(
-    pool: &PgPool,
+    pool: &Pool,
     family_id: &FamilyId,
     author_id: &UserId,
     thread_id: ThreadId,
@@ -170,7 +170,7 @@ pub async fn post(
     })
 }
 
-async fn try_post(pool: &PgPool, post: &store::Post<'_>) -> Result<store::PostRow> {
+async fn try_post(pool: &Pool, post: &store::Post<'_>) -> Result<store::PostRow> {
     let mut tx = db::family(pool, post.family_id).await?;
     let row = store::insert(&mut tx, post).await?;
     tx.commit().await?;
@@ -204,7 +204,7 @@ pub struct Page {
 /// # Errors
 /// [`Error::ThreadNotFound`], also for who is not an active member.
 pub async fn history(
-    pool: &PgPool,
+    pool: &Pool,
     family_id: &FamilyId,
     reader: &UserId,
     thread_id: ThreadId,

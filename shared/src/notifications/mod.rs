@@ -8,7 +8,6 @@ mod store;
 
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
     links::{self, LinkId},
     phone::PhoneNumber,
+    pool::Pool,
     queue::{NotificationJob, Queue},
     retention,
     text::Name,
@@ -131,7 +131,7 @@ pub enum Outcome {
 /// # Errors
 /// [`crate::Error`] of the database alone; then nothing was claimed.
 pub async fn claim(
-    pool: &PgPool,
+    pool: &Pool,
     jobs: &[NotificationJob],
     stop_notices: Option<Duration>,
 ) -> Result<(Lease, Vec<Claimed>)> {
@@ -163,7 +163,7 @@ pub struct Attempt {
 /// # Errors
 /// [`crate::Error`] of the database alone; then nothing was recorded.
 pub async fn record(
-    pool: &PgPool,
+    pool: &Pool,
     lease: Lease,
     attempts: &[Attempt],
 ) -> Result<Vec<NotificationId>> {
@@ -195,7 +195,7 @@ pub struct Swept {
 ///
 /// # Errors
 /// [`crate::Error`] of the database alone.
-pub async fn sweep(pool: &PgPool, queue: &Queue) -> Result<Swept> {
+pub async fn sweep(pool: &Pool, queue: &Queue) -> Result<Swept> {
     let mut tx = db::every_family(pool).await?;
     let mut swept = Swept {
         leases_expired: store::expire_leases(&mut tx).await?,
@@ -224,7 +224,7 @@ pub async fn sweep(pool: &PgPool, queue: &Queue) -> Result<Swept> {
 ///
 /// # Errors
 /// [`crate::Error`] of the database alone.
-pub async fn outbox_age(pool: &PgPool) -> Result<Duration> {
+pub async fn outbox_age(pool: &Pool) -> Result<Duration> {
     let mut tx = db::every_family(pool).await?;
     let age = store::outbox_age(&mut tx).await?;
     tx.commit().await?;
@@ -232,7 +232,7 @@ pub async fn outbox_age(pool: &PgPool) -> Result<Duration> {
 }
 
 /// Enqueues what is due.
-async fn wake_due(pool: &PgPool, queue: &Queue, swept: &mut Swept) -> Result<()> {
+async fn wake_due(pool: &Pool, queue: &Queue, swept: &mut Swept) -> Result<()> {
     // One run takes a backlog of ten thousand; a minute later the next one goes on.
     for _ in 0..20 {
         let mut tx = db::every_family(pool).await?;
@@ -284,7 +284,7 @@ pub struct Delivery {
 /// [`crate::Error::ThreadNotFound`] also for who is not an active member,
 /// [`crate::Error::MessageNotFound`].
 pub async fn deliveries(
-    pool: &PgPool,
+    pool: &Pool,
     family_id: &FamilyId,
     reader: &UserId,
     thread_id: ThreadId,

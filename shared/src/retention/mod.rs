@@ -4,10 +4,9 @@ mod store;
 
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use tokio::time::timeout;
 
-use crate::{Result, db, limits, sessions};
+use crate::{Result, db, limits, pool::Pool, sessions};
 
 /// How long a finished notification and its link are kept, in days: far longer than a session that
 /// the link began can live, and long enough to ask who got a message.
@@ -23,7 +22,7 @@ const STATEMENTS: usize = 20;
 
 /// Drops what is too old of each kind, and says how many rows that were. What can't be dropped now is
 /// dropped by a later run, and stops no other kind.
-pub(crate) async fn sweep(pool: &PgPool, deadline: Instant) -> u64 {
+pub(crate) async fn sweep(pool: &Pool, deadline: Instant) -> u64 {
     let mut dropped = 0;
     for kind in [Kind::Limits, Kind::Sessions, Kind::Notifications, Kind::Keys] {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -41,7 +40,7 @@ enum Kind {
 }
 
 impl Kind {
-    async fn drop_old(self, pool: &PgPool, within: Duration) -> u64 {
+    async fn drop_old(self, pool: &Pool, within: Duration) -> u64 {
         let mut dropped = 0;
         let piece_by_piece = async {
             for _ in 0..STATEMENTS {
@@ -65,7 +64,7 @@ impl Kind {
     }
 
     /// One transaction; how many rows it dropped, and whether there is more to be done.
-    async fn drop_some(self, pool: &PgPool) -> Result<(u64, bool)> {
+    async fn drop_some(self, pool: &Pool) -> Result<(u64, bool)> {
         let mut tx = db::every_family(pool).await?;
         let dropped = match self {
             Self::Limits => limits::forget_old(&mut tx).await?,

@@ -7,7 +7,7 @@ mod store;
 use std::{fmt, str::FromStr, time::Duration};
 
 use sha2::{Digest, Sha256};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     audit::{self, Action, Event, Origin},
     db::{self, Bearer},
     ids::{FamilyId, ThreadId, UserId},
+    pool::Pool,
 };
 
 /// How long a session lives at the most.
@@ -123,7 +124,7 @@ pub struct Visitor {
 /// # Errors
 /// [`Error::NoSession`]; [`Error::ThreadNotFound`] for somebody whose sessions are for other threads.
 pub async fn find(
-    pool: &PgPool,
+    pool: &Pool,
     browser: &BrowserHash,
     thread: Option<ThreadId>,
     member: Option<&UserId>,
@@ -156,7 +157,7 @@ pub async fn find(
 ///
 /// # Errors
 /// [`Error`] of the database alone.
-pub async fn end(pool: &PgPool, origin: &Origin, browser: &BrowserHash) -> Result<()> {
+pub async fn end(pool: &Pool, origin: &Origin, browser: &BrowserHash) -> Result<()> {
     let mut tx = db::bearer(pool, Bearer::Browser(browser)).await?;
     let mut ended = store::delete(&mut tx, browser).await?;
     ended.sort();

@@ -6,12 +6,11 @@ mod store;
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::PgPool;
-
 use crate::{
     Result, db,
     ids::{FamilyId, NotificationId},
     notifications::Lease,
+    pool::Pool,
 };
 
 /// A text that is about to be sent, of a family with a cap.
@@ -54,7 +53,7 @@ struct Spent {
 /// [`crate::Error`] of the database alone. Whether anything was paid for is not known then; recording
 /// how it went sets it right.
 pub async fn pay(
-    pool: &PgPool,
+    pool: &Pool,
     lease: Lease,
     costs: &[Cost],
 ) -> Result<HashMap<NotificationId, Verdict>> {

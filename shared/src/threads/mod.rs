@@ -6,7 +6,6 @@ use std::{collections::BTreeSet, fmt::Write, str::FromStr};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
 use time::OffsetDateTime;
 
 pub use crate::cursor::InboxCursor;
@@ -15,6 +14,7 @@ use crate::{
     audit::{self, Action, Event, Origin},
     db,
     ids::{FamilyId, ThreadId, UserId},
+    pool::Pool,
     text::preview,
 };
 
@@ -225,7 +225,7 @@ pub struct NewThread {
 /// # Errors
 /// [`Error::UnknownMembers`] when a member is not an active user of the family.
 pub async fn resolve_or_create(
-    pool: &PgPool,
+    pool: &Pool,
     origin: &Origin,
     family_id: &FamilyId,
     caller: &UserId,
@@ -284,7 +284,7 @@ fn joined(thread: &Thread, back: Option<&[UserId]>) -> Vec<Event> {
 /// # Errors
 /// [`Error`] of the database alone.
 pub async fn list(
-    pool: &PgPool,
+    pool: &Pool,
     family_id: &FamilyId,
     caller: &UserId,
     only: Option<&[ThreadId]>,
@@ -308,7 +308,7 @@ pub async fn list(
 /// # Errors
 /// [`Error::ThreadNotFound`], also when the caller is not an active member.
 pub async fn get(
-    pool: &PgPool,
+    pool: &Pool,
     family_id: &FamilyId,
     caller: &UserId,
     thread_id: ThreadId,

@@ -1,0 +1,120 @@
+//! Connections that are kept: what one request leaves behind never reaches the next.
+
+use futures_util::{FutureExt, future::join_all};
+use shared::{
+    Error,
+    db::{self, Database, Role},
+    pool::Pool,
+};
+use sqlx::PgConnection;
+use tests::System;
+
+fn pool(system: &System, size: u32) -> Pool {
+    Database::new(system.database_url(), size).expect("a URL").pool_as(Role::Worker)
+}
+
+async fn backend(tx: &mut PgConnection) -> i32 {
+    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(tx).await.expect("a number")
+}
+
+async fn kill(system: &System, backend: i32) {
+    // Returns once it is gone, within five seconds.
+    let gone: bool = sqlx::query_scalar("SELECT pg_terminate_backend($1, 5000)")
+        .bind(backend)
+        .fetch_one(&system.owner)
+        .await
+        .expect("killed");
+    assert!(gone);
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_and_what_was_not_committed_is_undone() {
+    let system = System::start().await;
+    let pool = pool(&system, 1);
+    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    let first = backend(&mut tx).await;
+    sqlx::raw_sql("CREATE TEMPORARY TABLE left_behind ()").execute(&mut *tx).await.expect("made");
+    drop(tx);
+    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    assert_eq!(backend(&mut tx).await, first);
+    let left: Option<String> = sqlx::query_scalar("SELECT to_regclass('left_behind')::text")
+        .fetch_one(&mut *tx)
+        .await
+        .expect("an answer");
+    assert_eq!(left, None);
+    // Neither an error of the server's nor a question whose answer nobody waits for is in the way.
+    sqlx::raw_sql("SELECT 1 / 0").execute(&mut *tx).await.expect_err("a division by zero");
+    drop(tx);
+    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    let asked = sqlx::raw_sql("SELECT pg_sleep(0.01)").execute(&mut *tx).now_or_never();
+    assert!(asked.is_none(), "given up at once");
+    drop(tx);
+    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    assert_eq!(backend(&mut tx).await, first);
+}
+
+#[tokio::test]
+async fn a_connection_that_died_meanwhile_costs_nobody_an_error() {
+    let system = System::start().await;
+    let pool = pool(&system, 3);
+    let mut all = join_all((0..3).map(|_| db::every_family(&pool))).await;
+    let mut backends = Vec::new();
+    for tx in &mut all {
+        backends.push(backend(tx.as_mut().expect("a transaction")).await);
+    }
+    for tx in all {
+        tx.expect("a transaction").commit().await.expect("committed");
+    }
+    for backend in &backends {
+        kill(&system, *backend).await;
+    }
+    let mut tx = db::every_family(&pool).await.expect("another one");
+    assert!(!backends.contains(&backend(&mut tx).await));
+}
+
+#[tokio::test]
+async fn a_connection_that_dies_in_a_transaction_is_an_error_once() {
+    let system = System::start().await;
+    let pool = pool(&system, 1);
+    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    let first = backend(&mut tx).await;
+    kill(&system, first).await;
+    let lost = sqlx::raw_sql("SELECT 1").execute(&mut *tx).await;
+    assert!(matches!(Error::from(lost.expect_err("lost")), Error::Unavailable(_)));
+    drop(tx);
+    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    assert_ne!(backend(&mut tx).await, first);
+}
+
+#[tokio::test]
+async fn a_begin_or_a_commit_cut_short_leaves_nothing_to_the_next() {
+    let system = System::start().await;
+    let pool = pool(&system, 1);
+    db::every_family(&pool).await.expect("a transaction").commit().await.expect("committed");
+    assert!(db::every_family(&pool).now_or_never().is_none(), "cut short while it began");
+    let tx = db::every_family(&pool).await.expect("a transaction");
+    assert!(tx.commit().now_or_never().is_none(), "cut short while it ended");
+    let mut tx = db::nobody(&pool).await.expect("a transaction");
+    let open: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND state LIKE 'idle in transaction%'",
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .expect("a number");
+    assert_eq!(open, 0);
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_told_so_and_the_rest_get_theirs() {
+    let system = System::start().await;
+    let pool = pool(&system, 1);
+    let kept = db::every_family(&pool).await.expect("a transaction");
+    let waiting = db::every_family(&pool).await;
+    assert!(matches!(waiting, Err(Error::Unavailable(sqlx::Error::PoolTimedOut))));
+    kept.commit().await.expect("committed");
+    db::every_family(&pool).await.expect("a transaction");
+    pool.close();
+    let closed = db::every_family(&pool).await;
+    assert!(matches!(closed, Err(Error::Unavailable(sqlx::Error::PoolClosed))));
+}
