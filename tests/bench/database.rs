@@ -125,7 +125,8 @@ async fn round((app, worker): &(Pool, Pool), places: &[Place]) -> [Duration; 4] 
     let read = began.elapsed();
 
     let began = Instant::now();
-    let (lease, claimed) = notifications::claim(worker, &jobs, None).await.expect("claimed");
+    let claim = notifications::claim(worker, &jobs, None).await.expect("claimed");
+    let (lease, claimed) = (claim.lease, claim.claimed);
     let claim = began.elapsed();
     assert_eq!(claimed.len(), jobs.len());
     let attempts: Vec<Attempt> = claimed

@@ -9,7 +9,7 @@ use shared::{
     audit::Origin,
     erasure::{self, Erased},
     ids::{FamilyId, UserId},
-    notifications::{self, Attempt, Outcome},
+    notifications::{self, Attempt, Claim, Outcome},
     queue::NotificationJob,
 };
 use tests::{
@@ -405,8 +405,8 @@ async fn a_text_that_is_being_sent_brings_nothing_back() {
             system.member("u0").say(&thread, "Canary-Body").await;
             let job = only_job(&system).await;
             let db = &system.stack.worker.db;
-            let (lease, claimed) =
-                notifications::claim(db, std::slice::from_ref(&job), None).await.expect("claimed");
+            let claim = notifications::claim(db, std::slice::from_ref(&job), None).await;
+            let Claim { lease, claimed, .. } = claim.expect("claimed");
             let path = format!("/families/fam/users/{erased}?erase=true");
             assert_eq!(system.host().delete(&path).await.status, 204);
             let attempt = Attempt {

@@ -11,7 +11,7 @@ use std::{
 
 use shared::{
     ids::NotificationId,
-    notifications::{self, Attempt, Lease, Outcome},
+    notifications::{self, Attempt, Claim, Lease, Outcome},
     phone::PhoneNumber,
     queue::NotificationJob,
 };
@@ -134,9 +134,8 @@ impl Oracle {
         // Two leases of real claims, for the two workers to hold.
         let mut leases = Vec::new();
         for _ in 0..2 {
-            leases.push(
-                notifications::claim(&system.stack.worker.db, &[], None).await.expect("a lease").0,
-            );
+            let claim = notifications::claim(&system.stack.worker.db, &[], None).await;
+            leases.push(claim.expect("a lease").lease);
         }
         let leases = [leases[0], leases[1]];
         Self { system, id, leases, rules, known: BTreeMap::new() }
@@ -167,8 +166,8 @@ impl Oracle {
                     family_id: FAMILY.parse().expect("an id"),
                     notification_id: self.id,
                 };
-                let (lease, claimed) =
-                    notifications::claim(db, &[job], None).await.expect("claimed");
+                let claim = notifications::claim(db, &[job], None).await;
+                let Claim { lease, claimed, .. } = claim.expect("claimed");
                 let fresh = claimed.iter().any(|claimed| claimed.notification_id == self.id);
                 if fresh {
                     // The worker's own lease from here on.

@@ -11,7 +11,7 @@ use tests::{
     System,
     events::{http_event, schedule_event},
     lambda::{Function, HttpAnswer, binary},
-    system::FAMILY,
+    system::{FAMILY, phone},
 };
 use tokio::{net::TcpListener, sync::mpsc};
 
@@ -32,19 +32,35 @@ fn counted(lines: &[Value], name: &str) -> Vec<Value> {
     lines.iter().filter(declares).map(|line| line[name].clone()).collect()
 }
 
+/// A function of the system's that counts.
+async fn start(system: &System, name: &str, role: &str) -> Function {
+    let mut environment = system.environment(system.database_url(), role);
+    environment.push(("KINLINE_METRICS_NAMESPACE", "Kinline/test".to_owned()));
+    Function::start(&binary(name), &environment).await
+}
+
+/// Up to ten records of the queue, as the worker gets them.
+async fn queued(system: &System) -> Value {
+    let receive = system.stack.sqs.client().receive_message();
+    let received = receive
+        .queue_url(&system.stack.sqs.queue_url)
+        .max_number_of_messages(10)
+        .message_system_attribute_names(MessageSystemAttributeName::All)
+        .message_attribute_names("All")
+        .send()
+        .await
+        .expect("a queue");
+    poller::event(&received.messages.unwrap_or_default())
+}
+
 #[tokio::test]
 async fn a_post_is_followed_from_the_api_through_the_queue_to_the_text() {
     let system = System::start().await;
     let members = system.family(3).await;
     let thread = system.member("u0").thread(&members).await;
-    let environment = |role| {
-        let mut environment = system.environment(system.database_url(), role);
-        environment.push(("KINLINE_METRICS_NAMESPACE", "Kinline/test".to_owned()));
-        environment
-    };
-    let messages = Function::start(&binary("messages"), &environment("kinline_app")).await;
-    let worker = Function::start(&binary("worker"), &environment("kinline_worker")).await;
-    let sweeper = Function::start(&binary("sweeper"), &environment("kinline_worker")).await;
+    let messages = start(&system, "messages", "kinline_app").await;
+    let worker = start(&system, "worker", "kinline_worker").await;
+    let sweeper = start(&system, "sweeper", "kinline_worker").await;
 
     let token = system.secrets().token(&TokenClaims::member(FAMILY, "u0")).expect("a token");
     let bearer = format!("Bearer {token}");
@@ -66,19 +82,8 @@ async fn a_post_is_followed_from_the_api_through_the_queue_to_the_text() {
     let trace = answered["span"]["trace.id"].as_str().expect("a trace").to_owned();
     assert!(trace.starts_with("1-"), "{trace}");
 
-    let receive = system.stack.sqs.client().receive_message();
-    let received = receive
-        .queue_url(&system.stack.sqs.queue_url)
-        .max_number_of_messages(10)
-        .message_system_attribute_names(MessageSystemAttributeName::All)
-        .message_attribute_names("All")
-        .send()
-        .await
-        .expect("a queue")
-        .messages
-        .unwrap_or_default();
-    assert_eq!(received.len(), 2);
-    let mut event = poller::event(&received);
+    let mut event = queued(&system).await;
+    assert_eq!(event["Records"].as_array().map(Vec::len), Some(2));
     for record in event["Records"].as_array_mut().expect("records") {
         let attribute = &record["messageAttributes"]["requestId"];
         assert_eq!(attribute["stringValue"], "the-evening's-first", "{record}");
@@ -113,6 +118,116 @@ async fn a_post_is_followed_from_the_api_through_the_queue_to_the_text() {
             assert!(!function.log().contains(secret), "{secret} in the log");
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_post_and_a_claim_decide_is_counted_and_said() {
+    let system = System::start().await;
+    let members = system.family(7).await;
+    let thread = system.member("u0").thread(&members).await;
+    let execute = |sql: &'static str| sqlx::query(sql).execute(&system.owner);
+    execute("UPDATE users SET phone = NULL, phone_region = NULL WHERE user_id = 'u6'")
+        .await
+        .expect("no number");
+    let messages = start(&system, "messages", "kinline_app").await;
+    let worker = start(&system, "worker", "kinline_worker").await;
+    let token = system.secrets().token(&TokenClaims::member(FAMILY, "u0")).expect("a token");
+    let bearer = format!("Bearer {token}");
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+        ("idempotency-key", "once"),
+        ("x-request-id", "for-nobody"),
+    ];
+    let path = format!("/threads/{thread}/messages");
+    let post = http_event("POST", &path, &headers, Some(br#"{"body":"Settled"}"#));
+    for _ in 0..2 {
+        messages.invoke(&post, TIMEOUT).await.expect("an answer");
+    }
+    assert_eq!(counted(&lines(&messages), "TextsSuppressed"), [json!(1)], "once, as it is posted");
+
+    for sql in [
+        "UPDATE thread_members SET muted_until = 'infinity' WHERE user_id = 'u1'",
+        "UPDATE users SET opted_out_at = now() WHERE user_id = 'u2'",
+        "UPDATE thread_members SET status = 'removed', ended_at = now() WHERE user_id = 'u3'",
+        "UPDATE notifications SET expires_at = now() WHERE recipient_id = 'u4'",
+    ] {
+        execute(sql).await.expect(sql);
+    }
+    let event = queued(&system).await;
+    assert_eq!(event["Records"].as_array().map(Vec::len), Some(5));
+    worker.invoke(&event, TIMEOUT).await.expect("handled");
+    // Whoever comes with them again finds nothing more to settle, and counts nothing.
+    worker.invoke(&event, TIMEOUT).await.expect("handled");
+    let told = lines(&worker);
+    for (name, number) in
+        [("TextsSent", 1), ("TextsSuppressed", 2), ("TextsCancelled", 1), ("TextsFailed", 1)]
+    {
+        assert_eq!(counted(&told, name), [json!(number)], "{name}");
+    }
+    let not_sent = told.iter().filter(|line| line["message"] == "not to be sent");
+    let said = |line: &Value| {
+        assert_eq!(line["request.id"], "for-nobody", "{line}");
+        assert!(line["notification.id"].is_string(), "{line}");
+        format!("{} {}", line["state"], line["reason"]).replace('"', "")
+    };
+    let mut reasons: Vec<String> = not_sent.map(said).collect();
+    reasons.sort();
+    assert_eq!(
+        reasons,
+        ["cancelled removed", "failed expired", "suppressed muted", "suppressed opted_out"]
+    );
+}
+
+#[tokio::test]
+async fn what_the_sweeper_gives_up_is_counted() {
+    let system = System::start().await;
+    let members = system.family(4).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&members).await;
+    u0.say(&thread, "given up").await;
+    sqlx::query(
+        "UPDATE notifications SET
+             state = CASE WHEN recipient_id = 'u1' THEN 'sending' ELSE 'pending' END,
+             lease_token = CASE WHEN recipient_id = 'u1' THEN gen_random_uuid() END,
+             lease_until = CASE WHEN recipient_id = 'u1' THEN now() END,
+             wake_at = now(), expires_at = now()",
+    )
+    .execute(&system.owner)
+    .await
+    .expect("late");
+    let sweeper = start(&system, "sweeper", "kinline_worker").await;
+    for _ in 0..2 {
+        sweeper.invoke(&schedule_event(), TIMEOUT).await.expect("swept");
+    }
+    let said = lines(&sweeper);
+    assert_eq!(counted(&said, "TextsUnknown"), [json!(1)]);
+    assert_eq!(counted(&said, "TextsFailed"), [json!(2)]);
+}
+
+#[tokio::test]
+async fn asking_for_a_link_is_followed_to_the_text() {
+    let system = System::start().await;
+    let members = system.family(2).await;
+    system.member("u0").thread(&members).await;
+    let links = start(&system, "links", "kinline_app").await;
+    let worker = start(&system, "worker", "kinline_worker").await;
+    let body = json!({ "phone": phone(1) }).to_string();
+    let headers = [("content-type", "application/json"), ("x-request-id", "where-is-it")];
+    let asked = http_event("POST", "/links/request", &headers, Some(body.as_bytes()));
+    let answer = links.invoke(&asked, TIMEOUT).await.expect("an answer");
+    assert_eq!(HttpAnswer::from_gateway(&answer).status, 202);
+    let mut event = queued(&system).await;
+    let trace = "1-67891233-abcdef012345678912345678";
+    event["Records"][0]["attributes"]["AWSTraceHeader"] = json!(format!("Root={trace};Sampled=1"));
+    worker.invoke(&event, TIMEOUT).await.expect("handled");
+    let told = lines(&worker);
+    let sent: Vec<&Value> = told.iter().filter(|line| line["message"] == "sent").collect();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0]["span"]["request.id"], "where-is-it");
+    assert_eq!(sent[0]["span"]["trace.id"], trace);
+    let waits = counted(&told, "QueueToTextMilliseconds");
+    assert_eq!(waits.len(), 1, "from the queue to the text it is one way");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use shared::{
     failpoint,
     ids::NotificationId,
-    notifications::{self, Attempt, Claimed, Lease, Outcome},
+    notifications::{self, Attempt, Claim, Claimed, Lease, Outcome, Settled},
     queue::NotificationJob,
     spending::{self, Cost, Verdict},
     words::Language,
@@ -44,7 +44,7 @@ pub(crate) async fn deliver(
     deadline: Instant,
 ) -> HashSet<NotificationId> {
     failpoint::reach("claim.before");
-    let (lease, claimed) = match notifications::claim(&worker.db, jobs, worker.stop_notices).await {
+    let claim = match notifications::claim(&worker.db, jobs, worker.stop_notices).await {
         Ok(claim) => claim,
         Err(error) => {
             let error = error.with_causes();
@@ -53,6 +53,11 @@ pub(crate) async fn deliver(
         }
     };
     failpoint::reach("claim.after");
+    let Claim { lease, claimed, settled } = claim;
+    for settled in settled {
+        let origin = origins.remove(&settled.notification_id).unwrap_or_default();
+        count_settled(&settled, &origin);
+    }
     let mut drafts: Vec<Draft> =
         claimed.into_iter().map(|claimed| Draft::new(worker, claimed)).collect();
     for draft in &mut drafts {
@@ -188,6 +193,24 @@ async fn attempt(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
     });
     count(&outcome, &draft.origin);
     outcome
+}
+
+/// Says and counts what the claim itself found.
+fn count_settled(settled: &Settled, origin: &Origin) {
+    let Settled { notification_id, state, reason } = settled;
+    tracing::info!(
+        notification.id = %notification_id,
+        request.id = origin.request_id.as_deref(),
+        trace.id = origin.trace_id(),
+        state,
+        reason,
+        "not to be sent"
+    );
+    match state.as_str() {
+        "failed" => metrics::counter!("TextsFailed").increment(1),
+        "suppressed" => metrics::counter!("TextsSuppressed").increment(1),
+        _ => metrics::counter!("TextsCancelled").increment(1),
+    }
 }
 
 /// Counts what became of a text, and how long its job took from the queue to there.

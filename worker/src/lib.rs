@@ -18,6 +18,7 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use shared::{
     config::{self, ConfigError},
     db::Database,
+    ids::LinkRequestId,
     links::{self, LinkKeys},
     pool::Pool,
     queue::{Job, NotificationJob},
@@ -130,7 +131,7 @@ impl Worker {
     ) -> Vec<String> {
         let mut due: Vec<NotificationJob> = Vec::new();
         let mut origins = HashMap::new();
-        let mut requests = Vec::new();
+        let mut requests = HashMap::new();
         for (_, job, origin) in &records {
             match job {
                 Job::Notification(job) => {
@@ -140,15 +141,23 @@ impl Worker {
                 Job::LinkRequest(id) => {
                     let (request, trace) = (origin.request_id.as_deref(), origin.trace_id());
                     tracing::info!(request.id = request, trace.id = trace, "a link is asked for");
-                    requests.push(*id);
+                    requests.insert(*id, origin);
                 }
             }
         }
         let mut unanswered = false;
         if !requests.is_empty() {
-            match links::answer(&self.db, &requests).await {
+            let ids: Vec<LinkRequestId> = requests.keys().copied().collect();
+            match links::answer(&self.db, &ids).await {
                 // Committed: should this worker go no further, the sweeper finds them.
-                Ok(texts) => due.extend(texts),
+                Ok(texts) => {
+                    for (request, job) in texts {
+                        if let Some(&origin) = requests.get(&request) {
+                            origins.insert(job.notification_id, origin.clone());
+                        }
+                        due.push(job);
+                    }
+                }
                 Err(error) => {
                     let error = error.with_causes();
                     tracing::error!(requests = requests.len(), error, "can't answer requests");

@@ -175,6 +175,7 @@ async fn post_message(
     });
     if !posted.replayed {
         metrics::counter!("Posts").increment(1);
+        metrics::counter!("TextsSuppressed").increment(posted.suppressed);
     }
     Ok(if posted.replayed {
         (StatusCode::CREATED, [(REPLAYED, "true")], view).into_response()

@@ -159,12 +159,16 @@ pub async fn request(
     Ok(noted.then_some(Job::LinkRequest(id)))
 }
 
-/// Turns requests into texts that are due: one a member with that number, to where they were last
-/// written to. A request that another worker has taken, or a number that is nobody's, is none.
+/// Turns requests into texts that are due, each with the request that it answers: one a member with
+/// that number, to where they were last written to. A request that another worker has taken, or a
+/// number that is nobody's, is none.
 ///
 /// # Errors
 /// [`Error`] of the database alone; then the requests are still there.
-pub async fn answer(pool: &Pool, requests: &[LinkRequestId]) -> Result<Vec<NotificationJob>> {
+pub async fn answer(
+    pool: &Pool,
+    requests: &[LinkRequestId],
+) -> Result<Vec<(LinkRequestId, NotificationJob)>> {
     let mut tx = db::every_family(pool).await?;
     let mut members = store::take_requests(&mut tx, requests).await?;
     // In one order, whoever counts them, so that no two wait for each other.
@@ -172,8 +176,9 @@ pub async fn answer(pool: &Pool, requests: &[LinkRequestId]) -> Result<Vec<Notif
     let mut due = Vec::new();
     for member in members {
         let origin = Origin::worker(member.source());
-        let store::Asked { family_id, user_id, thread_id, .. } = member;
-        due.extend(send_fresh(&mut tx, &origin, family_id, user_id, thread_id).await?);
+        let store::Asked { request, family_id, user_id, thread_id, .. } = member;
+        let job = send_fresh(&mut tx, &origin, family_id, user_id, thread_id).await?;
+        due.extend(job.map(|job| (request, job)));
     }
     tx.commit().await?;
     Ok(due)

@@ -246,6 +246,9 @@ pub(super) async fn insert_request(
 /// A member with a number that was asked for.
 #[derive(FromRow)]
 pub(super) struct Asked {
+    /// The latest request for that number.
+    #[sqlx(rename = "link_request_id")]
+    pub(super) request: LinkRequestId,
     pub(super) family_id: FamilyId,
     pub(super) user_id: UserId,
     /// The thread that they were last written to in.
@@ -254,7 +257,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Where the latest request came from.
+    /// Where that request came from.
     pub(super) fn source(&self) -> Option<IpAddr> {
         self.source.as_deref()?.parse().ok()
     }
@@ -271,10 +274,10 @@ pub(super) async fn take_requests(
                  SELECT link_request_id FROM link_requests WHERE link_request_id = ANY($1)
                  ORDER BY link_request_id FOR UPDATE
              )
-             RETURNING phone, created_at, host(source) AS source
+             RETURNING link_request_id, phone, created_at, host(source) AS source
          )
-         SELECT who.family_id, who.user_id, who.thread_id, asked.source FROM (
-             SELECT DISTINCT ON (phone) phone, source FROM taken
+         SELECT asked.link_request_id, who.family_id, who.user_id, who.thread_id, asked.source FROM (
+             SELECT DISTINCT ON (phone) link_request_id, phone, source FROM taken
              WHERE created_at > now() - make_interval(mins => $3)
              ORDER BY phone, created_at DESC
          ) asked

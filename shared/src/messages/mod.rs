@@ -126,6 +126,8 @@ pub struct Posted {
     pub queued_count: i32,
     /// The notifications to wake the worker for; none when this is a replay.
     pub to_enqueue: Vec<NotificationId>,
+    /// How many were not to be texted; none when this is a replay.
+    pub suppressed: u64,
     /// It was posted before, under the same idempotency key.
     pub replayed: bool,
 }
@@ -166,6 +168,7 @@ pub async fn post(
         message: row.message,
         queued_count: row.queued_count,
         to_enqueue: row.to_enqueue,
+        suppressed: row.suppressed.unsigned_abs(),
         replayed: row.replayed,
     })
 }

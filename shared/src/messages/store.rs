@@ -32,6 +32,7 @@ pub(super) struct PostRow {
     pub(super) request_hash: Option<Vec<u8>>,
     pub(super) replayed: bool,
     pub(super) to_enqueue: Vec<NotificationId>,
+    pub(super) suppressed: i64,
 }
 
 /// Membership, idempotency, pace, numbering, message, notifications and the thread's last-message
@@ -97,7 +98,8 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
              RETURNING notification_id, state
          )
          SELECT m.*, me.name AS author_name, me.too_early,
-                ARRAY(SELECT notification_id FROM queued WHERE state = 'pending') AS to_enqueue
+                ARRAY(SELECT notification_id FROM queued WHERE state = 'pending') AS to_enqueue,
+                (SELECT count(*) FROM queued WHERE state = 'suppressed') AS suppressed
          FROM me
          LEFT JOIN (SELECT *, false AS replayed FROM posted
                     UNION ALL SELECT *, true FROM earlier) m ON true",

@@ -87,6 +87,27 @@ pub struct Claimed {
     pub link: LinkId,
 }
 
+/// A notification that needs no call any more, as its claim found.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Settled {
+    /// Its id.
+    pub notification_id: NotificationId,
+    /// Where it stays: `failed`, `suppressed` or `cancelled`.
+    pub state: String,
+    /// Why, as a stable word.
+    pub reason: String,
+}
+
+/// What one claim came to.
+pub struct Claim {
+    /// The right to send what was claimed.
+    pub lease: Lease,
+    /// What is to be sent.
+    pub claimed: Vec<Claimed>,
+    /// What will not be sent.
+    pub settled: Vec<Settled>,
+}
+
 /// How an attempt went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -123,8 +144,8 @@ pub enum Outcome {
     },
 }
 
-/// Claims those of `jobs` that are due, for one worker. What is not among the claimed is sent by
-/// somebody else, was sent, must not be sent, or is not due: its wake-up call has done its work.
+/// Claims those of `jobs` that are due, for one worker, and settles those that must not be sent. The
+/// rest is sent by somebody else, was sent, or is not due: its wake-up call has done its work.
 ///
 /// Whoever was told longer ago than `stop_notices` how to opt out is told again; `None` tells nobody.
 ///
@@ -134,12 +155,12 @@ pub async fn claim(
     pool: &Pool,
     jobs: &[NotificationJob],
     stop_notices: Option<Duration>,
-) -> Result<(Lease, Vec<Claimed>)> {
+) -> Result<Claim> {
     let lease = Lease(Uuid::new_v4());
     let mut tx = db::every_family(pool).await?;
-    let claimed = store::claim(&mut tx, lease, jobs, stop_notices).await?;
+    let (claimed, settled) = store::claim(&mut tx, lease, jobs, stop_notices).await?;
     tx.commit().await?;
-    Ok((lease, claimed))
+    Ok(Claim { lease, claimed, settled })
 }
 
 /// What came of a claimed notification.
@@ -203,6 +224,9 @@ pub async fn sweep(pool: &Pool, queue: &Queue) -> Result<Swept> {
         ..Swept::default()
     };
     tx.commit().await?;
+    // Counted here: what goes wrong further on loses no figure of what is committed.
+    metrics::counter!("TextsUnknown").increment(swept.leases_expired);
+    metrics::counter!("TextsFailed").increment(swept.expired);
     wake_due(pool, queue, &mut swept).await?;
     // Texts come first: what is amiss with the rest stops none of them.
     match links::sweep(pool, queue).await {

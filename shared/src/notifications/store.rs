@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{FromRow, PgConnection, Row};
 
-use super::{Attempt, BACK_OFF, Claimed, Delivery, LEASE, LINK_LIFE, Lease, Outcome};
+use super::{Attempt, BACK_OFF, Claimed, Delivery, LEASE, LINK_LIFE, Lease, Outcome, Settled};
 use crate::{
     Error, Result,
     ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
@@ -17,18 +17,18 @@ const WAKE_AGAIN: Duration = Duration::from_mins(5);
 /// Most rows that one statement of the sweeper changes.
 const SWEEP_MAX: i64 = 500;
 
-/// Takes what is due from `pending` to `sending`, or to where it belongs instead, and makes the
-/// rows of the links.
+/// Takes what is due from `pending` to `sending`, or to where it belongs instead, makes the rows of
+/// the links, and returns both.
 pub(super) async fn claim(
     tx: &mut PgConnection,
     lease: Lease,
     jobs: &[NotificationJob],
     stop_notices: Option<Duration>,
-) -> Result<Vec<Claimed>> {
+) -> Result<(Vec<Claimed>, Vec<Settled>)> {
     let ids: Vec<NotificationId> = jobs.iter().map(|job| job.notification_id).collect();
     let families: Vec<&str> = jobs.iter().map(|job| job.family_id.as_str()).collect();
     let links: Vec<Vec<u8>> = jobs.iter().map(|_| LinkId::new().as_bytes().to_vec()).collect();
-    let claimed = sqlx::query_as(
+    let rows = sqlx::query(
         "WITH due AS (
              SELECT n.notification_id, n.family_id, job.link, tm.access_epoch, u.phone, u.locale,
                     coalesce(u.stop_notice_at, '-infinity') < now() - make_interval(secs => $7)
@@ -82,7 +82,7 @@ pub(super) async fn claim(
              FROM due
              WHERE n.family_id = due.family_id AND n.notification_id = due.notification_id
              RETURNING n.notification_id, n.family_id, n.thread_id, n.message_id, n.recipient_id,
-                       n.state, n.attempts, due.link, due.access_epoch, due.phone, due.locale,
+                       n.state, n.reason, n.attempts, due.link, due.access_epoch, due.phone, due.locale,
                        due.stop_notice, due.monthly_cap, due.thread_title, due.sender, due.body,
                        due.file_count
          ), linked AS (
@@ -95,7 +95,7 @@ pub(super) async fn claim(
                  jti = excluded.jti, access_epoch = excluded.access_epoch,
                  expires_at = excluded.expires_at, created_at = now()
          )
-         SELECT * FROM claimed WHERE state = 'sending'",
+         SELECT * FROM claimed",
     )
     .bind(ids)
     .bind(families)
@@ -106,7 +106,15 @@ pub(super) async fn claim(
     .bind(stop_notices.map(|every| every.as_secs_f64()))
     .fetch_all(tx)
     .await?;
-    Ok(claimed)
+    let (mut claimed, mut settled) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in &rows {
+        if row.try_get::<&str, _>("state")? == "sending" {
+            claimed.push(Claimed::from_row(row)?);
+        } else {
+            settled.push(Settled::from_row(row)?);
+        }
+    }
+    Ok((claimed, settled))
 }
 
 /// State, reason, the carrier's id and the segments that an outcome comes to.

@@ -18,8 +18,9 @@ async fn main() -> ExitCode {
                 let age = notifications::outbox_age(&db).await;
                 let age = age.map_err(|error| error.with_causes())?;
                 metrics::gauge!("OutboxAgeSeconds").set(age.as_secs_f64());
-                shared::metrics::flush();
                 let swept = notifications::sweep(&db, &queue).await;
+                // Whatever came of it.
+                shared::metrics::flush();
                 let swept = swept.map_err(|error| error.with_causes())?;
                 tracing::info!(?swept, "swept");
                 let answer = json!({ "enqueued": swept.enqueued, "notTaken": swept.not_taken });
