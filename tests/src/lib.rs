@@ -7,6 +7,7 @@
 )]
 
 pub mod client;
+pub mod dataset;
 pub mod document;
 pub mod events;
 pub mod faults;
