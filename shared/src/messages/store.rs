@@ -134,10 +134,13 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
 /// The columns of a [`Message`] beside its thread's last number, for one reader; a thread without
 /// messages gives one row of nulls, a thread that is not the reader's none. Numbers have no gaps, so both ends
 /// of the range are known, and no plan can read more.
+///
+/// As long as the range is what the index is asked for: before a policy was looked at, only what is
+/// known to leak nothing may be, and `coalesce` is not (`contain_leaked_vars` in PostgreSQL).
 macro_rules! history {
     (backward) => {
         history!(
-            "seq < coalesce($4, t.last_seq + 1) AND seq >= coalesce($4, t.last_seq + 1) - $5",
+            "seq < least($4, t.last_seq + 1) AND seq >= least($4, t.last_seq + 1) - $5",
             "DESC"
         )
     };
@@ -177,9 +180,9 @@ pub(super) async fn list(
     limit: usize,
 ) -> Result<Option<(i64, Vec<Message>)>> {
     let (statement, seq) = match range {
-        Range::Newest => (history!(backward), None),
-        Range::Before(cursor) => (history!(backward), Some(cursor.seq)),
-        Range::After(cursor) => (history!(forward), Some(cursor.seq)),
+        Range::Newest => (history!(backward), i64::MAX),
+        Range::Before(cursor) => (history!(backward), cursor.seq),
+        Range::After(cursor) => (history!(forward), cursor.seq),
     };
     let rows = sqlx::query(statement)
         .bind(family_id)
