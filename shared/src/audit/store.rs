@@ -64,14 +64,15 @@ pub(super) async fn list(
              SELECT audit_event_id, at, actor, actor_id, action, user_id, thread_id, role,
                     host(source) AS source
              FROM audit_events
-             WHERE family_id = $1 AND ($2::uuid IS NULL OR audit_event_id < $2)
+             WHERE family_id = $1 AND audit_event_id < $2
              ORDER BY audit_event_id DESC LIMIT $3
          ) e ON true
          WHERE f.family_id = $1
          ORDER BY e.audit_event_id DESC",
     )
     .bind(family_id)
-    .bind(before.map(|cursor| cursor.event))
+    // With a way out for no cursor, a plan for any would read all that is newer.
+    .bind(before.map_or(AuditEventId::from_bytes([u8::MAX; 16]), |cursor| cursor.event))
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(tx)
     .await?;

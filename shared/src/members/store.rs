@@ -57,11 +57,17 @@ pub(super) async fn mark_read(
 ) -> Result<bool> {
     let found: Option<i64> = sqlx::query_scalar(
         "WITH me AS (
-             SELECT tm.last_read_seq AS earlier, greatest(tm.last_read_seq, least($4, t.last_seq)) AS seq
-             FROM thread_members tm
-             JOIN threads t ON t.family_id = tm.family_id AND t.thread_id = tm.thread_id
-             WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3
-               AND tm.status = 'active'
+             -- Both ends as columns: what is reckoned in a condition is no range for an index, since
+             -- an error in it might tell of rows that a policy hides.
+             SELECT earlier, seq, greatest(least(earlier, seq - 100), seq - 1000) AS noted_after
+             FROM (
+                 SELECT tm.last_read_seq AS earlier,
+                        greatest(tm.last_read_seq, least($4, t.last_seq)) AS seq
+                 FROM thread_members tm
+                 JOIN threads t ON t.family_id = tm.family_id AND t.thread_id = tm.thread_id
+                 WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3
+                   AND tm.status = 'active'
+             ) mark
          ), moved AS (
              UPDATE thread_members tm SET last_read_seq = greatest(tm.last_read_seq, me.seq)
              FROM me
@@ -71,7 +77,7 @@ pub(super) async fn mark_read(
              UPDATE notifications n SET read_at = now()
              FROM me
              JOIN messages m ON m.family_id = $1 AND m.thread_id = $2 AND m.seq <= me.seq
-                 AND m.seq > greatest(least(me.earlier, me.seq - 100), me.seq - 1000)
+                 AND m.seq > me.noted_after
              WHERE n.message_id = m.message_id AND n.recipient_id = $3 AND n.family_id = $1
                AND n.read_at IS NULL
          )
