@@ -20,6 +20,7 @@ mod lambda;
 mod links;
 mod openapi;
 mod partitions;
+mod plans;
 mod pool;
 mod pooler;
 mod posting;

@@ -64,6 +64,14 @@ impl System {
         (Self::on(database, url, Rules::default()).await, proxy)
     }
 
+    /// Starts an empty system, and what has seen every statement of it.
+    pub async fn start_watched() -> (Self, Proxy) {
+        let database = testing::database(&MIGRATOR).await;
+        let proxy = Proxy::before(database.url()).await;
+        let url = format!("{}?sslmode=disable", proxy.url(database.url()));
+        (Self::on(database, url, Rules::default()).await, proxy)
+    }
+
     /// Starts an empty system that reaches `database` at `database_url`.
     async fn on(database: TestDatabase, database_url: String, rules: Rules) -> Self {
         if let Some(parts) = partitions::wanted() {

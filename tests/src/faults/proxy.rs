@@ -32,11 +32,23 @@ struct Shared {
     lose_commit: AtomicBool,
     unscope: bool,
     unscoped: Mutex<BTreeSet<String>>,
+    prepared: Mutex<BTreeSet<Prepared>>,
+}
+
+/// A statement as somebody had it prepared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Prepared {
+    /// What it says.
+    pub text: String,
+    /// The role that its connection took, if it said so at its start.
+    pub role: Option<String>,
+    /// The types of its parameters, by their numbers in `pg_type`; 0 where the server decides.
+    pub types: Vec<u32>,
 }
 
 impl Proxy {
     /// Serves what connects with the server of `url`.
-    pub(super) async fn before(url: &str) -> Self {
+    pub async fn before(url: &str) -> Self {
         Self::new(url, false).await
     }
 
@@ -55,6 +67,7 @@ impl Proxy {
             lose_commit: AtomicBool::new(false),
             unscope,
             unscoped: Mutex::default(),
+            prepared: Mutex::default(),
         });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, Arc::clone(&shared)));
@@ -71,6 +84,12 @@ impl Proxy {
     #[must_use]
     pub fn unscoped(&self) -> BTreeSet<String> {
         self.shared.unscoped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The statements that were prepared through here, as they were meant.
+    #[must_use]
+    pub fn prepared(&self) -> BTreeSet<Prepared> {
+        self.shared.prepared.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What connects from now on is served with the server of `url`.
@@ -122,12 +141,15 @@ async fn relay(client: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut client_says = BufReader::new(client_says);
     let up = async {
         // The start-up message has no type before its length (PostgreSQL, Message Formats).
-        to_server.write_all(&message(&mut client_says, 0).await?).await?;
+        let start_up = message(&mut client_says, 0).await?;
+        to_server.write_all(&start_up).await?;
+        let role = role_in(&start_up);
         loop {
             let message = message(&mut client_says, 1).await?;
             if message == COMMIT && shared.lose_commit.swap(false, Ordering::SeqCst) {
                 return io::Result::Ok(message);
             }
+            note(&message, role.as_deref(), shared);
             let message = if shared.unscope { unscope(message, shared) } else { message };
             to_server.write_all(&message).await?;
         }
@@ -143,17 +165,35 @@ async fn relay(client: TcpStream, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
+/// The role in a start-up message's `options`, as sqlx writes it.
+fn role_in(start_up: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(start_up);
+    let (_, rest) = text.split_once("-c role=")?;
+    rest.split(['\0', ' ']).next().map(ToOwned::to_owned)
+}
+
+/// Name, text and types of parameters of a statement to prepare (PostgreSQL, Message Formats,
+/// `Parse`).
+fn parse(message: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let body = message.strip_prefix(b"P")?.get(4..)?;
+    let mut parts = body.splitn(3, |byte| *byte == 0);
+    Some((parts.next()?, parts.next()?, parts.next()?))
+}
+
+fn note(message: &[u8], role: Option<&str>, shared: &Shared) {
+    let Some((_, text, types)) = parse(message) else { return };
+    // Their number, then four bytes each.
+    let types = types.get(2..).unwrap_or_default().chunks_exact(4);
+    let types = types.map(|oid| oid.try_into().map_or(0, u32::from_be_bytes)).collect();
+    let text = String::from_utf8_lossy(text).into_owned();
+    let prepared = Prepared { text, role: role.map(ToOwned::to_owned), types };
+    shared.prepared.lock().unwrap_or_else(PoisonError::into_inner).insert(prepared);
+}
+
 /// A statement to prepare without what it says of the family: `family_id = $1` is true of any row.
 /// Joins stay, and so does what it inserts.
 fn unscope(message: Vec<u8>, shared: &Shared) -> Vec<u8> {
-    // Its name, its text, and the types of its parameters (PostgreSQL, Message Formats, `Parse`).
-    let Some(body) = message.strip_prefix(b"P").and_then(|rest| rest.get(4..)) else {
-        return message;
-    };
-    let mut parts = body.splitn(3, |byte| *byte == 0);
-    let (Some(name), Some(text), Some(types)) = (parts.next(), parts.next(), parts.next()) else {
-        return message;
-    };
+    let Some((name, text, types)) = parse(&message) else { return message };
     let text = String::from_utf8_lossy(text);
     let without = without_scope(&text);
     if without == text {
