@@ -476,6 +476,53 @@ fn every_figure_that_is_watched_is_one_that_the_code_counts() {
 }
 
 #[test]
+fn failures_and_throttles_of_every_function_are_in_an_alarm() {
+    let template = Template::read();
+    let mut alarmed: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut failing = BTreeSet::new();
+    for (id, resource) in template.resources() {
+        let parts: Vec<&Value> =
+            resource["Properties"]["Metrics"].as_array().into_iter().flatten().collect();
+        let metrics: Vec<&Value> = parts
+            .iter()
+            .map(|part| &part["MetricStat"]["Metric"])
+            .filter(|metric| metric["Namespace"] == "AWS/Lambda")
+            .collect();
+        // CloudWatch takes no more for one alarm.
+        assert!(metrics.len() <= 10, "{id}");
+        for metric in metrics {
+            let name = metric["MetricName"].as_str().expect("a name");
+            let dimension = &metric["Dimensions"][0];
+            assert_eq!(dimension["Name"], "FunctionName", "{id}");
+            let function = dimension["Value"]["Ref"].as_str().expect("a resource");
+            alarmed.entry(name).or_default().push(function);
+            if name == "Errors" {
+                failing.insert(id.as_str());
+            }
+        }
+    }
+    let functions = template.functions();
+    // A migration that fails stops the deployment, which says so.
+    let watched = functions.iter().filter(|(name, _)| **name != "migrate").map(|(_, (id, _))| *id);
+    let mut watched: Vec<&str> = watched.collect();
+    watched.sort_unstable();
+    for name in ["Errors", "Throttles"] {
+        let mut found = alarmed.remove(name).expect("an alarm");
+        found.sort_unstable();
+        assert_eq!(found, watched, "{name}");
+    }
+    // New code goes back by each that tells of failures.
+    let rollout = &template.0["Globals"]["Function"]["DeploymentPreference"]["Alarms"];
+    let rollout: BTreeSet<&str> = rollout
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|alarm| alarm["Ref"].as_str())
+        .collect();
+    assert!(failing.len() == 2 && failing.is_subset(&rollout), "{failing:?} {rollout:?}");
+}
+
+#[test]
 fn the_access_log_has_nothing_that_could_be_a_secret_or_a_persons() {
     let template = Template::read();
     let api = &template.resources()["Api"]["Properties"];
