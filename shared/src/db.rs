@@ -62,6 +62,11 @@ impl Login {
             why: r#"the secret is not {"username", "password"}"#.to_owned(),
         })
     }
+
+    /// These options, with this login in the place of theirs.
+    pub(crate) fn enter(&self, options: PgConnectOptions) -> PgConnectOptions {
+        options.username(&self.username).password(&self.password)
+    }
 }
 
 /// How to reach the database.
@@ -69,12 +74,15 @@ impl Login {
 pub struct Database {
     options: PgConnectOptions,
     max_connections: u32,
+    /// The variable that says where the login is kept, if it is.
+    secret: Option<&'static str>,
 }
 
 impl Database {
     /// Reads `DATABASE_URL` and `KINLINE_DATABASE_CONNECTIONS` (1 by default: a Lambda
     /// environment serves one request at a time), and the login in the secret that
-    /// `KINLINE_DATABASE_SECRET_ARN` names, if it does.
+    /// `KINLINE_DATABASE_SECRET_ARN` names, if it does. Its pool reads that again when the database
+    /// refuses the login.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
@@ -85,14 +93,14 @@ impl Database {
         if config::optional(SECRET_ARN).is_none() {
             return Ok(database);
         }
-        Ok(database.with_login(&Login::at(SECRET_ARN).await?))
+        let database = database.with_login(&Login::at(SECRET_ARN).await?);
+        Ok(Self { secret: Some(SECRET_ARN), ..database })
     }
 
     /// The same database, entered as `login`.
     #[must_use]
     pub fn with_login(self, login: &Login) -> Self {
-        let options = self.options.username(&login.username).password(&login.password);
-        Self { options, ..self }
+        Self { options: login.enter(self.options), secret: None, ..self }
     }
 
     /// How to connect, for who makes a connection of their own.
@@ -116,7 +124,8 @@ impl Database {
             return Err(invalid());
         }
         let options = PgConnectOptions::from_str(url).map_err(|_| invalid())?;
-        Ok(Self { options: options.application_name("kinline"), max_connections })
+        let options = options.application_name("kinline");
+        Ok(Self { options, max_connections, secret: None })
     }
 
     /// A pool whose connections are made when they are first needed, as the login of the URL.
@@ -140,7 +149,10 @@ impl Database {
         // begun again and again.
         let patience = Duration::from_secs(if self.max_connections == 1 { 3 } else { 10 });
         let size = usize::try_from(self.max_connections).unwrap_or(usize::MAX);
-        Pool::new(options, size, patience)
+        match self.secret {
+            Some(secret) => Pool::with_secret(options, size, patience, secret),
+            None => Pool::new(options, size, patience),
+        }
     }
 }
 

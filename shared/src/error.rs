@@ -107,13 +107,13 @@ fn is_transient(error: &sqlx::Error) -> bool {
         // A server that goes away between two messages of the protocol.
         | sqlx::Error::Protocol(_)
         | sqlx::Error::BeginFailed => true,
-        // Classes of SQLSTATE (PostgreSQL, appendix A): 08 connection, 40 serialization and
-        // deadlock, 53 resources, 57P operator intervention; 25P02 a transaction that a begin cut
-        // short left behind, 25006 a standby that is not yet a
+        // Classes of SQLSTATE (PostgreSQL, appendix A): 08 connection, 28 a login whose password may
+        // just be changing, 40 serialization and deadlock, 53 resources, 57P operator intervention;
+        // 25P02 a transaction that a begin cut short left behind, 25006 a standby that is not yet a
         // primary, 25P03 idle for too long, 55000 a database that takes no connections, 55P03 a
         // lock and 57014 a statement that took too long.
         sqlx::Error::Database(db) => db.code().is_some_and(|code| {
-            ["08", "40", "53", "57P", "25P02", "25006", "25P03", "55000", "55P03", "57014"].iter().any(|class| code.starts_with(class))
+            ["08", "28", "40", "53", "57P", "25P02", "25006", "25P03", "55000", "55P03", "57014"].iter().any(|class| code.starts_with(class))
         }),
         _ => false,
     }

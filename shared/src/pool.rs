@@ -6,7 +6,8 @@
 use std::{
     fmt, io,
     ops::{Deref, DerefMut},
-    time::Duration,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use deadpool::managed::{self, Manager, Metrics, Object, PoolConfig, PoolError, QueueMode};
@@ -15,11 +16,16 @@ use sqlx::{
 };
 use tokio::{
     runtime::Handle,
+    sync,
     time::{sleep, timeout},
 };
 
+use crate::{db::Login, error::has_code};
+
 /// How long a connection is kept: what was moved behind its name is found in the end.
 const LIFETIME: Duration = Duration::from_mins(30);
+/// How long a login counts as read just now, whatever the database says of it.
+const LOGIN_AGE: Duration = Duration::from_secs(5);
 /// What undoing a transaction that nobody ended may take.
 const UNDO_TIME: Duration = Duration::from_secs(5);
 
@@ -41,9 +47,25 @@ impl Pool {
     /// A pool that connects with `options`, and whose callers wait up to `patience` for a connection.
     #[must_use]
     pub fn new(options: PgConnectOptions, size: usize, patience: Duration) -> Self {
+        Self::of(Connector::new(options, None), size, patience)
+    }
+
+    /// Like [`Self::new`], with a login that is in the secret whose ARN the variable `secret` holds: a
+    /// login that the database refuses is read anew, since it may have another password by now.
+    #[must_use]
+    pub fn with_secret(
+        options: PgConnectOptions,
+        size: usize,
+        patience: Duration,
+        secret: &'static str,
+    ) -> Self {
+        Self::of(Connector::new(options, Some(secret)), size, patience)
+    }
+
+    fn of(connector: Connector, size: usize, patience: Duration) -> Self {
         // The one used last, whose caches are warm.
         let config = PoolConfig { queue_mode: QueueMode::Lifo, ..PoolConfig::new(size) };
-        let builder = managed::Pool::builder(Connector { options }).config(config);
+        let builder = managed::Pool::builder(connector).config(config);
         // Fails for who sets time-outs of deadpool's own, which need a runtime to be named.
         let Ok(connections) = builder.build() else { unreachable!("no time-outs are set") };
         Self { connections, patience }
@@ -85,7 +107,41 @@ impl Pool {
 
 /// Makes connections.
 struct Connector {
-    options: PgConnectOptions,
+    options: Mutex<PgConnectOptions>,
+    /// The variable that says where the login is kept.
+    secret: Option<&'static str>,
+    /// When the login was last read because it was refused. Held by who reads it.
+    read_anew: sync::Mutex<Option<Instant>>,
+}
+
+impl Connector {
+    fn new(options: PgConnectOptions, secret: Option<&'static str>) -> Self {
+        let (options, read_anew) = (Mutex::new(options), sync::Mutex::default());
+        Self { options, secret, read_anew }
+    }
+
+    fn options(&self) -> MutexGuard<'_, PgConnectOptions> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the login anew, unless somebody has just done so, and says whether there is one to read.
+    async fn renew(&self) -> bool {
+        let Some(secret) = self.secret else { return false };
+        let mut read_anew = self.read_anew.lock().await;
+        if read_anew.is_some_and(|at| at.elapsed() < LOGIN_AGE) {
+            return true;
+        }
+        match Login::at(secret).await {
+            Ok(login) => {
+                tracing::info!("the login was refused, and read anew");
+                let mut options = self.options();
+                *options = login.enter(options.clone());
+            }
+            Err(error) => tracing::warn!(%error, "the login was refused, and can't be read anew"),
+        }
+        *read_anew = Some(Instant::now());
+        true
+    }
 }
 
 impl Manager for Connector {
@@ -96,12 +152,20 @@ impl Manager for Connector {
     /// does.
     async fn create(&self) -> Result<PgConnection, sqlx::Error> {
         let mut pause = Duration::from_millis(10);
+        let mut renewed = false;
         loop {
+            let options = self.options().clone();
             // Boxed: its future is large, in whatever awaits it, and seldom needed.
-            match Box::pin(self.options.connect()).await {
+            match Box::pin(options.connect()).await {
                 Err(error) if is_passing(&error) => {
                     sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_millis(500));
+                }
+                Err(error) if is_refused(&error) && !renewed => {
+                    renewed = true;
+                    if !Box::pin(self.renew()).await {
+                        return Err(error);
+                    }
                 }
                 connected => return connected,
             }
@@ -129,6 +193,11 @@ fn is_passing(error: &sqlx::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether the database does not believe the login, in either of the ways that it says so.
+fn is_refused(error: &sqlx::Error) -> bool {
+    has_code(error, "28P01") || has_code(error, "28000")
 }
 
 fn unavailable(error: PoolError<sqlx::Error>) -> sqlx::Error {

@@ -4,13 +4,17 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, routing::put};
+use local::secrets::Secrets;
 use postgres::testing;
 use serde_json::{Value, json};
-use shared::db::{Database, Login, MIGRATOR};
+use shared::{
+    db::{Database, Login, MIGRATOR},
+    ids::NotificationId,
+};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, migrate::Migrator};
 use tests::{
     System,
-    events::http_event,
+    events::{http_event, sqs_event},
     lambda::{Function, FunctionError, HttpAnswer, binary},
     secrets_manager::SecretsManager,
 };
@@ -68,6 +72,8 @@ async fn hear(
 
 /// An empty database, with an owner that is no superuser, and the secrets of a deployment on it.
 struct Deployment {
+    /// The server with a superuser's eyes.
+    server: PgConnection,
     manager: SecretsManager,
     url: String,
     environment: Vec<(&'static str, String)>,
@@ -110,12 +116,35 @@ impl Deployment {
             ("KINLINE_WORKER_LOGIN_ARN", manager.keep("worker", &login(&worker, "worker's"))),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", manager.endpoint.clone()),
         ];
-        Self { manager, url, environment, names: [api, worker] }
+        Self { server: connection, manager, url, environment, names: [api, worker] }
     }
 
     fn keep_login(&self, secret: &str, username: &str, password: &str) {
         let login = json!({ "username": username, "password": password });
         self.manager.keep(secret, &login.to_string());
+    }
+
+    /// The environment of a function that enters with the login in this secret.
+    fn environment_of(&self, secret: &str) -> Vec<(&'static str, String)> {
+        let of_all = ["DATABASE_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER"];
+        let mut environment = self.environment.clone();
+        environment.retain(|(name, _)| of_all.contains(name));
+        let mut values = self.environment.iter().map(|(_, value)| value);
+        let arn = values.find(|value| value.contains(&format!(":secret:{secret}-")));
+        environment.push(("KINLINE_DATABASE_SECRET_ARN", arn.expect("a secret").clone()));
+        environment
+    }
+
+    /// Ends the connections of this login, and returns when they are gone.
+    async fn cut(&mut self, username: &str) {
+        let cut = "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity
+                   WHERE usename = $1";
+        let cut: i64 = sqlx::query_scalar(cut)
+            .bind(username)
+            .fetch_one(&mut self.server)
+            .await
+            .expect("a superuser");
+        assert_eq!(cut, 1, "a function has one connection");
     }
 
     /// Whether this login gets in, and as a member of which roles.
@@ -174,9 +203,8 @@ async fn a_migration_runs_makes_logins_and_tells_cloudformation() {
     let login = json!({ "username": api, "password": "api's, from now on" }).to_string();
     let arn = deployment.manager.keep("api", &login);
     deployment.environment.push(("KINLINE_DATABASE_SECRET_ARN", arn));
-    let health = Function::start(&binary("health"), &deployment.environment).await;
-    let answer = health.invoke(&http_event("GET", "/health", &[], None), TIMEOUT).await;
-    assert_eq!(HttpAnswer::from_gateway(&answer.expect("an answer")).status, 200);
+    let function = Function::start(&binary("health"), &deployment.environment).await;
+    assert_eq!(health(&function).await, 200);
 
     // By hand, the answer is the function's; and a resource that goes takes nothing with it.
     let by_hand = migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");
@@ -187,6 +215,91 @@ async fn a_migration_runs_makes_logins_and_tells_cloudformation() {
     for secret in ["api's", "worker's", "o'wner", "SCRAM"] {
         assert!(!migrate.log().contains(secret), "{secret} in the log");
     }
+}
+
+/// What `GET /health` of a function says.
+async fn health(function: &Function) -> u16 {
+    let answer = function.invoke(&http_event("GET", "/health", &[], None), TIMEOUT).await;
+    HttpAnswer::from_gateway(&answer.expect("an answer")).status
+}
+
+/// A job of nobody's, which a worker is done with once the database has said so.
+fn job() -> Value {
+    let body = json!({ "v": 1, "familyId": "fam", "notificationId": NotificationId::new() });
+    sqs_event(&[("record", &body.to_string())])
+}
+
+#[tokio::test]
+async fn a_new_password_of_the_same_login_counts_in_what_runs() {
+    let mut deployment = Deployment::new().await;
+    let migrate = Function::start(&binary("migrate"), &deployment.environment).await;
+    migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");
+    let [api, worker] = deployment.names.clone();
+    let of_api = Function::start(&binary("health"), &deployment.environment_of("api")).await;
+    let mut environment = deployment.environment_of("worker");
+    environment.push(("KINLINE_LINK_KEYS", Secrets::new().link_pairs()));
+    environment.push(("KINLINE_PUBLIC_URL", "https://kin.example".to_owned()));
+    let of_worker = Function::start(&binary("worker"), &environment).await;
+    let done = json!({ "batchItemFailures": [] });
+    assert_eq!(health(&of_api).await, 200);
+    assert_eq!(of_worker.invoke(&job(), TIMEOUT).await.expect("handled"), done);
+
+    // As infra/README.md says it.
+    deployment.keep_login("api", &api, "api's next");
+    deployment.keep_login("worker", &worker, "worker's next");
+    migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");
+    assert_eq!(deployment.roles_of(&api, "api's, at first").await, None);
+    let asked = deployment.manager.asked();
+    assert_eq!(health(&of_api).await, 200);
+    assert_eq!(deployment.manager.asked(), asked, "what is connected stays so");
+
+    deployment.cut(&api).await;
+    deployment.cut(&worker).await;
+    assert_eq!(health(&of_api).await, 200);
+    assert_eq!(of_worker.invoke(&job(), TIMEOUT).await.expect("handled"), done);
+    assert_eq!(deployment.manager.asked(), asked + 2, "once for each function");
+    deployment.cut(&api).await;
+    assert_eq!(health(&of_api).await, 200);
+    assert_eq!(deployment.manager.asked(), asked + 2, "it is kept");
+    for function in [&of_api, &of_worker] {
+        assert!(function.log().contains("read anew"), "{}", function.log());
+        assert!(!function.log().contains("next"), "{}", function.log());
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_fails_what_can_be_tried_again_and_asks_once_for_another() {
+    let mut deployment = Deployment::new().await;
+    let migrate = Function::start(&binary("migrate"), &deployment.environment).await;
+    migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");
+    let [api, worker] = deployment.names.clone();
+    let of_api = Function::start(&binary("health"), &deployment.environment_of("api")).await;
+    let mut environment = deployment.environment_of("worker");
+    environment.push(("KINLINE_LINK_KEYS", Secrets::new().link_pairs()));
+    environment.push(("KINLINE_PUBLIC_URL", "https://kin.example".to_owned()));
+    let of_worker = Function::start(&binary("worker"), &environment).await;
+    assert_eq!(health(&of_api).await, 200);
+    of_worker.invoke(&job(), TIMEOUT).await.expect("handled");
+
+    // The database knows the new password, and the secret does not yet.
+    for username in [&api, &worker] {
+        let statement = format!("ALTER ROLE {username} PASSWORD 'known to the database'");
+        run(&mut deployment.server, statement).await;
+        deployment.cut(username).await;
+    }
+    let asked = deployment.manager.asked();
+    for _ in 0..2 {
+        assert_eq!(health(&of_api).await, 503);
+        assert_eq!(deployment.manager.asked(), asked + 1, "not with every request");
+    }
+    let back = json!({ "batchItemFailures": [{ "itemIdentifier": "record" }] });
+    assert_eq!(of_worker.invoke(&job(), TIMEOUT).await.expect("handled"), back);
+    assert_eq!(deployment.manager.asked(), asked + 2, "each function for itself");
+
+    // Once the secret says it too, whoever starts gets in.
+    deployment.keep_login("api", &api, "known to the database");
+    let fresh = Function::start(&binary("health"), &deployment.environment_of("api")).await;
+    assert_eq!(health(&fresh).await, 200);
 }
 
 #[tokio::test]
