@@ -96,6 +96,8 @@ pub(super) async fn list_messages(
                  SELECT * FROM messages
                  WHERE family_id = $1 AND thread_id = t.thread_id
                    AND seq > CASE WHEN t.thread_id = $2 THEN $3 ELSE 0 END
+                   -- Numbers have no gaps. With both ends, no plan reads a thread to its end.
+                   AND seq <= CASE WHEN t.thread_id = $2 THEN $3 ELSE 0 END + $4
                  ORDER BY seq LIMIT $4
              ) own
              WHERE t.family_id = $1 AND ($2::uuid IS NULL OR t.thread_id >= $2)
