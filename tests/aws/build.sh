@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds every Lambda binary as it is deployed: for arm64 by cargo-lambda and zig where the target can
-# be had, else for this machine, and says which.
+# be had, else for this machine, and says which. Then has SAM build one of them from the template,
+# where tests/aws/template.sh has installed it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -33,3 +34,13 @@ for source in functions/src/bin/*.rs worker/src/bin/*.rs; do
     built=$((built + 1))
 done
 echo "cargo lambda build: $built binaries for $machine"
+
+sam=target/aws-tools/sam/bin/sam
+if [ "$machine" != AArch64 ] || ! [ -x "$sam" ]; then
+    echo "skipped: sam build needs the target for arm64, and tests/aws/template.sh to be run before"
+    exit 0
+fi
+# One for all of them: they differ by their names, and SAM takes a minute for each.
+SAM_CLI_TELEMETRY=0 "$sam" build HistoryFunction >target/sam-build.log 2>&1 || { cat target/sam-build.log >&2; exit 1; }
+readelf -h .aws-sam/build/HistoryFunction/bootstrap | grep -q AArch64
+echo "sam build: HistoryFunction from the template"
