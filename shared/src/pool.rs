@@ -11,6 +11,7 @@ use std::{
 };
 
 use deadpool::managed::{self, Manager, Metrics, Object, PoolConfig, PoolError, QueueMode};
+use futures_util::FutureExt;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, PgConnection, error::DatabaseError, postgres::PgConnectOptions,
 };
@@ -235,6 +236,16 @@ impl Transaction {
         simple(&mut self, "COMMIT").await?;
         self.state = State::Ended;
         Ok(())
+    }
+
+    /// Ends it, where it has only read: nobody has to wait for that. What the server answers is taken
+    /// note of by the connection's next user; that it was sent is known here, so that a Lambda
+    /// environment which is frozen now leaves no transaction open.
+    pub fn end(mut self) {
+        self.state = match simple(&mut self, "COMMIT").now_or_never() {
+            Some(Err(_)) => State::Unknown,
+            Some(Ok(())) | None => State::Ended,
+        };
     }
 }
 

@@ -210,7 +210,7 @@ pub async fn list(
 ) -> Result<(Vec<Noted>, Option<AuditCursor>)> {
     let mut tx = db::family(pool, family_id).await?;
     let events = store::list(&mut tx, family_id, before, limit + 1).await?;
-    tx.commit().await?;
+    tx.end();
     let mut events = events.ok_or(Error::FamilyNotFound)?;
     let more = events.len() > limit;
     events.truncate(limit);

@@ -66,7 +66,7 @@ pub async fn reader(
 ) -> Result<Reader> {
     let mut tx = db::family(pool, family_id).await?;
     let reader = store::find_reader(&mut tx, family_id, user_id, thread_id).await?;
-    tx.commit().await?;
+    tx.end();
     reader.ok_or(Error::ThreadNotFound)
 }
 

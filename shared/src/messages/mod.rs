@@ -216,7 +216,7 @@ pub async fn history(
 ) -> Result<Page> {
     let mut tx = db::family(pool, family_id).await?;
     let found = store::list(&mut tx, family_id, reader, thread_id, range, limit + 1).await?;
-    tx.commit().await?;
+    tx.end();
     let (last_seq, mut messages) = found.ok_or(Error::ThreadNotFound)?;
 
     let more = messages.len() > limit;

@@ -316,6 +316,6 @@ pub async fn deliveries(
 ) -> Result<Vec<Delivery>> {
     let mut tx = db::family(pool, family_id).await?;
     let found = store::list_deliveries(&mut tx, family_id, reader, thread_id, message_id).await?;
-    tx.commit().await?;
+    tx.end();
     Ok(found)
 }

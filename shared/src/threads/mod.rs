@@ -241,7 +241,7 @@ pub async fn resolve_or_create(
         // `Some` with who came back to a thread that was there.
         let (thread_id, back) = match found.thread {
             Some(thread) if thread.members.len() == new.members.ids().len() => {
-                tx.commit().await?;
+                tx.end();
                 return Ok((thread, false));
             }
             // Somebody of this set was away: deactivated once, and provisioned again.
@@ -293,7 +293,7 @@ pub async fn list(
 ) -> Result<(Vec<InboxEntry>, Option<InboxCursor>)> {
     let mut tx = db::family(pool, family_id).await?;
     let mut entries = store::list(&mut tx, family_id, caller, only, after, limit + 1).await?;
-    tx.commit().await?;
+    tx.end();
     let more = entries.len() > limit;
     entries.truncate(limit);
     let next = entries
@@ -315,7 +315,7 @@ pub async fn get(
 ) -> Result<InboxEntry> {
     let mut tx = db::family(pool, family_id).await?;
     let entry = store::find_entry(&mut tx, family_id, caller, thread_id).await?;
-    tx.commit().await?;
+    tx.end();
     entry.ok_or(Error::ThreadNotFound)
 }
 
