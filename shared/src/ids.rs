@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Simple};
 
 /// Why a string is not an id. Says nothing of the string itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,7 +109,15 @@ macro_rules! typed_id {
 
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                const LENGTH: usize = $prefix.len();
+                let mut text = [0; LENGTH + Simple::LENGTH];
+                let (prefix, id) = text.split_at_mut(LENGTH);
+                prefix.copy_from_slice($prefix.as_bytes());
+                self.0.as_simple().encode_lower(id);
+                match std::str::from_utf8(&text) {
+                    Ok(text) => serializer.serialize_str(text),
+                    Err(_) => unreachable!("letters and digits"),
+                }
             }
         }
 

@@ -106,7 +106,9 @@ async fn history(
         next_cursor: page.next.map(HistoryCursor::encode),
         latest_cursor: page.latest.encode(),
     };
-    let body = serde_json::to_vec(&page)
+    // Room for most pages, so that what is written need not move as it grows.
+    let mut body = Vec::with_capacity(256 + 384 * page.messages.len());
+    serde_json::to_writer(&mut body, &page)
         .map_err(|_| Problem::from(shared::Error::Corrupt("a page that is no JSON")))?;
 
     let digest = Sha256::digest(&body);
