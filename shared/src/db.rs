@@ -157,13 +157,16 @@ impl Database {
 }
 
 /// What bounds every transaction, so that a lock that somebody forgot stops nobody else for long.
-/// Local settings, since a proxy that pools transactions takes no others.
+/// And what keeps plans: each statement here is written to have one good plan for whatever it is asked,
+/// which a test looks at, and making one anew takes longer than most of them run. Local settings, since
+/// a proxy that pools transactions takes no others.
 macro_rules! begin {
     ($statement:literal) => {
         concat!(
             "BEGIN; SET LOCAL statement_timeout = '",
             $statement,
-            "'; SET LOCAL lock_timeout = '2s'; SET LOCAL idle_in_transaction_session_timeout = '10s'"
+            "'; SET LOCAL lock_timeout = '2s'; SET LOCAL idle_in_transaction_session_timeout = '10s'",
+            "; SET LOCAL plan_cache_mode = force_generic_plan"
         )
     };
 }
