@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use aws_sdk_sqs::{
     Client,
-    config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig},
+    config::{
+        BehaviorVersion, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
+    },
     types::{
         Message, MessageAttributeValue, MessageSystemAttributeNameForSends,
         MessageSystemAttributeValue, SendMessageBatchRequestEntry,
@@ -158,7 +160,12 @@ impl Queue {
         let retries = RetryConfig::standard()
             .with_max_attempts(3)
             .with_initial_backoff(Duration::from_millis(50));
-        let config = config.timeout_config(timeouts).retry_config(retries).build();
+        let config = config
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            // For bodies of unknown length; these are a few kilobytes, and have time-outs of their own.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build();
         Self { client: Client::from_conf(config), url }
     }
 

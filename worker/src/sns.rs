@@ -12,8 +12,8 @@ use std::{
 use aws_sdk_sns::{
     Client,
     config::{
-        BehaviorVersion, ConfigBag, Intercept, RuntimeComponents, http::HttpResponse,
-        interceptors::BeforeTransmitInterceptorContextRef, retry::RetryConfig,
+        BehaviorVersion, ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
+        http::HttpResponse, interceptors::BeforeTransmitInterceptorContextRef, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
     error::{BoxError, ProvideErrorMetadata, SdkError},
@@ -64,6 +64,8 @@ impl Sns {
         let config = config
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
+            // For bodies of unknown length; these are short, and have a time-out of their own.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .http_client(http)
             .build();
         Self { client: Client::from_conf(config) }
