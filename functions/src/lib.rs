@@ -4,7 +4,6 @@ pub mod auth;
 pub mod edge;
 pub mod error;
 pub mod extract;
-mod fetch;
 pub mod gateway;
 mod keepsake;
 pub mod migrate;

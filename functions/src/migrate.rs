@@ -8,10 +8,11 @@ use http::Uri;
 use postgres_protocol::password::scram_sha_256;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::db::{self, Database, Login};
+use shared::{
+    db::{self, Database, Login},
+    fetch,
+};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, migrate::Migrator};
-
-use crate::fetch;
 
 /// What answering `CloudFormation` may take, three tries included.
 const ANSWER_TIME: Duration = Duration::from_secs(15);

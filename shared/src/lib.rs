@@ -12,6 +12,7 @@ pub mod error;
 pub mod exports;
 pub mod failpoint;
 pub mod families;
+pub mod fetch;
 pub mod ids;
 pub mod limits;
 pub mod links;

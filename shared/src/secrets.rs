@@ -1,13 +1,23 @@
 //! Secrets of AWS Secrets Manager, by their ARNs: what a deployed function's environment names in
 //! place of a secret.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use aws_credential_types::Credentials;
+use aws_sigv4::{
+    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4,
+};
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
 
-use crate::config::{self, ConfigError};
+use crate::{
+    config::{self, ConfigError},
+    fetch,
+};
 
 /// A secret's ARN begins with `arn:` and says whose it is.
 #[must_use]
@@ -20,30 +30,116 @@ pub fn is_arn(text: &str) -> bool {
 #[error("can't be read from Secrets Manager: {0}")]
 pub struct NoSecret(String);
 
-/// The text of the secret at `arn`, as the AWS SDK's own variables say; within six seconds, since an
-/// environment has ten to start.
+/// The text of the secret at `arn`, read with the credentials that Lambda gives its functions in
+/// their environment; within six seconds, since an environment has ten to start.
+///
+/// By hand, since the SDK's client would be a quarter of nearly every binary.
 ///
 /// # Errors
 /// [`NoSecret`], after three tries.
 pub async fn read(arn: &str) -> Result<String, NoSecret> {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(1))
-        .operation_attempt_timeout(Duration::from_secs(2))
-        .operation_timeout(Duration::from_secs(6))
-        .build();
-    // Read anew each time: this happens at a start, and every few minutes at most.
-    let sdk = aws_config::defaults(BehaviorVersion::latest())
-        .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard().with_max_attempts(3))
-        .load();
-    // Boxed: their futures are of 20 KB, in whatever awaits them.
-    let sdk = Box::pin(sdk).await;
-    let asked = Client::new(&sdk).get_secret_value().secret_id(arn).send();
-    let answer = Box::pin(asked).await.map_err(|error| {
-        // The code where there is one: a message may repeat what was asked for.
-        NoSecret(error.code().map_or_else(|| "no answer".to_owned(), str::to_owned))
-    })?;
-    answer.secret_string.ok_or_else(|| NoSecret("it holds no text".to_owned()))
+    let mut pauses = [Duration::from_millis(50), Duration::from_millis(200)].into_iter();
+    let reading = async {
+        loop {
+            match try_read(arn).await {
+                Err(Failure::Passing(_)) if let Some(pause) = pauses.next() => sleep(pause).await,
+                Err(Failure::Passing(why) | Failure::Lasting(why)) => return Err(NoSecret(why)),
+                Ok(secret) => return Ok(secret),
+            }
+        }
+    };
+    let no_answer = |_| Err(NoSecret("no answer".to_owned()));
+    timeout(Duration::from_secs(6), reading).await.unwrap_or_else(no_answer)
+}
+
+/// Why a try came to nothing.
+enum Failure {
+    /// Another may succeed.
+    Passing(String),
+    /// Another won't.
+    Lasting(String),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Asked<'a> {
+    secret_id: &'a str,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answered {
+    secret_string: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Refused {
+    #[serde(rename = "__type", default)]
+    code: String,
+}
+
+/// `GetSecretValue` (AWS Secrets Manager API Reference), once.
+async fn try_read(arn: &str) -> Result<String, Failure> {
+    let request = request(arn).map_err(Failure::Lasting)?;
+    let answer = fetch::send(&request.uri().clone(), request).await;
+    let answer = answer.map_err(|error| Failure::Passing(error.to_string()))?;
+    if answer.status == StatusCode::OK {
+        // The parser's own message may repeat what it read.
+        let answer: Result<Answered, _> = serde_json::from_slice(&answer.body);
+        let secret = answer.ok().and_then(|answer| answer.secret_string);
+        return secret.ok_or_else(|| Failure::Lasting("it holds no text".to_owned()));
+    }
+    // The code alone, after a namespace in some answers: a message may repeat what was asked for.
+    let Refused { code } = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let code = code.rsplit('#').next().unwrap_or_default();
+    let code = if code.is_empty() { answer.status.to_string() } else { code.to_owned() };
+    if answer.status.is_server_error() || code == "ThrottlingException" {
+        Err(Failure::Passing(code))
+    } else {
+        Err(Failure::Lasting(code))
+    }
+}
+
+/// The request, signed (Signature Version 4); or why there is none.
+fn request(arn: &str) -> Result<Request<Full<Bytes>>, String> {
+    let variable =
+        |name: &'static str| config::optional(name).ok_or_else(|| format!("{name} is not set"));
+    let credentials = Credentials::new(
+        variable("AWS_ACCESS_KEY_ID")?,
+        variable("AWS_SECRET_ACCESS_KEY")?,
+        config::optional("AWS_SESSION_TOKEN"),
+        None,
+        "environment",
+    );
+    // arn:aws:secretsmanager:eu-west-1:123456789012:secret:name
+    let mut parts = arn.split(':').skip(1);
+    let (partition, region) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
+    let domain = if partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
+    let endpoint = config::optional("AWS_ENDPOINT_URL_SECRETS_MANAGER")
+        .unwrap_or_else(|| format!("https://secretsmanager.{region}.{domain}"));
+    let body = serde_json::to_vec(&Asked { secret_id: arn }).map_err(|error| error.to_string())?;
+    let mut request = Request::post(format!("{}/", endpoint.trim_end_matches('/')))
+        .header(header::CONTENT_TYPE, "application/x-amz-json-1.1")
+        .header("x-amz-target", "secretsmanager.GetSecretValue")
+        .body(Full::from(body.clone()))
+        .map_err(|error| error.to_string())?;
+    let identity = credentials.into();
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name("secretsmanager")
+        .time(SystemTime::now())
+        .settings(SigningSettings::default())
+        .build()
+        .map_err(|error| error.to_string())?;
+    let headers = request.headers().iter();
+    let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let url = request.uri().to_string();
+    let signable = SignableRequest::new("POST", url, headers, SignableBody::Bytes(&body))
+        .map_err(|error| error.to_string())?;
+    let signed = sign(signable, &params.into()).map_err(|error| error.to_string())?;
+    signed.into_parts().0.apply_to_request_http1x(&mut request);
+    Ok(request)
 }
 
 /// The value of the variable `name`, or of the secret whose ARN is in the variable `arn`; one of

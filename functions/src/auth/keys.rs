@@ -8,11 +8,14 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use shared::{config::Secret, secrets};
+use shared::{
+    config::Secret,
+    fetch::{self, FetchError},
+    secrets,
+};
 use tokio::sync::Mutex;
 
 use super::jwks::{self, PublicKey};
-use crate::fetch::{self, FetchError};
 
 /// How long a set is kept whose provider says nothing, and the bounds for one that does: a key that
 /// was withdrawn holds no longer than this while its provider answers, and a provider is not asked all

@@ -2,14 +2,14 @@
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
-use axum::body::{Body, Bytes};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
-use http_body_util::{BodyExt, Limited};
-use hyper::client::conn::http1;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{body::Bytes, client::conn::http1};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnectorBuilder};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-use shared::secrets::NoSecret;
 use tower::ServiceExt;
+
+use crate::secrets::NoSecret;
 
 /// Somebody waits for it.
 const TIME_MAX: Duration = Duration::from_secs(3);
@@ -18,49 +18,75 @@ const BODY_MAX: usize = 64 * 1024;
 
 /// Why there are no keys. Says nothing of what an answer held: that may have been a secret.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FetchError {
+pub enum FetchError {
+    /// In three seconds.
     #[error("no answer within {TIME_MAX:?}")]
     TooLong,
+    /// Neither by name nor by TLS, or it hung up.
     #[error("no connection: {0}")]
     Unreachable(String),
+    /// Another answer than `200`.
     #[error("the answer was {0}")]
     Status(StatusCode),
+    /// 64 KiB at most.
     #[error("the answer broke off, or is longer than {BODY_MAX} bytes")]
     Body,
+    /// Not what was asked for.
     #[error("{0}")]
     Unusable(&'static str),
+    /// There is no secret.
     #[error("the secret {0}")]
     Secret(#[from] NoSecret),
 }
 
 /// An answer: how long it may be kept by its own word, and what it says.
-pub(crate) struct Fetched {
-    pub(crate) max_age: Option<Duration>,
-    pub(crate) body: Bytes,
+pub struct Fetched {
+    /// What the answer came to.
+    pub status: StatusCode,
+    /// `max-age` of its `Cache-Control`.
+    pub max_age: Option<Duration>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Fetched {
+    fn ok(self) -> Result<Self, FetchError> {
+        if self.status == StatusCode::OK { Ok(self) } else { Err(FetchError::Status(self.status)) }
+    }
 }
 
 /// `GET url` with `headers`. Follows no redirect: keys come from where they were said to be.
-pub(crate) async fn get(url: &Uri, headers: &HeaderMap) -> Result<Fetched, FetchError> {
-    let mut request = Request::new(Body::empty());
+///
+/// # Errors
+/// [`FetchError`].
+pub async fn get(url: &Uri, headers: &HeaderMap) -> Result<Fetched, FetchError> {
+    let mut request = Request::new(Full::default());
     *request.headers_mut() = headers.clone();
-    send(url, request).await
+    send(url, request).await?.ok()
 }
 
 /// `PUT url` with this body and no content type, as a presigned address of S3's wants it.
-pub(crate) async fn put(url: &Uri, body: Vec<u8>) -> Result<Fetched, FetchError> {
-    let mut request = Request::new(Body::from(body));
+///
+/// # Errors
+/// [`FetchError`].
+pub async fn put(url: &Uri, body: Vec<u8>) -> Result<Fetched, FetchError> {
+    let mut request = Request::new(Full::from(body));
     *request.method_mut() = Method::PUT;
-    send(url, request).await
+    send(url, request).await?.ok()
 }
 
-async fn send(url: &Uri, request: Request<Body>) -> Result<Fetched, FetchError> {
+/// Sends `request` to `url`, whatever its own address, and takes any answer.
+///
+/// # Errors
+/// [`FetchError`], but for [`FetchError::Status`].
+pub async fn send(url: &Uri, request: Request<Full<Bytes>>) -> Result<Fetched, FetchError> {
     let asked = ask(url, addressed(url, request));
     tokio::time::timeout(TIME_MAX, asked).await.map_err(|_| FetchError::TooLong)?
 }
 
 /// On a connection of its own, by hand: the next call is hours away, and may be in another life of
 /// a frozen environment. A client with a pool (and HTTP/2 in it) makes a binary 0.2 MB bigger.
-async fn ask(url: &Uri, request: Request<Body>) -> Result<Fetched, FetchError> {
+async fn ask(url: &Uri, request: Request<Full<Bytes>>) -> Result<Fetched, FetchError> {
     let unreachable = |error: &dyn StdError| FetchError::Unreachable(with_causes(error));
     // Named: without a name, rustls panics as soon as another provider is linked too.
     let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -84,16 +110,13 @@ async fn ask(url: &Uri, request: Request<Body>) -> Result<Fetched, FetchError> {
     tokio::spawn(connection);
     let answer = sender.send_request(request).await;
     let answer = answer.map_err(|error| unreachable(&error))?;
-    if answer.status() != StatusCode::OK {
-        return Err(FetchError::Status(answer.status()));
-    }
-    let max_age = max_age(answer.headers());
+    let (status, max_age) = (answer.status(), max_age(answer.headers()));
     let body = Limited::new(answer.into_body(), BODY_MAX).collect().await;
-    Ok(Fetched { max_age, body: body.map_err(|_| FetchError::Body)?.to_bytes() })
+    Ok(Fetched { status, max_age, body: body.map_err(|_| FetchError::Body)?.to_bytes() })
 }
 
 /// `request` as HTTP/1.1 says it to the host of `url`.
-fn addressed(url: &Uri, mut request: Request<Body>) -> Request<Body> {
+fn addressed(url: &Uri, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
     // Some firewalls turn away who does not say who they are.
     request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static("kinline"));
     let host = url.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
