@@ -5,12 +5,20 @@ mod gateway;
 mod process;
 mod runtime_api;
 
-use std::{path::Path, process::ExitStatus, time::Duration};
+use std::{
+    path::Path,
+    process::ExitStatus,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use tokio::{process::Command, sync::Mutex, time};
 
-pub use self::{binaries::binary, gateway::HttpAnswer};
+pub use self::{
+    binaries::{binary, release},
+    gateway::HttpAnswer,
+};
 use self::{process::Process, runtime_api::RuntimeApi};
 use crate::events::REGION;
 
@@ -23,6 +31,9 @@ pub struct Function {
     api: RuntimeApi,
     /// One environment does one thing at a time; the lock is fair, so calls keep their order.
     turn: Mutex<()>,
+    started: Instant,
+    /// When it first took an event.
+    ready: OnceLock<Instant>,
 }
 
 /// Why a function gave no answer.
@@ -91,9 +102,10 @@ impl Function {
             .env("TZ", ":UTC")
             .env("_HANDLER", "bootstrap")
             .envs(env.iter().map(|(name, value)| (name, value)));
+        let started = Instant::now();
         let process = Process::start(command)
             .unwrap_or_else(|error| panic!("can't run {}: {error}", binary.display()));
-        Self { process, api, turn: Mutex::new(()) }
+        Self { process, api, turn: Mutex::new(()), started, ready: OnceLock::new() }
     }
 
     /// Hands `event` to the function once it is its turn, and waits for the answer. `timeout` is
@@ -108,10 +120,13 @@ impl Function {
         let (taken, answer) = self.api.offer(event, timeout);
         let answered = async {
             match time::timeout(INIT_LIMIT, taken).await {
-                Ok(Ok(())) => match time::timeout(timeout, answer).await {
-                    Ok(Ok(answer)) => Waited::Answer(answer),
-                    _ => Waited::TooLong,
-                },
+                Ok(Ok(())) => {
+                    self.ready.get_or_init(Instant::now);
+                    match time::timeout(timeout, answer).await {
+                        Ok(Ok(answer)) => Waited::Answer(answer),
+                        _ => Waited::TooLong,
+                    }
+                }
                 _ => Waited::NotTaken,
             }
         };
@@ -150,6 +165,13 @@ impl Function {
     #[must_use]
     pub fn refused(&self) -> Vec<String> {
         self.api.refused()
+    }
+
+    /// From the start of its process to when it asked for work, if it has been given any: a wait for
+    /// the first event is a part of it.
+    #[must_use]
+    pub fn init_time(&self) -> Option<Duration> {
+        Some(self.ready.get()?.duration_since(self.started))
     }
 
     /// The process's id.

@@ -40,12 +40,13 @@ impl Default for Patience {
 
 /// Answers whoever takes too long to send a request with a `408`. Inside of the edge, which writes
 /// the problem; a stream of events that has begun is not cut.
-pub(crate) fn request_timeout(patience: Patience) -> TimeoutLayer {
+#[must_use]
+pub fn request_timeout(patience: Patience) -> TimeoutLayer {
     TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, patience.request)
 }
 
 /// Serves `router` on `listener` until `stop`; then what is at hand is finished.
-pub(crate) async fn serve(
+pub async fn serve(
     listener: TcpListener,
     router: Router,
     patience: Patience,

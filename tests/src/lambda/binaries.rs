@@ -21,19 +21,35 @@ use serde_json::Value;
 /// With what cargo said, if they don't build; if there is no such function.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
-    static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
-    let built = BUILT.get_or_init(build);
+    static BUILT: OnceLock<Binaries> = OnceLock::new();
+    let profile = || env::var("KINLINE_TEST_PROFILE").unwrap_or_else(|_| "dev".to_owned());
+    find(BUILT.get_or_init(|| build(&profile())), name)
+}
+
+/// [`binary`], built for release whatever the profile of the tests.
+///
+/// # Panics
+/// As [`binary`].
+#[must_use]
+pub fn release(name: &str) -> PathBuf {
+    static BUILT: OnceLock<Binaries> = OnceLock::new();
+    find(BUILT.get_or_init(|| build("release")), name)
+}
+
+/// Where they are, by name.
+type Binaries = BTreeMap<String, PathBuf>;
+
+fn find(built: &Binaries, name: &str) -> PathBuf {
     let path = built.get(name).unwrap_or_else(|| panic!("{name} is none of {:?}", built.keys()));
     path.clone()
 }
 
-/// Builds them in the target folder that this test was built in; where they are, by name.
-fn build() -> BTreeMap<String, PathBuf> {
-    let profile = env::var("KINLINE_TEST_PROFILE").unwrap_or_else(|_| "dev".to_owned());
+/// Builds them in the target folder that this test was built in.
+fn build(profile: &str) -> Binaries {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let output = Command::new(cargo)
         .args(["build", "--quiet", "--message-format=json-render-diagnostics"])
-        .args(["-p", "functions", "-p", "worker", "--bins", "--profile", &profile])
+        .args(["-p", "functions", "-p", "worker", "--bins", "--profile", profile])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .env("CARGO_TARGET_DIR", target_folder())
         .output()

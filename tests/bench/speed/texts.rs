@@ -1,24 +1,34 @@
-//! How long a text takes from the post to the carrier, on a running local stack:
-//! `cargo run --release -- --fresh` in one terminal,
-//! `cargo run --release -p tests --example post_to_text` in another.
+//! From the post to the text: the whole local stack, as `cargo run` starts it, at 100 posts a second.
 
-#![expect(
-    clippy::expect_used,
-    reason = "a benchmark has nobody to report an error to but its reader"
-)]
-#![expect(clippy::print_stdout, reason = "its table is its purpose")]
-
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant, SystemTime},
+};
 
 use serde_json::{Value, json};
 use tests::Client;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-const POSTS: usize = 200;
+use crate::{
+    process::{self, Measured},
+    report::Report,
+};
 
-#[tokio::main]
-async fn main() {
-    let url = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:3000".to_owned());
+const POSTS: usize = 600;
+/// Between two posts.
+const PAUSE: Duration = Duration::from_millis(10);
+
+pub(crate) async fn measure(out: &Path, report: &mut Report) {
+    let folder = out.join("texts");
+    let mut command = Command::new(process::build("local").join("kinline"));
+    command.args(["--fresh", "--no-demo", "--port", "0", "--data-dir"]).arg(&folder);
+    let mut kinline = Measured::start(command);
+    let url = loop {
+        if let Some(rest) = kinline.line().strip_prefix("API") {
+            break rest.split_whitespace().next().expect("an address").to_owned();
+        }
+    };
     let nobody = Client::new(&url, None);
     let token = async |body: Value| {
         let answer = nobody.post("/dev/token", &body).await;
@@ -36,16 +46,18 @@ async fn main() {
 
     let run =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_millis();
-    let mut posted = Vec::with_capacity(POSTS);
-    let mut answered = Vec::with_capacity(POSTS);
+    let (mut posted, mut answered) = (Vec::new(), Vec::new());
+    let began = Instant::now();
     for i in 0..POSTS {
-        let (at, began) = (OffsetDateTime::now_utc(), Instant::now());
+        let due = began + PAUSE * u32::try_from(i).expect("a number");
+        tokio::time::sleep_until(due.into()).await;
+        posted.push(OffsetDateTime::now_utc());
+        let asked = Instant::now();
         u0.say(&thread, &format!("post {run}-{i}.")).await;
-        answered.push(began.elapsed());
-        posted.push(at);
-        // 100 posts a second: an open loop, whatever the answers take.
-        tokio::time::sleep(Duration::from_millis(10).saturating_sub(began.elapsed())).await;
+        answered.push(asked.elapsed());
     }
+    #[expect(clippy::cast_precision_loss, reason = "hundreds")]
+    let rate = POSTS as f64 / began.elapsed().as_secs_f64();
 
     let deadline = Instant::now() + Duration::from_secs(30);
     let took = loop {
@@ -68,22 +80,14 @@ async fn main() {
         }
         assert!(Instant::now() < deadline, "{} of {POSTS} texts arrived", took.len());
     };
-    println!("{POSTS} posts, ms         p50     p99");
-    print("post -> answer", answered);
-    print("post -> text", took);
-}
-
-fn print(what: &str, mut times: Vec<Duration>) {
-    times.sort_unstable();
-    let at = |share: f64| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "an index"
-        )]
-        let index = ((times.len() - 1) as f64 * share).round() as usize;
-        times[index].as_secs_f64() * 1000.0
-    };
-    println!("{what:<18} {:>7.1} {:>7.1}", at(0.5), at(0.99));
+    report.add("post to text: posts/s".to_owned(), rate);
+    for (what, mut times) in [("post to answer", answered), ("post to text", took)] {
+        times.sort_unstable();
+        for percent in [50, 99] {
+            let at = times[(times.len() - 1) * percent / 100];
+            report.add(format!("{what}: p{percent}, ms"), at.as_secs_f64() * 1e3);
+        }
+    }
+    drop(kinline);
+    std::fs::remove_dir_all(&folder).expect("removed");
 }

@@ -1,0 +1,126 @@
+//! How fast Kinline is, beside what its database can do: `cargo bench -p tests`.
+//!
+//! Everything is measured in one run on one machine, so that ratios mean something where times don't.
+
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark has nobody to report to but its reader"
+)]
+
+mod api;
+mod cold;
+mod load;
+mod pgbench;
+mod plot;
+mod process;
+mod report;
+mod stub;
+mod texts;
+mod worker;
+mod world;
+
+use std::{env, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Parser, ValueEnum};
+
+use crate::{report::Report, world::World};
+
+/// Measures Kinline against its own targets. Needs wrk and pgbench; starts all else itself.
+#[derive(Parser)]
+#[command(name = "speed", bin_name = "cargo bench -p tests --")]
+struct Settings {
+    /// Messages of the data set: a number, or as 1M, 10M
+    #[arg(long, default_value = "1M", value_parser = count)]
+    messages: i64,
+    /// How long each figure is measured, in seconds
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+    /// How often each figure is measured; the median counts
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Only these parts
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// An earlier run's figures, to show ratios to
+    #[arg(long)]
+    compare: Option<PathBuf>,
+    /// Where the figures and the pictures go [default: target/bench]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// What `cargo bench` says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// History, resolving threads, posting: time, processor, throughput
+    Api,
+    /// Does the length of a thread, or how far back one reads, matter?
+    Depth,
+    /// Texts a second, and a batch of ten
+    Worker,
+    /// Starts of the Lambda binaries
+    Cold,
+    /// From the post to the text, on the local stack
+    Texts,
+}
+
+fn count(text: &str) -> Result<i64, String> {
+    let (digits, factor) = match text.strip_suffix(['M', 'm']) {
+        Some(digits) => (digits, 1_000_000),
+        None => (text, 1),
+    };
+    let number = digits.parse::<i64>().ok().and_then(|number| number.checked_mul(factor));
+    number.filter(|number| *number >= 10_000).ok_or_else(|| "10000 or more, as 1M".to_owned())
+}
+
+fn main() -> ExitCode {
+    // The processes that are measured are this program too.
+    match env::var(process::ROLE).as_deref() {
+        Ok("api") => api::serve(),
+        Ok("worker") => worker::work(),
+        _ => measure(&Settings::parse()),
+    }
+    ExitCode::SUCCESS
+}
+
+#[tokio::main]
+async fn measure(settings: &Settings) {
+    for (program, package) in [("wrk", "wrk"), ("pgbench", "postgresql-contrib, or postgresql")] {
+        if !process::is_there(program) {
+            eprintln!("speed: {program} is not there; on Debian: apt-get install {package}");
+            std::process::exit(2);
+        }
+    }
+    let wanted = |part| settings.only.is_empty() || settings.only.contains(&part);
+    let earlier = settings.compare.as_deref().map(report::read);
+    let out = settings.out.clone().unwrap_or_else(process::out);
+    std::fs::create_dir_all(&out).expect("a folder for the results");
+    let effort =
+        load::Effort { time: Duration::from_secs(settings.seconds), rounds: settings.rounds };
+    let mut report = Report::new(settings.messages);
+    let world = World::start(&out, settings.messages).await;
+    if wanted(Part::Api) {
+        api::measure(&world, effort, &mut report, &out).await;
+    }
+    if wanted(Part::Depth) {
+        api::measure_depth(&world, effort, &mut report, &out).await;
+    }
+    if wanted(Part::Worker) {
+        worker::measure(&world, &mut report).await;
+    }
+    if wanted(Part::Cold) {
+        cold::measure(&world, &mut report).await;
+    }
+    world.stop().await;
+    if wanted(Part::Texts) {
+        texts::measure(&out, &mut report).await;
+    }
+    report.print(earlier.as_ref());
+    let file = out.join("speed.json");
+    report.write(&file);
+    println!("\nfigures and pictures: {}", out.display());
+}

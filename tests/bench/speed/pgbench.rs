@@ -1,0 +1,113 @@
+//! What the database alone takes for the statement that a request can't do without, by pgbench.
+
+use std::{fs, process::Command, time::Duration};
+
+use tempfile::TempDir;
+
+/// Scripts with one statement each, run in any order.
+pub(crate) struct Statements {
+    folder: TempDir,
+    count: usize,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    /// Statements a second.
+    pub(crate) rate: f64,
+    /// Milliseconds in which half of them were done.
+    pub(crate) p50: f64,
+}
+
+impl Statements {
+    /// Twenty are enough: each is planned once a connection, which is no part of what is measured.
+    pub(crate) fn new(statements: impl Iterator<Item = String>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut count = 0;
+        for (i, statement) in statements.take(20).enumerate() {
+            // pgbench reads to the end of a line, or a semicolon.
+            let script =
+                format!("{};\n", statement.split_whitespace().collect::<Vec<_>>().join(" "));
+            fs::write(folder.path().join(format!("{i}.sql")), script).expect("a script");
+            count += 1;
+        }
+        Self { folder, count }
+    }
+
+    /// Runs them, prepared, on so many connections.
+    pub(crate) fn run(&self, url: &str, clients: usize, time: Duration) -> Run {
+        let folder = self.folder.path();
+        let output = Command::new("pgbench")
+            .args(["--no-vacuum", "--protocol=prepared", "--jobs=1", "--log"])
+            .args([format!("--client={clients}"), format!("--time={}", time.as_secs())])
+            .arg(format!("--log-prefix={}", folder.join("log").display()))
+            .args(
+                (0..self.count)
+                    .map(|i| format!("--file={}", folder.join(format!("{i}.sql")).display())),
+            )
+            .arg(url)
+            .output()
+            .expect("pgbench");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pgbench: {said}");
+        let mut times = Vec::new();
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            if !entry.file_name().to_string_lossy().starts_with("log") {
+                continue;
+            }
+            let log = fs::read_to_string(entry.path()).expect("a log");
+            // client, transaction, microseconds, …
+            times
+                .extend(log.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok()));
+            fs::remove_file(entry.path()).expect("removed");
+        }
+        assert!(!times.is_empty(), "pgbench did nothing: {said}");
+        times.sort_unstable();
+        #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
+        Run {
+            rate: times.len() as f64 / time.as_secs_f64(),
+            p50: times[times.len() / 2] as f64 / 1e3,
+        }
+    }
+}
+
+/// A page as it would be read by somebody whose right to it needs no asking.
+pub(crate) fn history(family: &str, thread: &str) -> String {
+    format!(
+        "SELECT m.*, u.name AS author_name FROM messages m
+         JOIN users u ON u.family_id = m.family_id AND u.user_id = m.author_id
+         WHERE m.family_id = '{family}' AND m.thread_id = '{thread}'
+         ORDER BY m.seq DESC LIMIT 51"
+    )
+}
+
+/// A thread by its members.
+pub(crate) fn resolve(family: &str, member_key: &str) -> String {
+    format!(
+        "SELECT * FROM threads
+         WHERE family_id = '{family}' AND kind = 'FAMILY' AND member_key = '{member_key}'
+           AND NOT is_distinct"
+    )
+}
+
+/// A message, its number, and a notification for everybody else.
+pub(crate) fn post(family: &str, thread: &str, author: &str) -> String {
+    format!(
+        "WITH numbered AS (
+             UPDATE threads SET last_seq = last_seq + 1, last_message_at = now()
+             WHERE family_id = '{family}' AND thread_id = '{thread}'
+             RETURNING last_seq
+         ), posted AS (
+             INSERT INTO messages (family_id, thread_id, seq, message_id, author_id, body, queued_count, created_at)
+             SELECT '{family}', '{thread}', last_seq, gen_random_uuid(), '{author}',
+                    'Bring the albums on Sunday, will you?', 1, now()
+             FROM numbered
+             RETURNING message_id
+         )
+         INSERT INTO notifications (family_id, thread_id, message_id, recipient_id, state)
+         SELECT '{family}', '{thread}', message_id, tm.user_id, 'pending'
+         FROM posted, thread_members tm
+         WHERE tm.family_id = '{family}' AND tm.thread_id = '{thread}' AND tm.user_id <> '{author}'
+           AND tm.status = 'active'"
+    )
+}

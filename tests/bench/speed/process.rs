@@ -1,0 +1,101 @@
+//! Processes that are measured: how they are started, and what the kernel says they used.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+/// The variable that says which of the measured processes this program is to be.
+pub(crate) const ROLE: &str = "KINLINE_BENCH_ROLE";
+
+/// A child of ours, killed when dropped.
+pub(crate) struct Measured {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Measured {
+    /// This program in another role.
+    pub(crate) fn role(role: &str, variables: &[(&str, String)]) -> Self {
+        let mut command = Command::new(env::current_exe().expect("this program"));
+        command.env(ROLE, role).envs(variables.iter().map(|(name, value)| (name, value)));
+        Self::start(command)
+    }
+
+    /// Another program.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("a process");
+        let output = BufReader::new(child.stdout.take().expect("its output"));
+        Self { child, output }
+    }
+
+    /// The next line that it writes.
+    ///
+    /// # Panics
+    /// If there is none any more.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("a line");
+        assert!(!line.is_empty(), "the process has ended");
+        line.trim().to_owned()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// The seconds of processor time that a process used so far, its threads' together; the kernel counts
+/// in hundredths.
+pub(crate) fn cpu(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    // The name, in parentheses, may have blanks.
+    let (_, rest) = stat.rsplit_once(") ").expect("a name");
+    let ticks = rest.split(' ').skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().expect("ticks")).sum::<f64>() / 100.0
+}
+
+/// The most memory that a process had so far, in MiB.
+pub(crate) fn peak_memory(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse::<f64>().expect("KiB") / 1024.0
+}
+
+/// Whether this program can be run.
+pub(crate) fn is_there(program: &str) -> bool {
+    let paths = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&paths).any(|folder| folder.join(program).is_file())
+}
+
+/// `<target>`, where this program is `<target>/<profile>/deps/<name>`.
+pub(crate) fn target() -> PathBuf {
+    let program = env::current_exe().expect("this program");
+    program.ancestors().nth(3).expect("a target folder").to_owned()
+}
+
+/// Where results go unless somebody says otherwise.
+pub(crate) fn out() -> PathBuf {
+    target().join("bench")
+}
+
+/// Builds a package of the workspace for release, and returns the folder of its programs.
+pub(crate) fn build(package: &str) -> PathBuf {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--locked", "-p", package])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .env("CARGO_TARGET_DIR", target())
+        .status();
+    assert!(built.expect("cargo").success(), "{package} does not build");
+    target().join("release")
+}
