@@ -25,7 +25,7 @@ pub(crate) fn draw(file: &Path, title: &str, varied: &str, lines: &[Line]) {
             .x_label_area_size(44)
             .y_label_area_size(64)
             .build_cartesian_2d((least..most * 1.1).log_scale(), 0.0..highest * 1.15)?;
-        chart.configure_mesh().x_desc(varied).draw()?;
+        chart.configure_mesh().x_desc(varied).light_line_style(TRANSPARENT).draw()?;
         for (i, line) in lines.iter().enumerate() {
             let color = Palette99::pick(i).to_rgba();
             let points = || line.points.iter().map(|(x, y)| (x.max(1.0), *y));
@@ -37,7 +37,12 @@ pub(crate) fn draw(file: &Path, title: &str, varied: &str, lines: &[Line]) {
                 });
             chart.draw_series(points().map(|point| Circle::new(point, 3, color.filled())))?;
         }
-        chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw()?;
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .border_style(BLACK)
+            .background_style(WHITE)
+            .draw()?;
         area.present()?;
         Ok(())
     };
