@@ -239,8 +239,9 @@ impl Transaction {
     }
 
     /// Ends it, where it has only read: nobody has to wait for that. What the server answers is taken
-    /// note of by the connection's next user; that it was sent is known here, so that a Lambda
-    /// environment which is frozen now leaves no transaction open.
+    /// note of by the connection's next user. It is sent here and now, so that a Lambda environment
+    /// which is frozen next leaves no transaction open; should a full socket not take it, the server
+    /// ends what is idle in a transaction for ten seconds.
     pub fn end(mut self) {
         self.state = match simple(&mut self, "COMMIT").now_or_never() {
             Some(Err(_)) => State::Unknown,
