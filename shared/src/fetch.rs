@@ -1,15 +1,13 @@
 //! One HTTP request and its short answer, in a short time, to the one address that was given.
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{error::Error as StdError, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Bytes, client::conn::http1};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnectorBuilder};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tower::ServiceExt;
 
-use crate::secrets::NoSecret;
+use crate::{https::connector, secrets::NoSecret};
 
 /// Somebody waits for it.
 const TIME_MAX: Duration = Duration::from_secs(3);
@@ -85,25 +83,10 @@ pub async fn send(url: &Uri, request: Request<Full<Bytes>>) -> Result<Fetched, F
 }
 
 /// On a connection of its own, by hand: the next call is hours away, and may be in another life of
-/// a frozen environment. A client with a pool (and HTTP/2 in it) makes a binary 0.2 MB bigger.
+/// a frozen environment.
 async fn ask(url: &Uri, request: Request<Full<Bytes>>) -> Result<Fetched, FetchError> {
     let unreachable = |error: &dyn StdError| FetchError::Unreachable(with_causes(error));
-    // Named: without a name, rustls panics as soon as another provider is linked too.
-    let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| unreachable(&error))?;
-    let tls = if url.scheme() == Some(&Scheme::HTTPS) {
-        // The system's certificates, read now: most environments never need them.
-        tls.with_native_roots().map_err(|error| unreachable(&error))?
-    } else {
-        tls.with_root_certificates(RootCertStore::empty())
-    };
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls.with_no_client_auth())
-        .https_or_http()
-        .enable_http1()
-        .build();
-    let stream = connector.oneshot(url.clone()).await.map_err(|error| unreachable(&*error))?;
+    let stream = connector().oneshot(url.clone()).await.map_err(|error| unreachable(&*error))?;
     let (mut sender, connection) =
         http1::handshake(stream).await.map_err(|error| unreachable(&error))?;
     // Ends with the sender and the body, whatever comes of them.

@@ -4,6 +4,7 @@
 //! Nothing here knows of HTTP or Lambda.
 
 pub mod audit;
+pub mod aws;
 pub mod config;
 pub mod cursor;
 pub mod db;
@@ -13,6 +14,7 @@ pub mod exports;
 pub mod failpoint;
 pub mod families;
 pub mod fetch;
+pub mod https;
 pub mod ids;
 pub mod limits;
 pub mod links;

@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::{
+    aws::{self, Service},
     config::{self, ConfigError},
+    https,
     ids::{FamilyId, LinkRequestId, NotificationId},
     origin,
 };
@@ -26,6 +28,10 @@ use crate::{
 const BATCH_MAX: usize = 10;
 /// What a post may spend on waking the worker. The sweeper does what is left.
 const BUDGET: Duration = Duration::from_secs(1);
+/// What a connection may take to stand.
+const CONNECT: Duration = Duration::from_millis(300);
+/// How long a connection is kept for the next call.
+const IDLE: Duration = Duration::from_secs(90);
 
 /// The message attribute that names the request a job came of. Beside the body, which workers of
 /// before would refuse with it.
@@ -142,18 +148,16 @@ impl Queue {
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
-    pub async fn from_env() -> Result<Self, ConfigError> {
+    pub fn from_env() -> Result<Self, ConfigError> {
         let url = config::url("KINLINE_QUEUE_URL", "the SQS queue of jobs")?;
-        // Boxed: its future is of 20 KB, in whatever awaits it.
-        let sdk = Box::pin(aws_config::load_defaults(BehaviorVersion::latest())).await;
-        Ok(Self::new(aws_sdk_sqs::config::Builder::from(&sdk), url))
+        let config = aws_sdk_sqs::config::Builder::from(&aws::config(Service::Sqs)?);
+        Ok(Self::new(config.behavior_version(BehaviorVersion::latest()), url))
     }
 
     /// The queue at `url`. A job sent twice does no harm, so sending is retried within the budget.
     #[must_use]
     pub fn new(config: aws_sdk_sqs::config::Builder, url: String) -> Self {
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_millis(300))
             .operation_attempt_timeout(Duration::from_millis(500))
             .operation_timeout(BUDGET)
             .build();
@@ -161,6 +165,7 @@ impl Queue {
             .with_max_attempts(3)
             .with_initial_backoff(Duration::from_millis(50));
         let config = config
+            .http_client(https::sdk_client(CONNECT, IDLE))
             .timeout_config(timeouts)
             .retry_config(retries)
             // For bodies of unknown length; these are a few kilobytes, and have time-outs of their own.

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_credential_types::Credentials;
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
 use crate::{
+    aws::{self, Service},
     config::{self, ConfigError},
     fetch,
 };
@@ -102,21 +102,13 @@ async fn try_read(arn: &str) -> Result<String, Failure> {
 
 /// The request, signed (Signature Version 4); or why there is none.
 fn request(arn: &str) -> Result<Request<Full<Bytes>>, String> {
-    let variable =
-        |name: &'static str| config::optional(name).ok_or_else(|| format!("{name} is not set"));
-    let credentials = Credentials::new(
-        variable("AWS_ACCESS_KEY_ID")?,
-        variable("AWS_SECRET_ACCESS_KEY")?,
-        config::optional("AWS_SESSION_TOKEN"),
-        None,
-        "environment",
-    );
+    let credentials = aws::credentials().map_err(|error| error.to_string())?;
     // arn:aws:secretsmanager:eu-west-1:123456789012:secret:name
     let mut parts = arn.split(':').skip(1);
     let (partition, region) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
     let domain = if partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
-    let endpoint = config::optional("AWS_ENDPOINT_URL_SECRETS_MANAGER")
-        .unwrap_or_else(|| format!("https://secretsmanager.{region}.{domain}"));
+    let endpoint = aws::endpoint(Service::SecretsManager).map_err(|error| error.to_string())?;
+    let endpoint = endpoint.unwrap_or_else(|| format!("https://secretsmanager.{region}.{domain}"));
     let body = serde_json::to_vec(&Asked { secret_id: arn }).map_err(|error| error.to_string())?;
     let mut request = Request::post(format!("{}/", endpoint.trim_end_matches('/')))
         .header(header::CONTENT_TYPE, "application/x-amz-json-1.1")

@@ -11,6 +11,7 @@ use tests::{
     client::send,
     events::{http_event, schedule_event, sqs_event},
     lambda::{Function, FunctionError, HttpAnswer, binary},
+    provider::{Provider, Reply},
     system::FAMILY,
 };
 
@@ -367,5 +368,33 @@ async fn a_function_that_lacks_a_variable_says_which_and_does_not_start() {
             let FunctionError::Exited { log, .. } = &failed else { panic!("{failed}") };
             assert!(log.contains(variable), "{name}: {log}");
         }
+    }
+}
+
+#[tokio::test]
+async fn the_queue_is_reached_by_https_where_the_system_trusts_it() {
+    let system = System::start().await;
+    let members = system.family(2).await;
+    let thread = system.member("u0").thread(&members).await;
+    let reply = json!({ "Successful": [{ "Id": "0", "MessageId": "m", "MD5OfMessageBody": "" }] });
+    let (queue, certificate) = Provider::start_https(Reply::Body(200, reply.to_string())).await;
+    let (_, other) = Provider::start_https(Reply::Silence).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = system.secrets().token(&TokenClaims::member(FAMILY, "u0")).expect("a token");
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let path = format!("/threads/{thread}/messages");
+    let post = http_event("POST", &path, &headers, Some(br#"{"body":"By TLS"}"#));
+    for (trusted, asked) in [(other, 0), (certificate, 1)] {
+        let file = folder.path().join("trusted.pem");
+        std::fs::write(&file, trusted).expect("a file");
+        let mut environment = system.environment(system.database_url(), "kinline_app");
+        environment.push(("AWS_ENDPOINT_URL_SQS", queue.url.replace("/jwks.json", "")));
+        environment.push(("SSL_CERT_FILE", file.display().to_string()));
+        let messages = Function::start(&binary("messages"), &environment).await;
+        let answer = messages.invoke(&post, TIMEOUT).await.expect("an answer");
+        assert_eq!(answer["statusCode"], 201, "posted, whatever the queue does");
+        assert_eq!(queue.asked(), asked, "{}", messages.log());
+        assert_eq!(messages.log().contains("certificate"), asked == 0, "{}", messages.log());
     }
 }

@@ -11,7 +11,7 @@ async fn main() -> anyhow::Result<()> {
     let from = config::url("KINLINE_DEAD_LETTER_URL", "the SQS queue of dead letters")?;
     let to = config::url("KINLINE_QUEUE_URL", "the SQS queue of jobs")?;
     ensure!(from != to, "KINLINE_DEAD_LETTER_URL and KINLINE_QUEUE_URL are the same queue");
-    let redriven = Queue::from_env().await?.redrive(&from).await?;
+    let redriven = Queue::from_env()?.redrive(&from).await?;
     println!("{} jobs moved back, {} records left", redriven.moved, redriven.left);
     ensure!(
         !redriven.refused,

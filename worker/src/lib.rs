@@ -75,7 +75,7 @@ impl Worker {
         limits.check_url(PUBLIC_URL, url, stop_notices.is_some())?;
         Ok(Self {
             db: Database::from_env().await?.pool(),
-            sns: Sns::from_env().await,
+            sns: Sns::from_env()?,
             keys: Arc::new(LinkKeys::from_env().await?),
             public_url: url.into(),
             limits,

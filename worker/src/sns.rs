@@ -20,11 +20,22 @@ use aws_sdk_sns::{
     operation::publish::PublishError,
     types::MessageAttributeValue,
 };
-use aws_smithy_http_client::{Connector, proxy::ProxyConfig, tls};
 use hyper_util::client::legacy;
-use shared::{notifications::Outcome, phone::PhoneNumber};
+use shared::{
+    aws::{self, Service},
+    config::ConfigError,
+    https,
+    notifications::Outcome,
+    phone::PhoneNumber,
+};
 
 use crate::sms::{self, Text};
+
+/// What a connection may take to stand.
+const CONNECT: Duration = Duration::from_secs(1);
+/// How long a connection is kept for the next call: one that was idle may be dead by now, above all in
+/// an environment that was frozen meanwhile, and a text lost to one would be `unknown`.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// The SNS client. Its own retries are off: a retried time-out is a second text.
 #[derive(Debug, Clone)]
@@ -34,39 +45,24 @@ pub struct Sns {
 
 impl Sns {
     /// SNS as the AWS SDK's own variables say.
-    pub async fn from_env() -> Self {
-        // Boxed: its future is of 20 KB, in whatever awaits it.
-        let sdk = Box::pin(aws_config::load_defaults(BehaviorVersion::latest())).await;
-        Self::new(aws_sdk_sns::config::Builder::from(&sdk))
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let config = aws_sdk_sns::config::Builder::from(&aws::config(Service::Sns)?);
+        Ok(Self::new(config.behavior_version(BehaviorVersion::latest())))
     }
 
     /// SNS with this configuration, but for its retries and time-outs, which are ours.
     #[must_use]
     pub fn new(config: aws_sdk_sns::config::Builder) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(1))
-            .operation_timeout(Duration::from_secs(5))
-            .build();
-        // A connection that was idle may be dead by now, above all in an environment that was
-        // frozen meanwhile; a text lost to one would be `unknown`.
-        // All else is as the SDK's own client has it, proxies included.
-        let http = aws_smithy_http_client::Builder::new().build_with_connector_fn(
-            |settings, components| {
-                let mut connector = Connector::builder().pool_idle_timeout(Duration::from_secs(1));
-                connector.set_connector_settings(settings.cloned());
-                connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-                connector.set_proxy_config(Some(ProxyConfig::from_env()));
-                connector
-                    .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-                    .build()
-            },
-        );
+        let timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_secs(5)).build();
         let config = config
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             // For bodies of unknown length; these are short, and have a time-out of their own.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .http_client(http)
+            .http_client(https::sdk_client(CONNECT, IDLE))
             .build();
         Self { client: Client::from_conf(config) }
     }

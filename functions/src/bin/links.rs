@@ -9,7 +9,7 @@ use shared::{links::LinkKeys, queue::Queue};
 async fn main() -> ExitCode {
     shared::startup::run(async {
         let keys = Arc::new(LinkKeys::from_env().await?);
-        let router = routes::links::router(Api::from_env().await?, keys, Queue::from_env().await?);
+        let router = routes::links::router(Api::from_env().await?, keys, Queue::from_env()?);
         gateway::run(edge(router)).await
     })
     .await

@@ -8,7 +8,7 @@ use shared::queue::Queue;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     shared::startup::run(async {
-        let router = routes::messages::router(Api::from_env().await?, Queue::from_env().await?);
+        let router = routes::messages::router(Api::from_env().await?, Queue::from_env()?);
         gateway::run(edge(router)).await
     })
     .await

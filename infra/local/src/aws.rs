@@ -1,6 +1,9 @@
 //! The AWS SDK's clients, pointed at loopback.
 
+use std::time::Duration;
+
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
+use shared::https;
 
 /// The region that everything local is said to be in.
 pub const REGION: &str = "us-east-1";
@@ -18,6 +21,7 @@ pub fn sqs(endpoint: &str) -> aws_sdk_sqs::config::Builder {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static(REGION))
         .credentials_provider(credentials())
+        .http_client(https::sdk_client(Duration::from_secs(1), Duration::from_secs(90)))
         .endpoint_url(endpoint)
 }
 

@@ -10,7 +10,7 @@ use shared::{db::Database, notifications, queue::Queue};
 async fn main() -> ExitCode {
     shared::startup::run(async {
         let db = Database::from_env().await?.pool();
-        let queue = Queue::from_env().await?;
+        let queue = Queue::from_env()?;
         let handle = |_scheduled: LambdaEvent<Value>| {
             let (db, queue) = (db.clone(), queue.clone());
             async move {

@@ -1,0 +1,84 @@
+//! What AWS's services are called with, from the environment that Lambda gives its functions.
+//!
+//! By hand: `aws_config` looks for credentials in ten places, of which a function has one, and that
+//! is a tenth of a binary and of its start.
+
+use std::env;
+
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_types::{SdkConfig, region::Region};
+
+use crate::config::{self, ConfigError};
+
+/// A service as the AWS SDK's variables name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// `SecretsManager`.
+    SecretsManager,
+    /// Simple Notification Service: texts.
+    Sns,
+    /// Simple Queue Service: jobs.
+    Sqs,
+}
+
+impl Service {
+    const fn endpoint_variable(self) -> &'static str {
+        match self {
+            Self::SecretsManager => "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+            Self::Sns => "AWS_ENDPOINT_URL_SNS",
+            Self::Sqs => "AWS_ENDPOINT_URL_SQS",
+        }
+    }
+}
+
+/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is set, `AWS_SESSION_TOKEN`. They hold for
+/// as long as an environment lives.
+///
+/// # Errors
+/// [`ConfigError`] naming the variable.
+pub fn credentials() -> Result<Credentials, ConfigError> {
+    let required =
+        |name| config::required(name, "credentials, which Lambda sets for its functions");
+    Ok(Credentials::new(
+        required("AWS_ACCESS_KEY_ID")?,
+        required("AWS_SECRET_ACCESS_KEY")?,
+        config::optional("AWS_SESSION_TOKEN"),
+        None,
+        "environment",
+    ))
+}
+
+/// Where `service` is, if it is somewhere else than where AWS has it: `AWS_ENDPOINT_URL_<service>`, else
+/// `AWS_ENDPOINT_URL`.
+///
+/// # Errors
+/// [`ConfigError`] naming the variable.
+pub fn endpoint(service: Service) -> Result<Option<String>, ConfigError> {
+    let of = |name| config::optional(name).map(|url| config::address(name, url)).transpose();
+    Ok(of(service.endpoint_variable())?.or(of("AWS_ENDPOINT_URL")?))
+}
+
+/// Configuration of a client of `service`: region, credentials and endpoint by the variables that every
+/// AWS SDK reads, `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` included.
+///
+/// # Errors
+/// [`ConfigError`] naming the variable.
+pub fn config(service: Service) -> Result<SdkConfig, ConfigError> {
+    let region = match config::optional("AWS_REGION") {
+        Some(region) => region,
+        None => {
+            config::required("AWS_DEFAULT_REGION", "AWS_REGION neither: where the services are")?
+        }
+    };
+    let mut config = SdkConfig::builder()
+        .region(Region::new(region))
+        .credentials_provider(SharedCredentialsProvider::new(credentials()?))
+        .use_fips(is_set("AWS_USE_FIPS_ENDPOINT"))
+        .use_dual_stack(is_set("AWS_USE_DUALSTACK_ENDPOINT"));
+    config.set_endpoint_url(endpoint(service)?);
+    Ok(config.build())
+}
+
+fn is_set(name: &str) -> bool {
+    env::var(name).is_ok_and(|value| value.eq_ignore_ascii_case("true"))
+}
