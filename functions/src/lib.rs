@@ -13,7 +13,6 @@ pub mod routes;
 pub mod site;
 pub mod source;
 pub mod state;
-pub mod views;
 
 use std::sync::Arc;
 
@@ -22,6 +21,7 @@ use shared::{links::LinkKeys, queue::Queue};
 
 pub use edge::edge;
 pub use state::{Api, Rules};
+pub use views;
 
 /// Every route of every function, for the local stack and the tests; not yet behind [`edge()`].
 pub fn all(api: &Api, keys: &Arc<LinkKeys>, queue: &Queue) -> Router {

@@ -17,7 +17,7 @@ use shared::{
 };
 use time::{UtcOffset, format_description::BorrowedFormatItem, macros::format_description};
 
-use crate::views::Timestamp;
+use views::Timestamp;
 
 static WORDS: Words = Words::new([
     include_str!("../locales/en.ftl"),

@@ -5,7 +5,8 @@
 
 mod finish;
 pub(crate) mod problems;
-pub(crate) mod shapes;
+
+pub(crate) use views::shapes;
 
 use serde_json::Value;
 use utoipa::{

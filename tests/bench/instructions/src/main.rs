@@ -17,7 +17,7 @@ use functions::{
     edge, routes,
     site::Site,
     state::Rules,
-    views::MessageView,
+    views::HistoryView,
 };
 use http::{
     Request, StatusCode,
@@ -31,7 +31,7 @@ use shared::{
     db::Database,
     ids::{MessageId, NotificationId, ThreadId, UserId},
     links::{LinkId, LinkKeys},
-    messages::Message,
+    messages::{Message, Page},
     queue::{Job, Queue},
     threads::{Kind, MemberSet},
     words::Language,
@@ -193,8 +193,9 @@ impl Stage {
     }
 
     fn serialise(&self) {
-        let views: Vec<MessageView> = self.messages.iter().cloned().map(Into::into).collect();
-        black_box(serde_json::to_vec(&views)).expect("JSON");
+        let (messages, latest) = (self.messages.clone(), self.cursor);
+        let page = HistoryView::from(Page { messages, next: Some(latest), latest });
+        black_box(page.to_json()).expect("JSON");
     }
 
     /// A whole request, whose body is read and found wrong in the last thing that is looked at.

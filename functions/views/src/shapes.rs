@@ -7,32 +7,31 @@ use utoipa::{
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type},
 };
 
-use crate::views::Timestamp;
+use crate::Timestamp;
 
 /// Stands for the id of that name.
-pub(crate) struct FamilyId;
+pub struct FamilyId;
 /// Stands for the id of that name.
-pub(crate) struct UserId;
+pub struct UserId;
 /// Stands for the id of that name.
-pub(crate) struct FileId;
+pub struct FileId;
 /// Stands for the id of that name.
-pub(crate) struct ThreadId;
+pub struct ThreadId;
 /// Stands for the id of that name.
-pub(crate) struct MessageId;
+pub struct MessageId;
 /// Stands for the id of that name.
-pub(crate) struct AuditEventId;
+pub struct AuditEventId;
 /// Stands for a country.
-pub(crate) struct Region;
+pub struct Region;
 /// Stands for a number that was understood.
-pub(crate) struct PhoneNumber;
+pub struct PhoneNumber;
 /// Stands for every kind of cursor.
-pub(crate) struct Cursor;
+pub struct Cursor;
 
 /// What a thread is for.
 #[derive(ToSchema)]
 #[schema(rename_all = "UPPERCASE")]
-#[expect(dead_code, reason = "a shape")]
-pub(crate) enum Kind {
+pub enum Kind {
     /// The family's own.
     Family,
     /// Two people.
@@ -46,8 +45,8 @@ pub(crate) enum Kind {
 /// `unknown` is never sent again by itself: the carrier may have got it.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "a shape")]
-pub(crate) enum DeliveryState {
+#[expect(missing_docs, reason = "the contract says what they are")]
+pub enum DeliveryState {
     Pending,
     Sending,
     Sent,
