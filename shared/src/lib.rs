@@ -37,3 +37,7 @@ pub mod threads;
 pub mod words;
 
 pub use error::{Error, Result};
+
+/// Of whatever links this: with glibc's, a page of history takes a tenth more of the processor.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

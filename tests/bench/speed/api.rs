@@ -36,8 +36,8 @@ const QUEUE_ANSWERS_AFTER: Duration = Duration::from_millis(5);
 /// Messages of a page.
 const PAGE: i64 = 50;
 
-/// Serves the API until it is killed, and says where.
-#[tokio::main]
+/// Serves the API until it is killed, and says where. On one thread, as the Lambda functions do.
+#[tokio::main(flavor = "current_thread")]
 pub(crate) async fn serve() {
     let variable = |name: &str| env::var(name).expect("a variable");
     let folder = variable("KINLINE_BENCH_FOLDER");
@@ -206,6 +206,17 @@ pub(crate) async fn measure(world: &World, effort: Effort, report: &mut Report, 
         }
         lines.push(Line { name: name.clone(), points });
     }
+    // What a request has beside its statement, whatever it asks for.
+    let page = Request {
+        method: Method::GET,
+        path: "/l".to_owned(),
+        token: String::new(),
+        body: String::new(),
+    };
+    let page = Load::new(&url, &[page]).run(1, effort.time, process.pid()).p50;
+    report.add("an answer without the database: p50 at 1 connection, ms".to_owned(), page);
+    let begin = Statements::begin().run(&world.url(), 1, effort.time).p50;
+    report.add("a transaction's beginning: pgbench, p50 at 1 connection, ms".to_owned(), begin);
     report.add("API: memory, MiB".to_owned(), process::peak_memory(process.pid()));
     plot::draw(
         &out.join("throughput.svg"),

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 pub(crate) struct Statements {
     folder: TempDir,
     count: usize,
+    protocol: &'static str,
 }
 
 /// What came of it.
@@ -31,14 +32,30 @@ impl Statements {
             fs::write(folder.path().join(format!("{i}.sql")), script).expect("a script");
             count += 1;
         }
-        Self { folder, count }
+        Self { folder, count, protocol: "prepared" }
     }
 
-    /// Runs them, prepared, on so many connections.
+    /// What begins a family's transaction, in one round trip as the API sends it, and its end.
+    pub(crate) fn begin() -> Self {
+        let settings = [
+            "statement_timeout = '10s'",
+            "lock_timeout = '2s'",
+            "idle_in_transaction_session_timeout = '10s'",
+            "plan_cache_mode = force_generic_plan",
+            "app.family_id = 'fam'",
+        ];
+        let settings = settings.map(|setting| format!("SET LOCAL {setting}")).join(r"\; ");
+        let script = std::iter::once(format!(r"BEGIN\; {settings}\; COMMIT"));
+        // Several statements in one message can't be prepared.
+        Self { protocol: "simple", ..Self::new(script) }
+    }
+
+    /// Runs them on so many connections.
     pub(crate) fn run(&self, url: &str, clients: usize, time: Duration) -> Run {
         let folder = self.folder.path();
         let output = Command::new("pgbench")
-            .args(["--no-vacuum", "--protocol=prepared", "--jobs=1", "--log"])
+            .args(["--no-vacuum", "--jobs=1", "--log"])
+            .arg(format!("--protocol={}", self.protocol))
             .args([format!("--client={clients}"), format!("--time={}", time.as_secs())])
             .arg(format!("--log-prefix={}", folder.join("log").display()))
             .args(
