@@ -210,7 +210,7 @@ pub(crate) async fn measure(world: &World, effort: Effort, report: &mut Report, 
     let page = Request {
         method: Method::GET,
         path: "/l".to_owned(),
-        token: String::new(),
+        token: "none".to_owned(),
         body: String::new(),
     };
     let page = Load::new(&url, &[page]).run(1, effort.time, process.pid()).p50;
