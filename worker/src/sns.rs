@@ -288,6 +288,16 @@ mod tests {
         assert_eq!(outcome(garbage).await, Outcome::Unknown { reason: "carrier_error" });
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn nothing_has_left_on_a_connection_whose_tls_never_stood() {
+        // The kernel takes the connection, and nobody says hello.
+        let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = silent.local_addr().expect("an address");
+        let keys = Credentials::new("key", "secret", None, None, "test");
+        let stalled = config(&format!("https://{address}")).credentials_provider(keys);
+        assert_eq!(outcome(stalled).await, Outcome::Retry { reason: "unreachable" });
+    }
+
     #[test]
     fn only_a_definite_no_is_tried_again() {
         let unknown = Outcome::Unknown { reason: "carrier_error" };
