@@ -50,7 +50,7 @@ pub fn service(
 /// An answer with its body as an event's answer holds it: as text, or else in base64.
 ///
 /// `lambda_http` does it by the content type and its `charset`, for which it brings the tables of every
-/// character set there is: 0.15 MB of each upload. What is not UTF-8 here is an image or compressed.
+/// character set there is: over 0.1 MB of each upload. What is not UTF-8 here is an image or compressed.
 struct Answer(Response<Body>);
 
 async fn answer(response: Response) -> Result<Answer, Infallible> {

@@ -1,7 +1,7 @@
 //! What AWS's services are called with, from the environment that Lambda gives its functions.
 //!
-//! By hand: `aws_config` looks for credentials in ten places, of which a function has one, and that
-//! is a tenth of a binary and of its start.
+//! By hand: `aws_config` looks for credentials in ten places, of which a function has one; with what it
+//! needs for them it was 6 % of a binary's code.
 
 use std::env;
 

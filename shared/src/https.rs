@@ -1,8 +1,9 @@
 //! The way out: HTTP/1.1, with TLS by the system's certificates, for the AWS SDK's clients and for what
 //! is fetched.
 //!
-//! The SDK's own client speaks HTTP/2 as well, which none of these services needs, and reads the
-//! certificates twice: a tenth of a binary, and of its start.
+//! The SDK's own client speaks HTTP/2 as well, which none of these services needs (together 6 % of a
+//! binary's code), and reads certificates from a folder as well as from the file that has them all,
+//! which on Debian was half of a start.
 
 use std::{
     env,

@@ -38,6 +38,6 @@ pub mod words;
 
 pub use error::{Error, Result};
 
-/// Of whatever links this: with glibc's, a page of history takes a tenth more of the processor.
+/// Of whatever links this: glibc's was 12 to 17 % of what a request's profile showed.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -29,8 +29,7 @@ impl From<OffsetDateTime> for Timestamp {
 }
 
 impl Serialize for Timestamp {
-    /// Two of them a message make it worth its lines: a format that is read anew for each takes four
-    /// times as long.
+    /// Digit by digit: a format that is gone through anew for each took 3 % of a page's processor time.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let at = self.0.to_offset(UtcOffset::UTC);
         let year = u16::try_from(at.year()).ok().filter(|year| *year <= 9999);
