@@ -17,6 +17,7 @@ pub mod peer;
 pub mod pooler;
 pub mod provider;
 pub mod secrets_manager;
+pub mod statements;
 pub mod system;
 
 pub use client::{Answer, Away, Client};

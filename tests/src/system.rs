@@ -38,7 +38,9 @@ pub struct System {
     /// The database with its owner's eyes: no policy binds it.
     pub owner: PgPool,
     secrets: Secrets,
-    database: TestDatabase,
+    database_url: String,
+    /// What there is of its own to it, if it has no other database.
+    database: Option<TestDatabase>,
     /// What stands between the system and its database, if anything does.
     _pooler: Option<Pooler>,
 }
@@ -51,36 +53,45 @@ impl System {
 
     /// Starts an empty system that holds abuse to these rules.
     pub async fn start_with(rules: Rules) -> Self {
-        let database = testing::database(&MIGRATOR).await;
+        let database = fresh().await;
         let url = database.url().to_owned();
-        Self::on(database, url, rules).await
+        Self::on(Some(database), &url, url.clone(), rules).await
+    }
+
+    /// Starts a system on the database at `url`, whose login owns it, with whatever there is in it.
+    pub async fn start_on(url: &str) -> Self {
+        Self::on(None, url, url.to_owned(), Rules::default()).await
     }
 
     /// Starts an empty system whose statements don't say whose rows they are about.
     pub async fn start_unscoped() -> (Self, Proxy) {
-        let database = testing::database(&MIGRATOR).await;
-        let proxy = Proxy::unscoping(database.url()).await;
-        let url = format!("{}?sslmode=disable", proxy.url(database.url()));
-        (Self::on(database, url, Rules::default()).await, proxy)
+        let database = fresh().await;
+        let owner = database.url().to_owned();
+        let proxy = Proxy::unscoping(&owner).await;
+        let url = format!("{}?sslmode=disable", proxy.url(&owner));
+        (Self::on(Some(database), &owner, url, Rules::default()).await, proxy)
     }
 
     /// Starts an empty system, and what has seen every statement of it.
     pub async fn start_watched() -> (Self, Proxy) {
-        let database = testing::database(&MIGRATOR).await;
-        let proxy = Proxy::before(database.url()).await;
-        let url = format!("{}?sslmode=disable", proxy.url(database.url()));
-        (Self::on(database, url, Rules::default()).await, proxy)
+        let database = fresh().await;
+        let owner = database.url().to_owned();
+        let proxy = Proxy::before(&owner).await;
+        let url = format!("{}?sslmode=disable", proxy.url(&owner));
+        (Self::on(Some(database), &owner, url, Rules::default()).await, proxy)
     }
 
-    /// Starts an empty system that reaches `database` at `database_url`.
-    async fn on(database: TestDatabase, database_url: String, rules: Rules) -> Self {
-        if let Some(parts) = partitions::wanted() {
-            partitions::split(database.url(), parts).await.expect("split");
-        }
+    /// Starts a system that reaches its owner's database at `database_url`.
+    async fn on(
+        database: Option<TestDatabase>,
+        owner: &str,
+        database_url: String,
+        rules: Rules,
+    ) -> Self {
         // Few connections for many transactions, so that they go from one family to the next.
-        let program = Pooler::program().filter(|_| database_url == database.url());
+        let program = Pooler::program().filter(|_| database_url == owner);
         let pooling = Pooling { connections: 4, ..Pooling::default() };
-        let pooler = program.map(|program| Pooler::start(&program, database.url(), pooling));
+        let pooler = program.map(|program| Pooler::start(&program, owner, pooling));
         let database_url = |role| match &pooler {
             Some(pooler) => pooler.url(role),
             None => database_url.clone(),
@@ -100,20 +111,21 @@ impl System {
         .await
         .expect("a stack");
         stack.serve(listener);
-        let owner = PgPool::connect_lazy(database.url()).expect("a URL");
-        Self { stack, url, owner, secrets, database, _pooler: pooler }
+        let database_url = owner.to_owned();
+        let owner = PgPool::connect_lazy(owner).expect("a URL");
+        Self { stack, url, owner, secrets, database_url, database, _pooler: pooler }
     }
 
     /// The database's URL, with the login that owns it.
     #[must_use]
     pub fn database_url(&self) -> &str {
-        self.database.url()
+        &self.database_url
     }
 
-    /// All of the database as SQL, by `pg_dump`; `None` where PostgreSQL came without it.
+    /// All of its own database as SQL, by `pg_dump`; `None` where PostgreSQL came without it.
     #[must_use]
     pub fn dump(&self) -> Option<String> {
-        self.database.dump()
+        self.database.as_ref()?.dump()
     }
 
     /// What signs tokens and links here.
@@ -284,6 +296,15 @@ impl System {
         let sql = format!("SELECT count(*) FROM {table}");
         sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&self.owner).await.expect("a table")
     }
+}
+
+/// An empty database of its own.
+async fn fresh() -> TestDatabase {
+    let database = testing::database(&MIGRATOR).await;
+    if let Some(parts) = partitions::wanted() {
+        partitions::split(database.url(), parts).await.expect("split");
+    }
+    database
 }
 
 /// The token of the link in a text.

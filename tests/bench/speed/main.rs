@@ -13,6 +13,7 @@ mod api;
 mod cold;
 mod load;
 mod pgbench;
+mod plans;
 mod plot;
 mod process;
 mod report;
@@ -64,6 +65,8 @@ enum Part {
     Worker,
     /// Starts of the Lambda binaries
     Cold,
+    /// Every statement, explained as it is carried out
+    Plans,
     /// From the post to the text, on the local stack
     Texts,
 }
@@ -114,6 +117,10 @@ async fn measure(settings: &Settings) {
     }
     if wanted(Part::Cold) {
         cold::measure(&world, &mut report).await;
+    }
+    // The last on this database: all that connects from then on is explained.
+    if wanted(Part::Plans) {
+        plans::measure(&world, &mut report, &out).await;
     }
     world.stop().await;
     if wanted(Part::Texts) {

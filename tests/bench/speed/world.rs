@@ -66,6 +66,11 @@ impl World {
         self.places.iter().filter(fits).take(500).collect()
     }
 
+    /// What the server says, from the run's beginning.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.join("postgres").join("server.log")
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
