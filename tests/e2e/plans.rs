@@ -7,22 +7,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
-    fs,
-    path::Path,
-    time::Duration,
 };
 
 use postgres::testing;
-use reqwest::Method;
-use serde_json::json;
-use shared::{db::MIGRATOR, limits, notifications};
+use shared::db::MIGRATOR;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tests::{
-    System,
-    client::send,
-    dataset,
+    System, dataset,
     faults::proxy::Prepared,
-    system::{FAMILY, phone, token_in},
+    statements::{everything_once, fragments, item_of, plain},
 };
 
 /// How many messages are there, and how many there are of each by what the planner is told.
@@ -39,12 +32,6 @@ const WHOLE: [(&str, &str); 3] = [
     ("retention::move_round", "sweeper_rounds"),
 ];
 
-/// A string in the source that is part of a statement, and the function or macro that it is in.
-struct Fragment {
-    item: String,
-    text: String,
-}
-
 #[tokio::test]
 async fn every_statement_keeps_its_plan() {
     let fragments = fragments();
@@ -58,7 +45,8 @@ async fn every_statement_keeps_its_plan() {
 
     let mut database = large_database().await;
     let mut plans = BTreeMap::<String, Vec<(String, String)>>::new();
-    let mut whole = BTreeSet::new();
+    let (mut whole, mut wholly) = (BTreeSet::new(), BTreeSet::new());
+    let leading = leading_columns(&mut database).await;
     for statement in &statements {
         let Some(item) = item_of(&fragments, &statement.text) else { continue };
         let plan = plan(&mut database, statement).await;
@@ -68,10 +56,16 @@ async fn every_statement_keeps_its_plan() {
                 whole.insert((item.clone(), table.to_owned()));
             }
         }
+        wholly.extend(searched(&plan, &leading).map(|index| (item.clone(), index.to_owned())));
         plans.entry(item).or_default().push((role(statement).to_owned(), plan));
     }
     let allowed = WHOLE.map(|(item, table)| (item.to_owned(), table.to_owned()));
     assert_eq!(whole, BTreeSet::from(allowed), "these read a table from end to end");
+    assert_eq!(
+        wholly,
+        BTreeSet::new(),
+        "these know nothing of an index's first column, so read it all"
+    );
 
     let version: String = sqlx::query_scalar("SHOW server_version_num")
         .fetch_one(&mut database)
@@ -104,83 +98,34 @@ fn role(statement: &Prepared) -> &str {
     statement.role.as_deref().expect("each connection takes a role")
 }
 
-/// One line, one space between words.
-fn plain(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// The first column of each index that begins with one.
+async fn leading_columns(database: &mut PgConnection) -> BTreeMap<String, String> {
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT c.relname, a.attname
+         FROM pg_index i
+         JOIN pg_class c ON c.oid = i.indexrelid
+         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]",
+    )
+    .fetch_all(database)
+    .await
+    .expect("indexes");
+    columns.into_iter().collect()
 }
 
-/// All strings of the product that are parts of statements.
-fn fragments() -> Vec<Fragment> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/src");
-    let mut fragments = Vec::new();
-    let mut files = vec![("limits".to_owned(), source.join("limits.rs"))];
-    for folder in fs::read_dir(&source).expect("the source").flatten() {
-        files.push((
-            folder.file_name().to_string_lossy().into_owned(),
-            folder.path().join("store.rs"),
-        ));
-    }
-    for (module, file) in files {
-        let Ok(text) = fs::read_to_string(file) else { continue };
-        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for (item, text) in strings(text) {
-            let text = plain(&text);
-            if is_sql(&text) {
-                fragments.push(Fragment { item: format!("{module}::{item}"), text });
-            }
-        }
-    }
-    assert!(fragments.len() > 60, "{}", fragments.len());
-    fragments
-}
-
-fn is_sql(text: &str) -> bool {
-    const WORDS: [&str; 9] =
-        ["SELECT", "INSERT", "UPDATE", "DELETE", "FROM", "WHERE", "AND", "ORDER", "RETURNING"];
-    // A word alone is in too many of them.
-    text.contains(' ')
-        && text.split(|c: char| !c.is_alphanumeric()).any(|word| WORDS.contains(&word))
-}
-
-/// The strings of a Rust file, each with the function or macro that it is in.
-fn strings(source: &str) -> Vec<(String, String)> {
-    let mut strings = Vec::new();
-    let mut item = String::new();
-    let mut rest = source;
-    loop {
-        let comment = rest.find("//").unwrap_or(rest.len());
-        let quote = rest.find('"').unwrap_or(rest.len());
-        let code = &rest[..comment.min(quote)];
-        for (keyword, mark) in [("fn ", ""), ("macro_rules! ", "!")] {
-            if let Some((_, name)) = code.rsplit_once(keyword) {
-                let name = name.split(|c: char| !c.is_alphanumeric() && c != '_').next();
-                item = format!("{}{mark}", name.unwrap_or_default());
-            }
-        }
-        if comment < quote {
-            rest = rest[comment..].split_once('\n').map_or("", |(_, rest)| rest);
-        } else if quote < rest.len() {
-            let (text, after) = rest[quote + 1..].split_once('"').expect("the string's end");
-            assert!(!text.contains('\\'), "read what is escaped in {item}");
-            strings.push((item.clone(), text.to_owned()));
-            rest = after;
-        } else {
-            return strings;
-        }
-    }
-}
-
-/// Where a statement comes from: the function that has the most of its text, or else the macro.
-fn item_of(fragments: &[Fragment], statement: &str) -> Option<String> {
-    let statement = plain(statement);
-    let mut shares = BTreeMap::<&str, usize>::new();
-    for fragment in fragments {
-        if statement.contains(&fragment.text) {
-            *shares.entry(&fragment.item).or_default() += fragment.text.len();
-        }
-    }
-    let most = shares.into_iter().max_by_key(|(item, length)| (!item.ends_with('!'), *length))?;
-    Some(most.0.to_owned())
+/// The indexes of a plan that are searched by other columns than their first.
+fn searched<'a>(
+    plan: &'a str,
+    leading: &BTreeMap<String, String>,
+) -> impl Iterator<Item = &'a str> {
+    plan.lines().zip(plan.lines().skip(1)).filter_map(|(scan, next)| {
+        let condition = next.trim_start().strip_prefix("Index Cond: ")?;
+        let (_, index) = scan.split_once(" using ").or_else(|| scan.split_once("Scan on "))?;
+        let index = index.split(' ').next()?;
+        // Nothing is known of one on an expression.
+        let first = leading.get(index)?;
+        let mut words = condition.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.all(|word| word != first).then_some(index)
+    })
 }
 
 /// The plan that the statement is carried out by once it is prepared: for any parameters.
@@ -285,82 +230,4 @@ async fn statements() -> BTreeSet<Prepared> {
     let (system, proxy) = System::start_watched().await;
     everything_once(&system).await;
     proxy.prepared()
-}
-
-async fn everything_once(system: &System) {
-    let members = system.family(4).await;
-    let (host, u0, nobody) = (system.host(), system.member("u0"), system.nobody());
-    let done = |answer: tests::Answer| assert!(answer.status < 400, "{}", answer.as_text());
-    let capped = json!({ "name": "Family", "smsMonthlyCapSegments": 1000 });
-    done(host.put(&format!("/families/{FAMILY}"), &capped).await);
-
-    // Threads and messages.
-    let thread = u0.thread(&members).await;
-    u0.thread(&members).await;
-    let path = format!("/threads/{thread}");
-    let message = u0.say(&thread, "Bring the albums").await.text("/message/id");
-    u0.say(&thread, "and the cake").await;
-    let post = u0.request(Method::POST, &format!("{path}/messages"));
-    done(send(post.header("idempotency-key", "key").json(&json!({ "body": "Now" }))).await);
-    let newest = u0.get(&format!("{path}/messages?limit=1")).await;
-    let (next, latest) = (newest.text("/nextCursor"), newest.text("/latestCursor"));
-    for path in [
-        "/threads".to_owned(),
-        path.clone(),
-        format!("{path}/messages?before={next}"),
-        format!("{path}/messages?after={latest}"),
-        format!("{path}/messages/{message}/deliveries"),
-    ] {
-        done(u0.get(&path).await);
-    }
-    done(u0.put(&format!("{path}/read"), &json!({ "seq": 1 })).await);
-    done(u0.put(&format!("{path}/texts"), &json!({ "state": "muted", "hours": 1 })).await);
-    system.deliver().await;
-
-    // Links and sessions.
-    let token = json!({ "token": token_in(&system.texts_of(1)[0]) });
-    let opened = nobody.post("/links/exchange", &token).await;
-    let cookie = opened.header("set-cookie").split(';').next().expect("a cookie").to_owned();
-    let browser = system.browser(&cookie);
-    done(nobody.post("/links/renew", &token).await);
-    done(nobody.post("/links/request", &json!({ "phone": phone(2) })).await);
-    done(browser.get(&format!("/t/{thread}")).await);
-    sqlx::query("UPDATE sessions SET last_seen_at = now() - interval '1 day'")
-        .execute(&system.owner)
-        .await
-        .expect("a while ago");
-    done(browser.get("/threads").await);
-    // Until it is too often.
-    let nobodys = json!({ "token": "nonsense" });
-    for _ in 0..limits::SOURCE_GUESSES.hourly {
-        nobody.post("/links/exchange", &nobodys).await;
-    }
-    assert_eq!(nobody.post("/links/exchange", &nobodys).await.status, 429);
-    system.deliver().await;
-    done(browser.post("/sessions/end", &json!({})).await);
-
-    // The sweeper, for what the queue does not take as well.
-    let down = json!({ "queue": { "mode": "down", "rate": 1 } });
-    done(u0.put("/dev/faults", &down).await);
-    u0.say(&thread, "Anybody?").await;
-    done(nobody.post("/links/request", &json!({ "phone": phone(3) })).await);
-    let due = "UPDATE link_requests SET wake_at = now()";
-    sqlx::query(due).execute(&system.owner).await.expect("due");
-    system.pass(Duration::from_mins(1)).await;
-    system.sweep().await;
-    notifications::outbox_age(&system.stack.worker.db).await.expect("an age");
-    done(u0.put("/dev/faults", &json!({})).await);
-
-    // The host: what it reads, and what it ends.
-    for path in ["audit", "export"] {
-        done(host.get(&format!("/families/{FAMILY}/{path}")).await);
-    }
-    done(host.delete(&format!("/families/{FAMILY}/users/u3")).await);
-    let back = json!({ "name": "Back", "phone": phone(3) });
-    done(host.put(&format!("/families/{FAMILY}/users/u3"), &back).await);
-    u0.thread(&members).await;
-    done(host.delete(&format!("/families/{FAMILY}/users/u3?erase=true")).await);
-    done(host.delete(&format!("/families/{FAMILY}")).await);
-    done(host.delete(&format!("/families/{FAMILY}?erase=true")).await);
-    system.sweep().await;
 }
