@@ -1,9 +1,7 @@
-//! The way out: HTTP/1.1, with TLS by the system's certificates, for the AWS SDK's clients and for what
-//! is fetched.
+//! The way out: HTTP/1.1, with TLS, for the AWS SDK's clients and for what is fetched.
 //!
 //! The SDK's own client speaks HTTP/2 as well, which none of these services needs (together 6 % of a
-//! binary's code), and reads certificates from a folder as well as from the file that has them all,
-//! which on Debian was half of a start.
+//! binary's code), and reads the system's certificates, which on Debian was half of a start.
 
 use std::{
     env,
@@ -35,40 +33,39 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use openssl_probe::{ENV_CERT_DIR, ENV_CERT_FILE};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-use rustls_native_certs::CertificateResult;
+use rustls_native_certs::load_native_certs;
 use tokio::net::TcpStream;
 use tower::{timeout::Timeout, util::BoxCloneSyncService};
+use webpki_roots::TLS_SERVER_ROOTS;
 
-/// What is spoken over every connection. The certificates are read once, by whoever is first.
+/// What is spoken over every connection.
 static TLS: LazyLock<ClientConfig> = LazyLock::new(|| {
     // Named: without a name, rustls panics as soon as another provider is linked too.
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let Ok(builder) = builder.with_safe_default_protocol_versions() else {
         unreachable!("the provider's own versions")
     };
-    let mut roots = RootCertStore::empty();
-    // What can't be parsed, of the hundred and more that a system has, is no reason to trust none.
-    let (trusted, _) = roots.add_parsable_certificates(certificates().certs);
-    if trusted == 0 {
-        tracing::warn!("the system has no certificates: nothing can be reached by https");
-    }
-    builder.with_root_certificates(roots).with_no_client_auth()
+    builder.with_root_certificates(roots()).with_no_client_auth()
 });
 
-/// The certificates that the system trusts: those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, where somebody
-/// has set them. Else the one file that has them all, where there is one, and not the folder beside it,
-/// which has each of them once more.
-fn certificates() -> CertificateResult {
+/// Whom to trust: the certificates of `SSL_CERT_FILE` and `SSL_CERT_DIR`, where somebody has set them.
+/// Else Mozilla's, as they are built in for the database's connections anyway: reading as many of a
+/// system's took every start half a millisecond.
+fn roots() -> RootCertStore {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    if is_set(ENV_CERT_FILE) || is_set(ENV_CERT_DIR) {
-        return rustls_native_certs::load_native_certs();
+    if !is_set("SSL_CERT_FILE") && !is_set("SSL_CERT_DIR") {
+        return TLS_SERVER_ROOTS.iter().cloned().collect();
     }
-    match openssl_probe::probe().cert_file {
-        Some(file) => rustls_native_certs::load_certs_from_paths(Some(&file), None),
-        None => rustls_native_certs::load_native_certs(),
+    let mut roots = RootCertStore::empty();
+    // What can't be parsed, of the hundred and more that a file may have, is no reason to trust none.
+    let (trusted, _) = roots.add_parsable_certificates(load_native_certs().certs);
+    if trusted == 0 {
+        tracing::warn!(
+            "SSL_CERT_FILE and SSL_CERT_DIR have no certificates: nothing can be reached by https"
+        );
     }
+    roots
 }
 
 /// Connects to `http` and `https` addresses.
