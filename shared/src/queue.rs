@@ -157,10 +157,9 @@ impl Queue {
     /// The queue at `url`. A job sent twice does no harm, so sending is retried within the budget.
     #[must_use]
     pub fn new(config: aws_sdk_sqs::config::Builder, url: String) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .operation_attempt_timeout(Duration::from_millis(500))
-            .operation_timeout(BUDGET)
-            .build();
+        // `enqueue` has a budget for all of them.
+        let timeouts =
+            TimeoutConfig::builder().operation_attempt_timeout(Duration::from_millis(500)).build();
         let retries = RetryConfig::standard()
             .with_max_attempts(3)
             .with_initial_backoff(Duration::from_millis(50));
