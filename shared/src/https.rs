@@ -167,3 +167,21 @@ fn source<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Opt
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::TrustAnchor;
+
+    use super::*;
+
+    /// What AWS's services show (Amazon Trust Services, Certification Authorities).
+    #[test]
+    fn amazons_certificates_are_built_in() {
+        for name in ["Amazon Root CA 1", "Amazon Root CA 3", "Starfield Services Root"] {
+            let has_name = |root: &TrustAnchor<'_>| {
+                root.subject.windows(name.len()).any(|part| part == name.as_bytes())
+            };
+            assert!(TLS_SERVER_ROOTS.iter().any(has_name), "{name}");
+        }
+    }
+}
