@@ -39,7 +39,7 @@ pub struct System {
     pub owner: PgPool,
     secrets: Secrets,
     database_url: String,
-    /// What there is of its own to it, if it has no other database.
+    /// Its own one, unless it was started on another.
     database: Option<TestDatabase>,
     /// What stands between the system and its database, if anything does.
     _pooler: Option<Pooler>,
@@ -122,7 +122,8 @@ impl System {
         &self.database_url
     }
 
-    /// All of its own database as SQL, by `pg_dump`; `None` where PostgreSQL came without it.
+    /// All of its own database as SQL, by `pg_dump`; `None` where PostgreSQL came without it, or the
+    /// database isn't its own.
     #[must_use]
     pub fn dump(&self) -> Option<String> {
         self.database.as_ref()?.dump()
