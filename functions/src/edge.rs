@@ -11,7 +11,7 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use lambda_http::request::RequestContext;
-use shared::{metrics as figures, origin};
+use platform::{metrics as figures, trace};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -38,18 +38,18 @@ async fn around(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     // The pattern, never the path: a path may carry what somebody should not have put there.
     let route = route.as_ref().map_or("-", MatchedPath::as_str);
-    let trace = origin::trace();
+    let trace = trace::trace();
     let span = tracing::info_span!(
         "request",
         request.id = request_id,
-        trace.id = trace.as_deref().and_then(origin::trace_id),
+        trace.id = trace.as_deref().and_then(trace::trace_id),
         gateway.request_id = gateway_id(&request),
         %method,
         route
     );
 
     async {
-        let answer = origin::within(request_id.clone(), next.run(request)).await;
+        let answer = trace::within(request_id.clone(), next.run(request)).await;
         let mut response = write_problem(answer, &request_id);
         let headers = response.headers_mut();
         if let Ok(value) = HeaderValue::from_str(&request_id) {

@@ -5,14 +5,13 @@ pub mod edge;
 pub mod error;
 pub mod extract;
 pub mod gateway;
-mod keepsake;
 pub mod migrate;
 pub mod openapi;
-mod pages;
 pub mod routes;
-pub mod site;
 pub mod source;
 pub mod state;
+pub mod views;
+pub mod web;
 
 use std::sync::Arc;
 
@@ -21,7 +20,6 @@ use shared::{links::LinkKeys, queue::Queue};
 
 pub use edge::edge;
 pub use state::{Api, Rules};
-pub use views;
 
 /// Every route of every function, for the local stack and the tests; not yet behind [`edge()`].
 pub fn all(api: &Api, keys: &Arc<LinkKeys>, queue: &Queue) -> Router {
@@ -36,5 +34,5 @@ pub fn all(api: &Api, keys: &Arc<LinkKeys>, queue: &Queue) -> Router {
         .merge(routes::members::router(api.clone()))
         .merge(routes::messages::router(api.clone(), queue.clone()))
         .merge(routes::threads::router(api.clone()))
-        .merge(routes::web::router(api.clone()))
+        .merge(web::routes::router(api.clone()))
 }

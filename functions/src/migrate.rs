@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use http::Uri;
+use platform::fetch;
 use postgres_protocol::password::scram_sha_256;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::{
-    db::{self, Database, Login},
-    fetch,
-};
+use shared::db::{self, Database, Login};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, migrate::Migrator};
 
 /// What answering `CloudFormation` may take, three tries included.
@@ -66,7 +64,7 @@ impl Migration {
     /// meanwhile counts.
     ///
     /// # Errors
-    /// [`shared::config::ConfigError`] naming the variable.
+    /// [`platform::config::ConfigError`] naming the variable.
     pub async fn from_env() -> anyhow::Result<Self> {
         Ok(Self {
             owner: Database::from_env().await?,

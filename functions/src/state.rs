@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use shared::{config::ConfigError, db::Database, limits::Pace, phone::Region, pool::Pool};
+use platform::config::ConfigError;
+use shared::{
+    db::{Database, Pool},
+    limits::Pace,
+    phone::Region,
+};
 
-use crate::{auth::Auth, error::Problem, openapi::problems::problems, site::Site};
+use crate::{auth::Auth, error::Problem, openapi::problems::problems, web::site::Site};
 
 /// The database, and who is believed to be who. Cheap to clone.
 #[derive(Clone)]

@@ -7,11 +7,10 @@ use sqlx::PgConnection;
 
 use crate::{
     Error, Result,
-    config::{self, ConfigError},
-    db,
+    db::{self, Pool},
     ids::{FamilyId, UserId},
-    pool::Pool,
 };
+use platform::config::{self, ConfigError};
 
 /// At most this often in any hour and in any day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +146,7 @@ pub async fn demand(tx: &mut PgConnection, subject: Subject, limit: Limit) -> Re
 /// Counts a token that nobody signed, and says what its bearer is told.
 pub(crate) async fn guess(pool: &Pool, source: Option<IpAddr>) -> Error {
     let counted = async {
-        let mut tx = db::nobody(pool).await?;
+        let mut tx = db::begin_unscoped(pool).await?;
         demand(&mut tx, Subject::source_guesses(source), SOURCE_GUESSES).await?;
         tx.commit().await?;
         Ok(())

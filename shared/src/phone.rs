@@ -8,7 +8,7 @@ use phonenumber::{
 };
 use serde::{Serialize, Serializer};
 
-use crate::config::{self, ConfigError};
+use platform::config::{self, ConfigError};
 
 /// A phone number in E.164 (`+` and up to 15 digits, ITU-T E.164). `Debug` shows its last two digits.
 #[derive(Clone, PartialEq, Eq, Hash, sqlx::Type)]

@@ -16,12 +16,11 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use crate::{
+use crate::ids::{FamilyId, LinkRequestId, NotificationId};
+use platform::{
     aws::{self, Service},
     config::{self, ConfigError},
-    https,
-    ids::{FamilyId, LinkRequestId, NotificationId},
-    origin,
+    https, trace,
 };
 
 /// Most entries of one `SendMessageBatch` (Amazon SQS quotas).
@@ -228,10 +227,10 @@ impl Queue {
     /// Sends up to ten jobs and returns those not taken.
     async fn send(&self, jobs: &[Job]) -> Vec<Job> {
         let mut request = self.client.send_message_batch().queue_url(&self.url);
-        let request_id = origin::request_id().and_then(|id| {
+        let request_id = trace::request_id().and_then(|id| {
             MessageAttributeValue::builder().data_type("String").string_value(id).build().ok()
         });
-        let trace = origin::trace().and_then(|header| {
+        let trace = trace::trace().and_then(|header| {
             MessageSystemAttributeValue::builder()
                 .data_type("String")
                 .string_value(header)

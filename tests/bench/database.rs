@@ -18,11 +18,10 @@ use std::{
 
 use futures_util::future::join_all;
 use shared::{
-    db::{Database, Role},
+    db::{Database, Pool, Role},
+    delivery::{self, Attempt, Outcome},
     ids::{FamilyId, ThreadId, UserId},
     messages::{self, NewMessage, Range},
-    notifications::{self, Attempt, Outcome},
-    pool::Pool,
     queue::NotificationJob,
 };
 use sqlx::PgPool;
@@ -125,7 +124,7 @@ async fn round((app, worker): &(Pool, Pool), places: &[Place]) -> [Duration; 4] 
     let read = began.elapsed();
 
     let began = Instant::now();
-    let claim = notifications::claim(worker, &jobs, None).await.expect("claimed");
+    let claim = delivery::claim(worker, &jobs, None).await.expect("claimed");
     let (lease, claimed) = (claim.lease, claim.claimed);
     let claim = began.elapsed();
     assert_eq!(claimed.len(), jobs.len());
@@ -144,6 +143,6 @@ async fn round((app, worker): &(Pool, Pool), places: &[Place]) -> [Duration; 4] 
         })
         .collect();
     let began = Instant::now();
-    notifications::record(worker, lease, &attempts).await.expect("recorded");
+    delivery::record(worker, lease, &attempts).await.expect("recorded");
     [posted, read, claim, began.elapsed()]
 }

@@ -18,10 +18,9 @@ use std::{
 use postgres::{Options, Server};
 use shared::{
     audit::Origin,
-    db::{self, Database, MIGRATOR, Role},
+    db::{self, Database, MIGRATOR, Pool, Role},
     ids::UserId,
     messages::{self, HistoryCursor, NewMessage, Range},
-    pool::Pool,
     threads::{self, Kind, MemberSet, NewThread},
 };
 use sqlx::PgPool;
@@ -44,7 +43,7 @@ struct Side {
 
 impl Side {
     async fn new(pool: Pool) -> Self {
-        let mut tx = db::nobody(&pool).await.expect("a connection");
+        let mut tx = db::begin_unscoped(&pool).await.expect("a connection");
         let process = sqlx::query_scalar("SELECT pg_backend_pid()");
         let process = process.fetch_one(&mut *tx).await.expect("a process");
         tx.commit().await.expect("the end");

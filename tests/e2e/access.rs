@@ -191,7 +191,7 @@ async fn the_database_itself_shows_one_family_alone() {
     let visible = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM threads)";
 
     let other: FamilyId = "other".parse().expect("an id");
-    let mut tx = db::family(&pool, &other).await.expect("a transaction");
+    let mut tx = db::begin_for_family(&pool, &other).await.expect("a transaction");
     let seen: (i64, i64) = sqlx::query_as(visible).fetch_one(&mut *tx).await.expect("counts");
     assert_eq!(seen, (3, 0), "its own people, and nobody's threads");
     let foreign =
@@ -202,7 +202,7 @@ async fn the_database_itself_shows_one_family_alone() {
     assert_eq!(foreign.as_database_error().and_then(DatabaseError::code).as_deref(), Some("42501"));
     drop(tx);
     // The same connection, without a family: the setting did not outlive its transaction.
-    let mut tx = db::nobody(&pool).await.expect("a transaction");
+    let mut tx = db::begin_unscoped(&pool).await.expect("a transaction");
     let seen: (i64, i64) = sqlx::query_as(visible).fetch_one(&mut *tx).await.expect("counts");
     assert_eq!(seen, (0, 0));
     let changed = sqlx::query("UPDATE users SET name = 'X'").execute(&mut *tx).await;

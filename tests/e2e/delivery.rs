@@ -221,7 +221,7 @@ async fn after_a_restore_nothing_is_sent_that_may_have_been_sent_since() {
     let runbook = include_str!("../../infra/README.md");
     let (_, rest) = runbook.split_once("```sql\n").expect("a statement");
     let (statement, _) = rest.split_once("```").expect("its end");
-    let mut tx = db::every_family(&system.stack.worker.db).await.expect("a transaction");
+    let mut tx = db::begin_as_worker(&system.stack.worker.db).await.expect("a transaction");
     let settled = sqlx::raw_sql(statement).execute(&mut *tx).await;
     assert_eq!(settled.expect("settled").rows_affected(), 3);
     tx.commit().await.expect("committed");

@@ -7,9 +7,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shared::{
     audit::Origin,
+    delivery::{self, Attempt, Claim, Outcome},
     erasure::{self, Erased},
     ids::{FamilyId, UserId},
-    notifications::{self, Attempt, Claim, Outcome},
     queue::NotificationJob,
 };
 use tests::{
@@ -323,8 +323,7 @@ async fn what_a_request_does_not_finish_the_sweeper_does() {
     u1.say(&thread, "Back again").await;
     // Two sweepers at once share the work.
     let queue = system.stack.queue();
-    let (one, two) =
-        tokio::join!(notifications::sweep(&pool, &queue), notifications::sweep(&pool, &queue));
+    let (one, two) = tokio::join!(delivery::sweep(&pool, &queue), delivery::sweep(&pool, &queue));
     let batches = one.expect("swept").emptied + two.expect("swept").emptied;
     assert_eq!(batches, 5, "of 2,000 numbers each");
     assert_eq!(left_of_u1(&system).await, 1);
@@ -405,7 +404,7 @@ async fn a_text_that_is_being_sent_brings_nothing_back() {
             system.member("u0").say(&thread, "Canary-Body").await;
             let job = only_job(&system).await;
             let db = &system.stack.worker.db;
-            let claim = notifications::claim(db, std::slice::from_ref(&job), None).await;
+            let claim = delivery::claim(db, std::slice::from_ref(&job), None).await;
             let Claim { lease, claimed, .. } = claim.expect("claimed");
             let path = format!("/families/fam/users/{erased}?erase=true");
             assert_eq!(system.host().delete(&path).await.status, 204);
@@ -416,7 +415,7 @@ async fn a_text_that_is_being_sent_brings_nothing_back() {
                 called: true,
                 outcome,
             };
-            notifications::record(db, lease, &[attempt]).await.expect("recorded");
+            delivery::record(db, lease, &[attempt]).await.expect("recorded");
             system.pass(Duration::from_mins(1)).await;
             system.sweep().await;
             system.deliver().await;

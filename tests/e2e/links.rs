@@ -440,7 +440,7 @@ async fn a_phone_number_is_texted_a_link_and_nobody_learns_whose_it_is() {
     // The API's role can note a request, and read none.
     let app = shared::db::Database::new(system.database_url(), 1).expect("a URL");
     let app = app.pool_as(shared::db::Role::App);
-    let mut tx = shared::db::nobody(&app).await.expect("a transaction");
+    let mut tx = shared::db::begin_unscoped(&app).await.expect("a transaction");
     let refused = sqlx::query("SELECT phone FROM link_requests").fetch_all(&mut *tx).await;
     assert!(refused.is_err());
 }

@@ -130,7 +130,7 @@ async fn a_family_goes_on_where_it_was() {
     // Neither through a table nor past it to its parts.
     let pool = Database::new(system.database_url(), 1).expect("a URL").pool_as(Role::App);
     let other: FamilyId = "other".parse().expect("an id");
-    let mut tx = db::family(&pool, &other).await.expect("a transaction");
+    let mut tx = db::begin_for_family(&pool, &other).await.expect("a transaction");
     let seen: (i64, i64) = sqlx::query_as(
         "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM notifications)",
     )

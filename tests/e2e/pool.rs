@@ -3,8 +3,7 @@
 use futures_util::{FutureExt, future::join_all};
 use shared::{
     Error,
-    db::{self, Database, Role},
-    pool::Pool,
+    db::{self, Database, Pool, Role},
 };
 use sqlx::PgConnection;
 use tests::System;
@@ -31,11 +30,11 @@ async fn kill(system: &System, backend: i32) {
 async fn a_connection_is_kept_and_what_was_not_committed_is_undone() {
     let system = System::start().await;
     let pool = pool(&system, 1);
-    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
     let first = backend(&mut tx).await;
     sqlx::raw_sql("CREATE TEMPORARY TABLE left_behind ()").execute(&mut *tx).await.expect("made");
     drop(tx);
-    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
     assert_eq!(backend(&mut tx).await, first);
     let left: Option<String> = sqlx::query_scalar("SELECT to_regclass('left_behind')::text")
         .fetch_one(&mut *tx)
@@ -45,11 +44,11 @@ async fn a_connection_is_kept_and_what_was_not_committed_is_undone() {
     // Neither an error of the server's nor a question whose answer nobody waits for is in the way.
     sqlx::raw_sql("SELECT 1 / 0").execute(&mut *tx).await.expect_err("a division by zero");
     drop(tx);
-    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
     let asked = sqlx::raw_sql("SELECT pg_sleep(0.01)").execute(&mut *tx).now_or_never();
     assert!(asked.is_none(), "given up at once");
     drop(tx);
-    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
     assert_eq!(backend(&mut tx).await, first);
 }
 
@@ -57,7 +56,7 @@ async fn a_connection_is_kept_and_what_was_not_committed_is_undone() {
 async fn a_connection_that_died_meanwhile_costs_nobody_an_error() {
     let system = System::start().await;
     let pool = pool(&system, 3);
-    let mut all = join_all((0..3).map(|_| db::every_family(&pool))).await;
+    let mut all = join_all((0..3).map(|_| db::begin_as_worker(&pool))).await;
     let mut backends = Vec::new();
     for tx in &mut all {
         backends.push(backend(tx.as_mut().expect("a transaction")).await);
@@ -68,7 +67,7 @@ async fn a_connection_that_died_meanwhile_costs_nobody_an_error() {
     for backend in &backends {
         kill(&system, *backend).await;
     }
-    let mut tx = db::every_family(&pool).await.expect("another one");
+    let mut tx = db::begin_as_worker(&pool).await.expect("another one");
     assert!(!backends.contains(&backend(&mut tx).await));
 }
 
@@ -76,13 +75,13 @@ async fn a_connection_that_died_meanwhile_costs_nobody_an_error() {
 async fn a_connection_that_dies_in_a_transaction_is_an_error_once() {
     let system = System::start().await;
     let pool = pool(&system, 1);
-    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
     let first = backend(&mut tx).await;
     kill(&system, first).await;
     let lost = sqlx::raw_sql("SELECT 1").execute(&mut *tx).await;
     assert!(matches!(Error::from(lost.expect_err("lost")), Error::Unavailable(_)));
     drop(tx);
-    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
     assert_ne!(backend(&mut tx).await, first);
 }
 
@@ -90,12 +89,12 @@ async fn a_connection_that_dies_in_a_transaction_is_an_error_once() {
 async fn a_begin_or_a_commit_cut_short_leaves_nothing_to_the_next() {
     let system = System::start().await;
     let pool = pool(&system, 1);
-    db::every_family(&pool).await.expect("a transaction").commit().await.expect("committed");
+    db::begin_as_worker(&pool).await.expect("a transaction").commit().await.expect("committed");
     // Cut short while it begins, and while it ends; unless the server is as quick as that.
-    drop(db::every_family(&pool).now_or_never());
-    let tx = db::every_family(&pool).await.expect("a transaction");
+    drop(db::begin_as_worker(&pool).now_or_never());
+    let tx = db::begin_as_worker(&pool).await.expect("a transaction");
     drop(tx.commit().now_or_never());
-    let mut tx = db::nobody(&pool).await.expect("a transaction");
+    let mut tx = db::begin_unscoped(&pool).await.expect("a transaction");
     // What was cut short is undone as soon as the server sees that its client is gone.
     let open = "SELECT count(*) FROM pg_stat_activity
                 WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
@@ -106,13 +105,13 @@ async fn a_begin_or_a_commit_cut_short_leaves_nothing_to_the_next() {
 async fn who_waits_too_long_is_told_so_and_the_rest_get_theirs() {
     let system = System::start().await;
     let pool = pool(&system, 1);
-    let kept = db::every_family(&pool).await.expect("a transaction");
-    let waiting = db::every_family(&pool).await;
+    let kept = db::begin_as_worker(&pool).await.expect("a transaction");
+    let waiting = db::begin_as_worker(&pool).await;
     assert!(matches!(waiting, Err(Error::Unavailable(sqlx::Error::PoolTimedOut))));
     kept.commit().await.expect("committed");
-    db::every_family(&pool).await.expect("a transaction");
+    db::begin_as_worker(&pool).await.expect("a transaction");
     pool.close();
-    let closed = db::every_family(&pool).await;
+    let closed = db::begin_as_worker(&pool).await;
     assert!(matches!(closed, Err(Error::Unavailable(sqlx::Error::PoolClosed))));
 }
 
@@ -120,7 +119,7 @@ async fn who_waits_too_long_is_told_so_and_the_rest_get_theirs() {
 async fn a_transaction_that_has_only_read_ends_though_nobody_waits_for_it() {
     let system = System::start().await;
     let pool = pool(&system, 1);
-    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
     let first = backend(&mut tx).await;
     tx.end();
     // Not a word more is said to the server by us: it has all it needs.
@@ -132,10 +131,10 @@ async fn a_transaction_that_has_only_read_ends_though_nobody_waits_for_it() {
             break;
         }
     }
-    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
     assert_eq!(backend(&mut tx).await, first);
     tx.end();
     kill(&system, first).await;
-    let mut tx = db::every_family(&pool).await.expect("a transaction");
+    let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
     assert_ne!(backend(&mut tx).await, first);
 }

@@ -2,9 +2,8 @@
 
 use futures_util::future::join_all;
 use shared::{
-    db::{self, Database, Role},
+    db::{self, Database, Pool, Role},
     ids::FamilyId,
-    pool::Pool,
 };
 use sqlx::{Connection, PgConnection, Row};
 use tests::{
@@ -42,12 +41,12 @@ fn family(name: &str) -> FamilyId {
 async fn no_familys_setting_reaches_the_next_transaction_on_a_connection() {
     let (_system, pooler) = pooled(Pooling::default()).await;
     let (a, b) = (environment(&pooler), environment(&pooler));
-    let mut tx = db::family(&a, &family(FAMILY)).await.expect("a transaction");
+    let mut tx = db::begin_for_family(&a, &family(FAMILY)).await.expect("a transaction");
     let (seen, _, connection): Seen = sqlx::query_as(SEEN).fetch_one(&mut *tx).await.expect("seen");
     assert_eq!(seen, [FAMILY]);
     tx.commit().await.expect("committed");
     // Somebody else's, for no family, and then outside of any transaction of ours.
-    let mut tx = db::nobody(&b).await.expect("a transaction");
+    let mut tx = db::begin_unscoped(&b).await.expect("a transaction");
     let seen: Seen = sqlx::query_as(SEEN).fetch_one(&mut *tx).await.expect("seen");
     assert_eq!(seen, (vec![], Some(String::new()), connection), "the same connection");
     drop(tx);
@@ -62,7 +61,7 @@ async fn no_familys_setting_reaches_the_next_transaction_on_a_connection() {
         .await
         .expect("begun");
     gone.close_hard().await.expect("gone");
-    let mut tx = db::family(&b, &family(FAMILY)).await.expect("a transaction");
+    let mut tx = db::begin_for_family(&b, &family(FAMILY)).await.expect("a transaction");
     let (seen, ..): Seen = sqlx::query_as(SEEN).fetch_one(&mut *tx).await.expect("seen");
     assert_eq!(seen, [FAMILY]);
 }
@@ -77,7 +76,8 @@ async fn many_clients_of_two_families_see_their_own_through_two_connections() {
             let name = if i % 2 == 0 { FAMILY } else { "other" };
             let mut connections = Vec::new();
             for round in 0..50 {
-                let mut tx = db::family(&pool, &family(name)).await.expect("a transaction");
+                let mut tx =
+                    db::begin_for_family(&pool, &family(name)).await.expect("a transaction");
                 let (seen, _, connection): Seen =
                     sqlx::query_as(SEEN).fetch_one(&mut *tx).await.expect("seen");
                 assert_eq!(seen, [name]);
@@ -108,8 +108,8 @@ async fn a_pooler_that_does_not_follow_statements_runs_somebody_elses() {
         };
         // Each on a connection of its own, and both call their first statement by the same name.
         let (of_a, of_b) = ("SELECT $1 || ' of a'", "SELECT $1 || ' of b'");
-        let mut first = db::nobody(&a).await.expect("a transaction");
-        let mut second = db::nobody(&b).await.expect("a transaction");
+        let mut first = db::begin_unscoped(&a).await.expect("a transaction");
+        let mut second = db::begin_unscoped(&b).await.expect("a transaction");
         assert_eq!(ask(&mut first, of_a).await.expect("an answer"), "text of a");
         assert_eq!(ask(&mut second, of_b).await.expect("an answer"), "text of b");
         let theirs = backend(&mut second).await;
@@ -117,13 +117,13 @@ async fn a_pooler_that_does_not_follow_statements_runs_somebody_elses() {
         second.commit().await.expect("committed");
         // Somebody keeps the connection that was a's, so that the one that was b's is left.
         let others = [environment(&pooler), environment(&pooler)];
-        let mut kept = db::nobody(&others[0]).await.expect("a transaction");
-        let mut left = db::nobody(&others[1]).await.expect("a transaction");
+        let mut kept = db::begin_unscoped(&others[0]).await.expect("a transaction");
+        let mut left = db::begin_unscoped(&others[1]).await.expect("a transaction");
         if backend(&mut kept).await == theirs {
             (kept, left) = (left, kept);
         }
         left.commit().await.expect("ended");
-        let mut third = db::nobody(&a).await.expect("a transaction");
+        let mut third = db::begin_unscoped(&a).await.expect("a transaction");
         assert_eq!(backend(&mut third).await, theirs);
         assert_eq!(ask(&mut third, of_a).await.expect("an answer"), answer);
         drop(kept);

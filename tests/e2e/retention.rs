@@ -135,7 +135,7 @@ async fn the_round_for_old_keys_reaches_every_thread() {
     sqlx::query(sql).bind(first.replace("th_", "")).execute(&system.owner).await.expect("messages");
     // Two at once: one of them goes its round.
     let (pool, queue) = (&system.stack.worker.db, system.stack.queue());
-    let sweep = || shared::notifications::sweep(pool, &queue);
+    let sweep = || shared::delivery::sweep(pool, &queue);
     let (one, two) = tokio::join!(sweep(), sweep());
     let forgotten = one.expect("swept").forgotten + two.expect("swept").forgotten;
     let again = system.sweep().await.forgotten;

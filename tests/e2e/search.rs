@@ -10,8 +10,8 @@ use std::{
 };
 
 use shared::{
+    delivery::{self, Attempt, Claim, Lease, Outcome},
     ids::NotificationId,
-    notifications::{self, Attempt, Claim, Lease, Outcome},
     phone::PhoneNumber,
     queue::NotificationJob,
 };
@@ -134,7 +134,7 @@ impl Oracle {
         // Two leases of real claims, for the two workers to hold.
         let mut leases = Vec::new();
         for _ in 0..2 {
-            let claim = notifications::claim(&system.stack.worker.db, &[], None).await;
+            let claim = delivery::claim(&system.stack.worker.db, &[], None).await;
             leases.push(claim.expect("a lease").lease);
         }
         let leases = [leases[0], leases[1]];
@@ -166,7 +166,7 @@ impl Oracle {
                     family_id: FAMILY.parse().expect("an id"),
                     notification_id: self.id,
                 };
-                let claim = notifications::claim(db, &[job], None).await;
+                let claim = delivery::claim(db, &[job], None).await;
                 let Claim { lease, claimed, .. } = claim.expect("claimed");
                 let fresh = claimed.iter().any(|claimed| claimed.notification_id == self.id);
                 if fresh {
@@ -198,7 +198,7 @@ impl Oracle {
                 let family_id = FAMILY.parse().expect("an id");
                 let attempt =
                     Attempt { notification_id: self.id, family_id, phone, called: true, outcome };
-                notifications::record(db, lease, &[attempt]).await.expect("recorded");
+                delivery::record(db, lease, &[attempt]).await.expect("recorded");
             }
             Step::Sweep => {
                 self.system.sweep().await;

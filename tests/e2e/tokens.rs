@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use functions::{Api, Rules, auth::Auth, edge, site::Site};
+use functions::{Api, Rules, auth::Auth, edge, web::site::Site};
 use futures_util::{StreamExt, stream};
 use jsonwebtoken::get_current_timestamp;
 use serde_json::{Value, json};

@@ -267,7 +267,7 @@ async fn the_outbox_is_as_old_as_what_has_been_due_for_longest() {
     let u0 = system.member("u0");
     let thread = u0.thread(&members).await;
     let age = async |system: &System| {
-        shared::notifications::outbox_age(&system.stack.worker.db).await.expect("an age").as_secs()
+        shared::delivery::outbox_age(&system.stack.worker.db).await.expect("an age").as_secs()
     };
     assert_eq!(age(&system).await, 0);
     system.stack.sqs.stop().await;

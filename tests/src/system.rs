@@ -13,7 +13,7 @@ use postgres::testing::{self, TestDatabase};
 use serde_json::json;
 use shared::{
     db::{MIGRATOR, Role},
-    notifications::{self, Swept},
+    delivery::{self, Swept},
 };
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -221,7 +221,7 @@ impl System {
 
     /// Runs the sweeper once.
     pub async fn sweep(&self) -> Swept {
-        notifications::sweep(&self.stack.worker.db, &self.stack.queue()).await.expect("swept")
+        delivery::sweep(&self.stack.worker.db, &self.stack.queue()).await.expect("swept")
     }
 
     /// Lets `time` pass for every notification that waits, without waiting.

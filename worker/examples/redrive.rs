@@ -4,7 +4,8 @@
 #![expect(clippy::print_stdout, reason = "the terminal is its interface")]
 
 use anyhow::ensure;
-use shared::{config, queue::Queue};
+use platform::config;
+use shared::queue::Queue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

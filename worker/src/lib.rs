@@ -3,10 +3,10 @@
 //! The records say only which notifications are due; the database says what is to be done, and
 //! every outcome goes there before its record is acknowledged.
 
-pub mod deliver;
+pub mod carriers;
+mod jobs;
 mod record;
 pub mod sms;
-pub mod sns;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,16 +15,15 @@ use std::{
 };
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use platform::config::{self, ConfigError};
 use shared::{
-    config::{self, ConfigError},
-    db::Database,
+    db::{Database, Pool},
     ids::LinkRequestId,
     links::{self, LinkKeys},
-    pool::Pool,
     queue::{Job, NotificationJob},
 };
 
-use crate::{record::Origin, sms::Limits, sns::Sns};
+use crate::{carriers::sns::Sns, record::Origin, sms::Limits};
 
 const PUBLIC_URL: &str = "KINLINE_PUBLIC_URL";
 
@@ -168,7 +167,7 @@ impl Worker {
         let unfinished = if due.is_empty() {
             HashSet::new()
         } else {
-            deliver::deliver(self, &due, origins, deadline).await
+            jobs::deliver::deliver(self, &due, origins, deadline).await
         };
         let comes_back = |job: &Job| match job {
             Job::Notification(job) => unfinished.contains(&job.notification_id),

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::SqsMessage;
-use shared::{origin, queue::REQUEST_ID};
+use platform::trace;
+use shared::queue::REQUEST_ID;
 
 /// Where a job came from, for the log and the figures; all of it may be missing.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +31,7 @@ impl Origin {
 
     /// The id of the trace.
     pub(crate) fn trace_id(&self) -> Option<&str> {
-        self.trace.as_deref().and_then(origin::trace_id)
+        self.trace.as_deref().and_then(trace::trace_id)
     }
 
     /// How long ago the queue took it.

@@ -8,7 +8,7 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use shared::{
+use platform::{
     config::Secret,
     fetch::{self, FetchError},
     secrets,

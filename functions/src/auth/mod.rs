@@ -16,7 +16,7 @@ use shared::{
 };
 
 pub use self::tokens::Auth;
-use crate::{error::Problem, openapi::problems::problems, site::Site, state::Api};
+use crate::{error::Problem, openapi::problems::problems, state::Api, web::site::Site};
 
 /// The header in which a page says for whom it was made.
 const MEMBER: HeaderName = HeaderName::from_static("x-kin-member");

@@ -4,7 +4,7 @@ use std::{fs, sync::Arc};
 
 use http::Uri;
 use jsonwebtoken::Algorithm;
-use shared::{
+use platform::{
     config::{ConfigError, Secret},
     secrets,
 };

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::{Algorithm, Validation};
+use platform::config::{self, ConfigError, Secret};
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
 };
 use serde_json::Value;
-use shared::config::{self, ConfigError, Secret};
 
 use super::{
     keys::{KeySet, Keys, NoKeys},

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use functions::{edge, gateway, routes};
 
+platform::set_allocator!();
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    shared::startup::run(async { gateway::run(edge(routes::docs::router())).await }).await
+    platform::startup::run(async { gateway::run(edge(routes::docs::router())).await }).await
 }

@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use functions::{edge, gateway, routes};
 use shared::db::Database;
 
+platform::set_allocator!();
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    shared::startup::run(async {
+    platform::startup::run(async {
         let router = routes::health::router(Database::from_env().await?.pool());
         gateway::run(edge(router)).await
     })

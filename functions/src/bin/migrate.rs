@@ -5,9 +5,11 @@ use std::{process::ExitCode, time::SystemTime};
 use functions::migrate::{self, Event};
 use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
 
+platform::set_allocator!();
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    shared::startup::run(async {
+    platform::startup::run(async {
         let handle = |event: LambdaEvent<Event>| async move {
             let left = event.context.deadline().duration_since(SystemTime::now());
             let answer = Box::pin(migrate::answer(event.payload, left.unwrap_or_default())).await;

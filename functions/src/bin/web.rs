@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
-use functions::{Api, edge, gateway, routes};
+use functions::{Api, edge, gateway, web};
+
+platform::set_allocator!();
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    shared::startup::run(async {
-        let router = routes::web::router(Api::from_env().await?);
+    platform::startup::run(async {
+        let router = web::routes::router(Api::from_env().await?);
         gateway::run(edge(router)).await
     })
     .await

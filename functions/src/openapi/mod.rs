@@ -6,7 +6,7 @@
 mod finish;
 pub(crate) mod problems;
 
-pub(crate) use views::shapes;
+pub(crate) use crate::views::shapes;
 
 use serde_json::Value;
 use utoipa::{
@@ -75,7 +75,7 @@ const MODULES: [fn() -> utoipa::openapi::OpenApi; 11] = [
     crate::routes::members::described,
     crate::routes::messages::described,
     crate::routes::threads::described,
-    crate::routes::web::described,
+    crate::web::routes::described,
 ];
 
 #[derive(OpenApi)]

@@ -41,7 +41,7 @@ async fn document() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
 }
 
-const SCRIPT: &str = include_str!("../../assets/docs.js");
+const SCRIPT: &str = include_str!("../web/assets/docs.js");
 
 static PAGE: LazyLock<String> = LazyLock::new(|| {
     format!(

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use shared::{
     Error,
     audit::Origin,
-    exports::{
+    export::{
         self, Export, ExportCursor, ExportPlace, ExportedDelivery, ExportedMember, ExportedMessage,
         ExportedThread, Person,
     },
@@ -27,11 +27,11 @@ use crate::{
     auth::HostService,
     error::Problem,
     extract::{FamilyPath, Params, bad_cursor},
-    keepsake::Keepsake,
     openapi::{self, problems::problems, shapes},
     source::Source,
     state::Api,
     views::{DeliveryView, FamilyView, MessageView, Timestamp, UserView},
+    web::archive::Keepsake,
 };
 
 /// Most bytes that go into a part before they are compressed. What can't be compressed grows by less
@@ -86,7 +86,7 @@ async fn export(
         None => ExportCursor::FIRST,
         Some(decoded) => decoded.map_err(|_| bad_cursor("cursor"))?,
     };
-    let mut export = exports::begin(&api.db, &Origin::host(source), &family_id).await?;
+    let mut export = export::begin(&api.db, &Origin::host(source), &family_id).await?;
     let mut part = Part::new(&export, cursor.part);
     let next = fill(&mut export, &mut part, cursor.place).await?;
     let zip = part.zip(export.family.clone().into(), next.is_none())?;

@@ -2,7 +2,7 @@
 
 use axum::{Json, Router, extract::State};
 use serde::Serialize;
-use shared::{db, pool::Pool};
+use shared::db::{self, Pool};
 use utoipa::ToSchema;
 
 use crate::{

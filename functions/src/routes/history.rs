@@ -1,5 +1,6 @@
 //! Reading a thread's messages.
 
+use crate::views::HistoryView;
 use axum::{
     Router,
     extract::State,
@@ -10,7 +11,6 @@ use rapidhash::v3::rapidhash_v3;
 use serde::Deserialize;
 use shared::messages::{self, HistoryCursor, Range};
 use utoipa::IntoParams;
-use views::HistoryView;
 
 use crate::{
     auth::Caller,

@@ -8,10 +8,9 @@ use axum::{
 use http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use shared::{
-    failpoint,
+    delivery, failpoint,
     ids::MessageId,
     messages::{self, BODY_MAX, EmptyMessage, FILES_MAX},
-    notifications,
     queue::{Job, Queue},
     text::{self, TextError},
 };
@@ -207,7 +206,6 @@ async fn deliveries(
     Caller { family_id, user_id, .. }: Caller,
     MessagePath(thread_id, message_id): MessagePath,
 ) -> Result<Json<Deliveries>, Problem> {
-    let rows =
-        notifications::deliveries(&api.db, &family_id, &user_id, thread_id, message_id).await?;
+    let rows = delivery::deliveries(&api.db, &family_id, &user_id, thread_id, message_id).await?;
     Ok(Json(Deliveries { deliveries: rows.into_iter().map(DeliveryView::from).collect() }))
 }

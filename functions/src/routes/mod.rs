@@ -10,4 +10,3 @@ pub mod links;
 pub mod members;
 pub mod messages;
 pub mod threads;
-pub mod web;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
-use shared::https;
+use platform::https;
 
 /// The region that everything local is said to be in.
 pub const REGION: &str = "us-east-1";

@@ -22,10 +22,9 @@ use http::{StatusCode, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use shared::{
-    db,
+    db::{self, Pool},
     ids::{FamilyId, UserId},
     phone::PhoneNumber,
-    pool::Pool,
     text,
 };
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -123,7 +122,7 @@ struct TextView {
 
 async fn wall_data(State(dev): State<Dev>) -> Result<Json<WallData>, Problem> {
     // The one statement outside `shared`: no part of the product may read across families.
-    let mut tx = db::every_family(&dev.db).await?;
+    let mut tx = db::begin_as_worker(&dev.db).await?;
     let rows: Vec<(FamilyId, String, sqlx::types::Json<Vec<WallMember>>)> = sqlx::query_as(
         "SELECT f.family_id, f.name,
                 coalesce(json_agg(json_build_object('userId', u.user_id, 'name', u.name, 'phone', u.phone)

@@ -21,7 +21,8 @@ use local::{
     secrets::Secrets,
     stack::{self, POLLERS, Parts, SWEEP_EVERY, Stack},
 };
-use shared::{config, limits::Pace, logging, phone::Region};
+use platform::{config, logging};
+use shared::{limits::Pace, phone::Region};
 use sqlx::{Connection, PgConnection};
 use tokio::{
     net::TcpListener,
@@ -62,6 +63,8 @@ struct Settings {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 }
+
+platform::set_allocator!();
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -4,9 +4,10 @@ use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 use anyhow::Context;
 use jsonwebtoken::{EncodingKey, Header, get_current_timestamp};
+use platform::config::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use shared::{config::Secret, links::LinkKeys};
+use shared::links::LinkKeys;
 use uuid::Uuid;
 
 /// What signs tokens and links.

@@ -4,17 +4,16 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::Router;
-use functions::{Api, Rules, auth::Auth, edge, site::Site};
+use functions::{Api, Rules, auth::Auth, edge, web::site::Site};
 use shared::{
-    db::{self, Database, Role},
-    notifications,
-    pool::Pool,
+    db::{self, Database, Pool, Role},
+    delivery,
     queue::Queue,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use worker::{Worker, sms::Limits, sns::Sns};
+use worker::{Worker, carriers::sns::Sns, sms::Limits};
 
 use crate::{
     aws,
@@ -177,8 +176,8 @@ impl Drop for Stack {
 
 async fn sweep_often(db: Pool, queue: Queue, stop: CancellationToken) {
     loop {
-        match notifications::sweep(&db, &queue).await {
-            Ok(swept) if swept != notifications::Swept::default() => {
+        match delivery::sweep(&db, &queue).await {
+            Ok(swept) if swept != delivery::Swept::default() => {
                 tracing::info!(?swept, "swept");
             }
             Ok(_) => {}

@@ -12,9 +12,9 @@ use time::OffsetDateTime;
 
 pub use crate::cursor::AuditCursor;
 use crate::{
-    Error, Result, db,
+    Error, Result,
+    db::{self, Pool},
     ids::{AuditEventId, FamilyId, ThreadId, UserId},
-    pool::Pool,
 };
 
 /// Who acts, and from where.
@@ -208,7 +208,7 @@ pub async fn list(
     before: Option<AuditCursor>,
     limit: usize,
 ) -> Result<(Vec<Noted>, Option<AuditCursor>)> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let events = store::list(&mut tx, family_id, before, limit + 1).await?;
     tx.end();
     let mut events = events.ok_or(Error::FamilyNotFound)?;

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use crate::{
     Result,
     audit::{self, Action, Event, Origin},
-    db, failpoint, families,
+    db::{self, Pool},
+    failpoint, families,
     ids::{FamilyId, UserId},
     limits::{self, Subject},
-    pool::Pool,
 };
 
 /// What an erased member is called from then on. Pages say it in the reader's language.
@@ -93,7 +93,7 @@ async fn lock_out_and_forget(
     family_id: &FamilyId,
     user_id: Option<&UserId>,
 ) -> Result<()> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let event = if let Some(user_id) = user_id {
         Event::of(Action::UserErased, user_id)
     } else {
@@ -126,7 +126,7 @@ async fn lock_out_and_forget(
 }
 
 async fn is_left(pool: &Pool, family_id: &FamilyId, user_id: Option<&UserId>) -> Result<bool> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let left = store::is_left(&mut tx, family_id, user_id).await?;
     tx.commit().await?;
     Ok(left)
@@ -148,8 +148,8 @@ async fn empty_while(pool: &Pool, whose: Whose<'_>, deadline: Instant) -> Result
     let mut batches = 0;
     while Instant::now() < deadline {
         let mut tx = match whose {
-            Some((family_id, _)) => db::family(pool, family_id).await?,
-            None => db::every_family(pool).await?,
+            Some((family_id, _)) => db::begin_for_family(pool, family_id).await?,
+            None => db::begin_as_worker(pool).await?,
         };
         let did_some = store::empty_some(&mut tx, whose).await?;
         tx.commit().await?;

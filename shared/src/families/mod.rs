@@ -8,10 +8,9 @@ use time::{OffsetDateTime, Time};
 use crate::{
     Result,
     audit::{self, Action, Event, Origin},
-    db,
+    db::{self, Pool},
     ids::{FamilyId, ThreadId, UserId},
     phone::{PhoneNumber, Region},
-    pool::Pool,
     text::Name,
 };
 
@@ -107,7 +106,7 @@ pub async fn put_family(
     family_id: &FamilyId,
     profile: &FamilyProfile,
 ) -> Result<Provisioned<Family>> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let put = store::upsert_family(&mut tx, family_id, profile).await?;
     audit::note(&mut tx, family_id, origin, &[Event::new(Action::FamilyPut)]).await?;
     tx.commit().await?;
@@ -128,7 +127,7 @@ pub async fn put_user(
     profile: &UserProfile,
     regions: Option<&[Region]>,
 ) -> Result<Provisioned<User>> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let (put, ended_in) = store::upsert_user(&mut tx, family_id, user_id, profile, regions).await?;
     let ended = |thread_id| Event::of(Action::SessionEnded, user_id).in_thread(thread_id);
     let mut events = vec![Event::of(Action::UserPut, user_id)];
@@ -149,7 +148,7 @@ pub async fn deactivate_user(
     family_id: &FamilyId,
     user_id: &UserId,
 ) -> Result<()> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     store::deactivate_user(&mut tx, family_id, user_id).await?;
     let mut events = vec![Event::of(Action::UserDeactivated, user_id)];
     events.extend(end_everything(&mut tx, family_id, Some(user_id)).await?);
@@ -164,7 +163,7 @@ pub async fn deactivate_user(
 /// # Errors
 /// [`crate::Error::FamilyNotFound`].
 pub async fn deactivate_family(pool: &Pool, origin: &Origin, family_id: &FamilyId) -> Result<()> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let deactivated = store::deactivate_everybody(&mut tx, family_id).await?;
     let mut events = vec![Event::new(Action::FamilyDeactivated)];
     events.extend(deactivated.iter().map(|user_id| Event::of(Action::UserDeactivated, user_id)));

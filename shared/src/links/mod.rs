@@ -13,11 +13,10 @@ pub use token::{BadToken, LinkId, LinkKeys, TOKEN_LEN};
 use crate::{
     Error, Result,
     audit::{self, Action, Event, Origin},
-    db::{self, Bearer},
+    db::{self, Pool, RowKeys},
     ids::{FamilyId, LinkRequestId, ThreadId, UserId},
     limits::{self, FAMILY_LINKS, FRESH_LINKS, SOURCE_LINKS, Subject},
     phone::PhoneNumber,
-    pool::Pool,
     queue::{Job, NotificationJob, Queue},
     sessions::BrowserSecret,
 };
@@ -56,9 +55,13 @@ pub async fn exchange(
         return Err(limits::guess(pool, origin.source()).await);
     };
     let (known, fresh) = (browser.hash(), browser.next(token));
-    let mut tx = db::bearer(pool, Bearer::Link(&link, Some(&known))).await?;
+    let mut tx = db::begin_by_keys(
+        pool,
+        RowKeys { link: Some(link.as_bytes()), browser: Some(known.as_bytes()) },
+    )
+    .await?;
     let family_id = store::find_family(&mut tx, link).await?.ok_or(Error::LinkInvalid)?;
-    db::enter(&mut tx, &family_id).await?;
+    db::enter_family(&mut tx, &family_id).await?;
     // A statement of its own: the next one sees what it waited for here, as a whole.
     store::lock(&mut tx, &family_id, link).await?;
     let exchanged = store::exchange(&mut tx, &family_id, link, &known, &fresh.hash()).await?;
@@ -89,11 +92,12 @@ pub async fn renew(
             _ => Ok(None),
         };
     };
-    let mut tx = db::bearer(pool, Bearer::Link(&link, None)).await?;
+    let mut tx =
+        db::begin_by_keys(pool, RowKeys { link: Some(link.as_bytes()), browser: None }).await?;
     limits::demand(&mut tx, Subject::source_links(origin.source()), SOURCE_LINKS).await?;
     let mut job = None;
     if let Some(family_id) = store::find_family(&mut tx, link).await? {
-        db::enter(&mut tx, &family_id).await?;
+        db::enter_family(&mut tx, &family_id).await?;
         let spent = store::find_spent(&mut tx, &family_id, link).await?;
         if let Some((user_id, thread_id)) = spent {
             job = send_fresh(&mut tx, origin, family_id, user_id, thread_id).await?;
@@ -152,7 +156,7 @@ pub async fn request(
     source: Option<IpAddr>,
 ) -> Result<Option<Job>> {
     let id = LinkRequestId::new();
-    let mut tx = db::nobody(pool).await?;
+    let mut tx = db::begin_unscoped(pool).await?;
     limits::demand(&mut tx, Subject::source_links(source), SOURCE_LINKS).await?;
     let noted = store::insert_request(&mut tx, id, phone, source).await?;
     tx.commit().await?;
@@ -169,7 +173,7 @@ pub async fn answer(
     pool: &Pool,
     requests: &[LinkRequestId],
 ) -> Result<Vec<(LinkRequestId, NotificationJob)>> {
-    let mut tx = db::every_family(pool).await?;
+    let mut tx = db::begin_as_worker(pool).await?;
     let mut members = store::take_requests(&mut tx, requests).await?;
     // In one order, whoever counts them, so that no two wait for each other.
     members.sort_by_key(|member| Subject::family_links(&member.family_id));
@@ -189,7 +193,7 @@ pub async fn answer(
 /// # Errors
 /// [`Error`] of the database alone.
 pub(crate) async fn sweep(pool: &Pool, queue: &Queue) -> Result<(usize, usize)> {
-    let mut tx = db::every_family(pool).await?;
+    let mut tx = db::begin_as_worker(pool).await?;
     let due = store::take_due_requests(&mut tx).await?;
     tx.commit().await?;
     if due.is_empty() {
@@ -198,7 +202,7 @@ pub(crate) async fn sweep(pool: &Pool, queue: &Queue) -> Result<(usize, usize)> 
     let jobs: Vec<Job> = due.into_iter().map(Job::LinkRequest).collect();
     let not_taken = queue.enqueue(&jobs).await;
     if !not_taken.is_empty() {
-        let mut tx = db::every_family(pool).await?;
+        let mut tx = db::begin_as_worker(pool).await?;
         store::put_back(&mut tx, &not_taken).await?;
         tx.commit().await?;
     }

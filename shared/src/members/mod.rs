@@ -5,9 +5,9 @@ mod store;
 use time::OffsetDateTime;
 
 use crate::{
-    Error, Result, db,
+    Error, Result,
+    db::{self, Pool},
     ids::{FamilyId, ThreadId, UserId},
-    pool::Pool,
 };
 
 /// A member as their own page shows them.
@@ -64,7 +64,7 @@ pub async fn reader(
     user_id: &UserId,
     thread_id: ThreadId,
 ) -> Result<Reader> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let reader = store::find_reader(&mut tx, family_id, user_id, thread_id).await?;
     tx.end();
     reader.ok_or(Error::ThreadNotFound)
@@ -82,7 +82,7 @@ pub async fn mark_read(
     thread_id: ThreadId,
     seq: i64,
 ) -> Result<()> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let marked = store::mark_read(&mut tx, family_id, user_id, thread_id, seq).await?;
     tx.commit().await?;
     if marked { Ok(()) } else { Err(Error::ThreadNotFound) }
@@ -99,7 +99,7 @@ pub async fn set_texts(
     thread_id: ThreadId,
     wish: Wish,
 ) -> Result<Texts> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let texts = store::set_texts(&mut tx, family_id, user_id, thread_id, wish).await?;
     tx.commit().await?;
     texts.ok_or(Error::ThreadNotFound)

@@ -7,11 +7,11 @@ use time::OffsetDateTime;
 
 pub use crate::cursor::HistoryCursor;
 use crate::{
-    Error, Result, db,
+    Error, Result,
+    db::{self, Pool},
     error::constraint,
     ids::{FamilyId, FileId, MessageId, NotificationId, ThreadId, UserId},
     limits::Pace,
-    pool::Pool,
     text::is_blank,
 };
 
@@ -174,7 +174,7 @@ pub async fn post(
 }
 
 async fn try_post(pool: &Pool, post: &store::Post<'_>) -> Result<store::PostRow> {
-    let mut tx = db::family(pool, post.family_id).await?;
+    let mut tx = db::begin_for_family(pool, post.family_id).await?;
     let row = store::insert(&mut tx, post).await?;
     tx.commit().await?;
     Ok(row)
@@ -214,7 +214,7 @@ pub async fn history(
     range: Range,
     limit: usize,
 ) -> Result<Page> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let found = store::list(&mut tx, family_id, reader, thread_id, range, limit + 1).await?;
     tx.end();
     let (last_seq, mut messages) = found.ok_or(Error::ThreadNotFound)?;

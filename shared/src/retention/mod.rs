@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use crate::{Result, db, limits, pool::Pool, sessions};
+use crate::{
+    Result,
+    db::{self, Pool},
+    limits, sessions,
+};
 
 /// How long a finished notification and its link are kept, in days: far longer than a session that
 /// the link began can live, and long enough to ask who got a message.
@@ -65,7 +69,7 @@ impl Kind {
 
     /// One transaction; how many rows it dropped, and whether there is more to be done.
     async fn drop_some(self, pool: &Pool) -> Result<(u64, bool)> {
-        let mut tx = db::every_family(pool).await?;
+        let mut tx = db::begin_as_worker(pool).await?;
         let dropped = match self {
             Self::Limits => limits::forget_old(&mut tx).await?,
             Self::Sessions => sessions::forget_old(&mut tx).await?,

@@ -13,9 +13,8 @@ use uuid::Uuid;
 use crate::{
     Error, Result,
     audit::{self, Action, Event, Origin},
-    db::{self, Bearer},
+    db::{self, Pool, RowKeys},
     ids::{FamilyId, ThreadId, UserId},
-    pool::Pool,
 };
 
 /// How long a session lives at the most.
@@ -106,6 +105,11 @@ impl fmt::Debug for BrowserHash {
     }
 }
 
+/// The key that shows a browser's sessions before its family is known.
+fn keys_of(browser: &BrowserHash) -> RowKeys<'_> {
+    RowKeys { link: None, browser: Some(browser.as_bytes()) }
+}
+
 /// Who a browser is, and which threads it may enter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Visitor {
@@ -129,10 +133,10 @@ pub async fn find(
     thread: Option<ThreadId>,
     member: Option<&UserId>,
 ) -> Result<Visitor> {
-    let mut tx = db::bearer(pool, Bearer::Browser(browser)).await?;
+    let mut tx = db::begin_by_keys(pool, keys_of(browser)).await?;
     // As a rule there is one family, and its first session is the one.
     for family_id in store::list_families(&mut tx, browser, thread).await? {
-        db::enter(&mut tx, &family_id).await?;
+        db::enter_family(&mut tx, &family_id).await?;
         let mut sessions = store::list(&mut tx, &family_id, browser, thread).await?;
         if let Some(member) = member {
             sessions.retain(|session| session.user_id == *member);
@@ -158,7 +162,7 @@ pub async fn find(
 /// # Errors
 /// [`Error`] of the database alone.
 pub async fn end(pool: &Pool, origin: &Origin, browser: &BrowserHash) -> Result<()> {
-    let mut tx = db::bearer(pool, Bearer::Browser(browser)).await?;
+    let mut tx = db::begin_by_keys(pool, keys_of(browser)).await?;
     let mut ended = store::delete(&mut tx, browser).await?;
     ended.sort();
     // As a rule there is one family.
@@ -168,7 +172,7 @@ pub async fn end(pool: &Pool, origin: &Origin, browser: &BrowserHash) -> Result<
         };
         let events: Vec<Event> = sessions.iter().map(event).collect();
         let Some((family_id, ..)) = sessions.first() else { continue };
-        db::enter(&mut tx, family_id).await?;
+        db::enter_family(&mut tx, family_id).await?;
         audit::note(&mut tx, family_id, origin, &events).await?;
     }
     tx.commit().await?;

@@ -1,16 +1,16 @@
 //! The monthly cap: a text of a family that has one is paid for before it is sent, and its own row
 //! says so. What certainly did not go out is given back with its outcome
-//! ([`crate::notifications::record`]).
+//! ([`crate::delivery::record`]).
 
 mod store;
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    Result, db,
+    Result,
+    db::{self, Pool},
+    delivery::Lease,
     ids::{FamilyId, NotificationId},
-    notifications::Lease,
-    pool::Pool,
 };
 
 /// A text that is about to be sent, of a family with a cap.
@@ -57,7 +57,7 @@ pub async fn pay(
     lease: Lease,
     costs: &[Cost],
 ) -> Result<HashMap<NotificationId, Verdict>> {
-    let mut tx = db::every_family(pool).await?;
+    let mut tx = db::begin_as_worker(pool).await?;
     let mut families: Vec<&FamilyId> = costs.iter().map(|cost| &cost.family_id).collect();
     // In one order, whoever pays, so that no two wait for each other.
     families.sort();

@@ -6,8 +6,8 @@ use time::Date;
 use super::Cost;
 use crate::{
     Result,
+    delivery::Lease,
     ids::{FamilyId, NotificationId},
-    notifications::Lease,
 };
 
 /// Sees to it that each family has a row for this month, and says which month that is.

@@ -12,9 +12,8 @@ pub use crate::cursor::InboxCursor;
 use crate::{
     Error, Result,
     audit::{self, Action, Event, Origin},
-    db,
+    db::{self, Pool},
     ids::{FamilyId, ThreadId, UserId},
-    pool::Pool,
     text::preview,
 };
 
@@ -232,7 +231,7 @@ pub async fn resolve_or_create(
     new: &NewThread,
 ) -> Result<(Thread, bool)> {
     let member_key = new.members.key();
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     for _ in 0..RESOLVE_ROUNDS {
         let found = store::find_by_members(&mut tx, family_id, new, &member_key).await?;
         if !found.unknown.is_empty() {
@@ -291,7 +290,7 @@ pub async fn list(
     after: Option<InboxCursor>,
     limit: usize,
 ) -> Result<(Vec<InboxEntry>, Option<InboxCursor>)> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let mut entries = store::list(&mut tx, family_id, caller, only, after, limit + 1).await?;
     tx.end();
     let more = entries.len() > limit;
@@ -313,7 +312,7 @@ pub async fn get(
     caller: &UserId,
     thread_id: ThreadId,
 ) -> Result<InboxEntry> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let entry = store::find_entry(&mut tx, family_id, caller, thread_id).await?;
     tx.end();
     entry.ok_or(Error::ThreadNotFound)

@@ -2,18 +2,18 @@
 
 use std::{env, fs::File, path::Path, sync::Arc, time::Duration};
 
-use functions::{Api, Rules, auth::Auth, edge, site::Site};
+use functions::{Api, Rules, auth::Auth, edge, web::site::Site};
 use local::{
     aws,
     http::{self, Patience},
     secrets::Secrets,
 };
+use platform::logging;
 use reqwest::Method;
 use serde_json::json;
 use shared::{
     cursor::HistoryCursor,
     db::{Database, Role},
-    logging,
     queue::Queue,
 };
 use tests::dataset::{MEMBERS, Place};

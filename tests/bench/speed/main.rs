@@ -90,6 +90,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+platform::set_allocator!();
+
 #[tokio::main]
 async fn measure(settings: &Settings) {
     for (program, package) in [("wrk", "wrk"), ("pgbench", "postgresql-contrib, or postgresql")] {

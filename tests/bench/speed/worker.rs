@@ -20,7 +20,7 @@ use tests::{
     lambda::{self, Function},
 };
 use tokio::task::JoinSet;
-use worker::{Worker, sms::Limits, sns::Sns};
+use worker::{Worker, carriers::sns::Sns, sms::Limits};
 
 use crate::{
     load,

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use functions::site::Site;
+use functions::web::site::Site;
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 use shared::sessions::BrowserSecret;
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
 use axum::Router;
-use functions::{Api, auth::Auth, edge, site::Site, state::Rules};
+use functions::{Api, auth::Auth, edge, state::Rules, web::site::Site};
 use http::HeaderMap;
 use jsonwebtoken::{EncodingKey, Header};
+use platform::config::Secret;
 use serde_json::{Value, json};
-use shared::{config::Secret, db::Database, links::LinkKeys, queue::Queue};
+use shared::{db::Database, links::LinkKeys, queue::Queue};
 use tokio::runtime::Runtime;
-use worker::{Worker, sms::Limits, sns::Sns};
+use worker::{Worker, carriers::sns::Sns, sms::Limits};
 
 pub(crate) const SECRET: &str = "a secret for fuzzing, 32 bytes and more";
 /// Nobody listens at port 1, and there is no such folder for a socket.

@@ -22,16 +22,18 @@ fn left(context: &Context) -> Duration {
     context.deadline().duration_since(SystemTime::now()).unwrap_or_default()
 }
 
+platform::set_allocator!();
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    shared::startup::run(async {
+    platform::startup::run(async {
         let worker = Worker::from_env().await?;
         let handle = |event: LambdaEvent<SqsEvent>| {
             let worker = worker.clone();
             async move {
                 let deadline = Instant::now() + left(&event.context);
                 let response = Box::pin(worker.handle_batch(event.payload, deadline)).await;
-                shared::metrics::flush();
+                platform::metrics::flush();
                 Ok::<SqsBatchResponse, Error>(response)
             }
         };

@@ -1,9 +1,7 @@
 //! How long texts may be, and the longest link that leaves room for anything else.
 
-use shared::{
-    config::{self, ConfigError},
-    links::TOKEN_LEN,
-};
+use platform::config::{self, ConfigError};
+use shared::links::TOKEN_LEN;
 
 use super::{
     alphabet::Encoding,

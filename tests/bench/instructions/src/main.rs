@@ -15,18 +15,18 @@ use functions::{
     Api,
     auth::{Auth, Caller},
     edge, routes,
-    site::Site,
     state::Rules,
     views::HistoryView,
+    web::site::Site,
 };
 use http::{
     Request, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use jsonwebtoken::{EncodingKey, Header};
+use platform::config::Secret;
 use serde_json::json;
 use shared::{
-    config::Secret,
     cursor::HistoryCursor,
     db::Database,
     ids::{MessageId, NotificationId, ThreadId, UserId},
@@ -69,6 +69,8 @@ const PARTS: [(&str, Part); 12] = [
     ("post-refused", |stage| stage.post()),
     ("job-parse", |stage| stage.parse()),
 ];
+
+platform::set_allocator!();
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();

@@ -15,12 +15,12 @@ use shared::{
 };
 use tower_http::compression::CompressionLayer;
 
+use super::pages::{self, Page, Reading};
 use crate::{
     auth::{Browser, Caller},
     error::Problem,
     extract::ThreadPath,
     openapi,
-    pages::{self, Page, Reading},
     state::Api,
 };
 
@@ -163,11 +163,12 @@ mod tests {
 
     use http::Request;
     use http_body_util::BodyExt;
-    use shared::{config::Secret, pool::Pool, sessions::BrowserSecret};
+    use platform::config::Secret;
+    use shared::{db::Pool, sessions::BrowserSecret};
     use tower::ServiceExt;
 
     use super::*;
-    use crate::{Rules, auth::Auth, site::Site};
+    use crate::{Rules, auth::Auth, web::site::Site};
 
     /// The pages, with a database that is not there.
     fn served() -> Router {

@@ -2,10 +2,8 @@
 
 use cookie::{Cookie, SameSite, time::Duration};
 use http::{HeaderMap, HeaderValue, Method, header};
-use shared::{
-    config::{self, ConfigError},
-    sessions::{self, BrowserSecret},
-};
+use platform::config::{self, ConfigError};
+use shared::sessions::{self, BrowserSecret};
 
 use crate::error::Problem;
 

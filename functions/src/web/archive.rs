@@ -9,7 +9,7 @@ use time::{
     macros::format_description,
 };
 
-const STYLE: &str = include_str!("../assets/keepsake.css");
+const STYLE: &str = include_str!("assets/keepsake.css");
 
 const DAY: &[BorrowedFormatItem<'_>] =
     format_description!("[weekday], [day padding:none] [month repr:long] [year]");

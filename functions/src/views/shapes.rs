@@ -7,7 +7,7 @@ use utoipa::{
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type},
 };
 
-use crate::Timestamp;
+use super::Timestamp;
 
 /// Stands for the id of that name.
 pub struct FamilyId;

@@ -21,7 +21,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{db::Login, error::has_code};
+use super::Login;
+use crate::error::has_code;
 
 /// How long a connection is kept: what was moved behind its name is found in the end.
 const LIFETIME: Duration = Duration::from_mins(30);

@@ -21,13 +21,12 @@ use aws_sdk_sns::{
     types::MessageAttributeValue,
 };
 use hyper_util::client::legacy;
-use shared::{
+use platform::{
     aws::{self, Service},
     config::ConfigError,
     https,
-    notifications::Outcome,
-    phone::PhoneNumber,
 };
+use shared::{delivery::Outcome, phone::PhoneNumber};
 
 use crate::sms::{self, Text};
 

@@ -17,23 +17,23 @@ use shared::{
 };
 use time::{UtcOffset, format_description::BorrowedFormatItem, macros::format_description};
 
-use views::Timestamp;
+use crate::views::Timestamp;
 
 static WORDS: Words = Words::new([
-    include_str!("../locales/en.ftl"),
-    include_str!("../locales/es.ftl"),
-    include_str!("../locales/zh.ftl"),
-    include_str!("../locales/ru.ftl"),
-    include_str!("../locales/fr.ftl"),
-    include_str!("../locales/de.ftl"),
+    include_str!("../../locales/en.ftl"),
+    include_str!("../../locales/es.ftl"),
+    include_str!("../../locales/zh.ftl"),
+    include_str!("../../locales/ru.ftl"),
+    include_str!("../../locales/fr.ftl"),
+    include_str!("../../locales/de.ftl"),
 ]);
 
-static STYLE: LazyLock<String> = LazyLock::new(|| as_sent(include_str!("../assets/page.css")));
+static STYLE: LazyLock<String> = LazyLock::new(|| as_sent(include_str!("assets/page.css")));
 static DOOR_SCRIPT: LazyLock<String> = LazyLock::new(|| {
-    as_sent(concat!(include_str!("../assets/common.js"), include_str!("../assets/door.js")))
+    as_sent(concat!(include_str!("assets/common.js"), include_str!("assets/door.js")))
 });
 static THREAD_SCRIPT: LazyLock<String> = LazyLock::new(|| {
-    as_sent(concat!(include_str!("../assets/common.js"), include_str!("../assets/thread.js")))
+    as_sent(concat!(include_str!("assets/common.js"), include_str!("assets/thread.js")))
 });
 
 /// The words that the scripts of both pages use.
@@ -440,11 +440,11 @@ mod tests {
         assert_eq!(WORDS.faults(), Vec::<String>::new());
         // What is said in templates and scripts, and by this file, is what the catalogue has.
         let templates = [
-            include_str!("../templates/ask.html"),
-            include_str!("../templates/door.html"),
-            include_str!("../templates/message.html"),
-            include_str!("../templates/thread.html"),
-            include_str!("../templates/trouble.html"),
+            include_str!("templates/ask.html"),
+            include_str!("templates/door.html"),
+            include_str!("templates/message.html"),
+            include_str!("templates/thread.html"),
+            include_str!("templates/trouble.html"),
         ];
         let said = templates.iter().flat_map(|template| template.split("words.say(\"").skip(1));
         let said = said.filter_map(|rest| Some(rest.split_once('"')?.0));
@@ -452,7 +452,7 @@ mod tests {
         let with = WORDS_WITH.iter().map(|(id, _)| *id);
         let here = ["family-chat", "files"];
         let used: BTreeSet<&str> = said.chain(scripts).chain(with).chain(here).collect();
-        let catalogue = include_str!("../locales/en.ftl").lines();
+        let catalogue = include_str!("../../locales/en.ftl").lines();
         let catalogue = catalogue.filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
         let catalogue = catalogue.filter_map(|line| Some(line.split_once(" = ")?.0));
         assert_eq!(used, catalogue.collect());

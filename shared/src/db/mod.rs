@@ -6,15 +6,15 @@ use serde::Deserialize;
 use sqlx::{PgConnection, migrate::Migrator, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
-use crate::{
-    Result,
+use platform::{
     config::{self, ConfigError},
-    ids::FamilyId,
-    links::LinkId,
-    pool::{Pool, Transaction},
     secrets,
-    sessions::BrowserHash,
 };
+mod pool;
+
+pub use pool::{Pool, Transaction};
+
+use crate::{Result, ids::FamilyId};
 
 /// The schema, forward only.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -178,34 +178,30 @@ macro_rules! begin {
 ///
 /// # Errors
 /// [`crate::Error::Unavailable`] when no connection is to be had.
-pub async fn family(pool: &Pool, family: &FamilyId) -> Result<Transaction> {
+pub async fn begin_for_family(pool: &Pool, family: &FamilyId) -> Result<Transaction> {
     // A family id has no character that could end the literal (`FamilyId`), and `SET` takes
     // no parameters.
     let begin = format!(concat!(begin!("10s"), "; SET LOCAL app.family_id = '{}'"), family);
     Ok(pool.begin(&begin).await?)
 }
 
-/// What a caller presents who is not yet known to be of a family.
-#[derive(Debug, Clone, Copy)]
-pub enum Bearer<'a> {
-    /// A link whose signature holds, and the browser that it was tapped in, if that matters.
-    Link(&'a LinkId, Option<&'a BrowserHash>),
-    /// A browser, by the hash of its cookie.
-    Browser(&'a BrowserHash),
+/// The keys of rows that a caller presents before its family is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RowKeys<'a> {
+    /// A link whose signature holds.
+    pub link: Option<&'a [u8]>,
+    /// The hash of a browser's cookie.
+    pub browser: Option<&'a [u8]>,
 }
 
-/// Begins a transaction that sees the row that `bearer` is the key to, and no family's yet: what
-/// that row says goes to [`enter`].
+/// Begins a transaction that sees the rows of `keys` alone, and no family's yet. What they say of the
+/// family goes to [`enter_family`].
 ///
 /// # Errors
 /// [`crate::Error::Unavailable`] when no connection is to be had.
-pub async fn bearer(pool: &Pool, bearer: Bearer<'_>) -> Result<Transaction> {
-    let (link, browser) = match bearer {
-        Bearer::Link(link, browser) => (hex(link.as_bytes()), browser),
-        Bearer::Browser(browser) => (String::new(), Some(browser)),
-    };
-    let browser = browser.map(|browser| hex(browser.as_bytes())).unwrap_or_default();
-    // Hexadecimal digits alone.
+pub async fn begin_by_keys(pool: &Pool, keys: RowKeys<'_>) -> Result<Transaction> {
+    // Hexadecimal digits alone: `SET` takes no parameters.
+    let [link, browser] = [keys.link, keys.browser].map(|key| key.map(hex).unwrap_or_default());
     let begin = format!(
         concat!(begin!("10s"), "; SET LOCAL app.link = '{}'; SET LOCAL app.browser = '{}'"),
         link, browser
@@ -213,20 +209,19 @@ pub async fn bearer(pool: &Pool, bearer: Bearer<'_>) -> Result<Transaction> {
     Ok(pool.begin(&begin).await?)
 }
 
-/// Begins a transaction that sees no family's rows, for what is noted before anybody knows whose it
-/// is.
+/// Begins a transaction that sees no family's rows, for what is noted before its family is known.
 ///
 /// # Errors
 /// [`crate::Error::Unavailable`] when no connection is to be had.
-pub async fn nobody(pool: &Pool) -> Result<Transaction> {
+pub async fn begin_unscoped(pool: &Pool) -> Result<Transaction> {
     Ok(pool.begin(begin!("3s")).await?)
 }
 
-/// Goes on with a transaction of [`bearer`]'s as one of `family`.
+/// Scopes a transaction of [`begin_by_keys`] to `family`.
 ///
 /// # Errors
 /// [`crate::Error`] of the database alone.
-pub async fn enter(tx: &mut PgConnection, family: &FamilyId) -> Result<()> {
+pub async fn enter_family(tx: &mut PgConnection, family: &FamilyId) -> Result<()> {
     sqlx::query("SELECT set_config('app.family_id', $1, true)").bind(family).execute(tx).await?;
     Ok(())
 }
@@ -244,7 +239,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// [`crate::Error::Unavailable`] when no connection is to be had.
-pub async fn every_family(pool: &Pool) -> Result<Transaction> {
+pub async fn begin_as_worker(pool: &Pool) -> Result<Transaction> {
     Ok(pool.begin(begin!("3s")).await?)
 }
 
@@ -253,7 +248,7 @@ pub async fn every_family(pool: &Pool) -> Result<Transaction> {
 /// # Errors
 /// [`crate::Error::Unavailable`] when it does not.
 pub async fn ping(pool: &Pool) -> Result<()> {
-    let asked = async { nobody(pool).await?.commit().await.map_err(Into::into) };
+    let asked = async { begin_unscoped(pool).await?.commit().await.map_err(Into::into) };
     let answer = timeout(Duration::from_secs(2), asked).await;
     answer.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()))
 }

@@ -10,11 +10,10 @@ pub use crate::cursor::{ExportCursor, ExportPlace};
 use crate::{
     Error, Result,
     audit::{self, Action, Event, Origin},
-    db,
+    db::{self, Pool, Transaction},
     families::{Family, User},
     ids::{FamilyId, ThreadId, UserId},
     messages::Message,
-    pool::{Pool, Transaction},
     threads::Kind,
 };
 
@@ -120,7 +119,7 @@ pub struct Export {
 /// # Errors
 /// [`Error::FamilyNotFound`].
 pub async fn begin(pool: &Pool, origin: &Origin, family_id: &FamilyId) -> Result<Export> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let family = store::find_family(&mut tx, family_id).await?.ok_or(Error::FamilyNotFound)?;
     audit::note(&mut tx, family_id, origin, &[Event::new(Action::ExportMade)]).await?;
     Ok(Export { tx, family })

@@ -8,9 +8,9 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, stream};
 use shared::{
+    delivery::{self, Attempt, Claim, Claimed, Lease, Outcome, Settled},
     failpoint,
     ids::NotificationId,
-    notifications::{self, Attempt, Claim, Claimed, Lease, Outcome, Settled},
     queue::NotificationJob,
     spending::{self, Cost, Verdict},
     words::Language,
@@ -44,7 +44,7 @@ pub(crate) async fn deliver(
     deadline: Instant,
 ) -> HashSet<NotificationId> {
     failpoint::reach("claim.before");
-    let claim = match notifications::claim(&worker.db, jobs, worker.stop_notices).await {
+    let claim = match delivery::claim(&worker.db, jobs, worker.stop_notices).await {
         Ok(claim) => claim,
         Err(error) => {
             let error = error.with_causes();
@@ -264,7 +264,7 @@ async fn record(
     }
     let mut pauses = RECORD_AGAIN.iter();
     loop {
-        let error = match notifications::record(&worker.db, lease, attempts).await {
+        let error = match delivery::record(&worker.db, lease, attempts).await {
             Ok(recorded) => {
                 if recorded.len() < attempts.len() {
                     // Their leases had run out: they are `unknown`, and stay so.

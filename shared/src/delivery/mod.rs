@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::{
-    Result, db, erasure,
+    Result,
+    db::{self, Pool},
+    erasure,
     ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
     links::{self, LinkId},
     phone::PhoneNumber,
-    pool::Pool,
     queue::{NotificationJob, Queue},
     retention,
     text::Name,
@@ -157,7 +158,7 @@ pub async fn claim(
     stop_notices: Option<Duration>,
 ) -> Result<Claim> {
     let lease = Lease(Uuid::new_v4());
-    let mut tx = db::every_family(pool).await?;
+    let mut tx = db::begin_as_worker(pool).await?;
     let (claimed, settled) = store::claim(&mut tx, lease, jobs, stop_notices).await?;
     tx.commit().await?;
     Ok(Claim { lease, claimed, settled })
@@ -188,7 +189,7 @@ pub async fn record(
     lease: Lease,
     attempts: &[Attempt],
 ) -> Result<Vec<NotificationId>> {
-    let mut tx = db::every_family(pool).await?;
+    let mut tx = db::begin_as_worker(pool).await?;
     let recorded = store::record(&mut tx, lease, attempts).await?;
     tx.commit().await?;
     Ok(recorded)
@@ -217,7 +218,7 @@ pub struct Swept {
 /// # Errors
 /// [`crate::Error`] of the database alone.
 pub async fn sweep(pool: &Pool, queue: &Queue) -> Result<Swept> {
-    let mut tx = db::every_family(pool).await?;
+    let mut tx = db::begin_as_worker(pool).await?;
     let mut swept = Swept {
         leases_expired: store::expire_leases(&mut tx).await?,
         expired: store::expire_unsent(&mut tx).await?,
@@ -249,7 +250,7 @@ pub async fn sweep(pool: &Pool, queue: &Queue) -> Result<Swept> {
 /// # Errors
 /// [`crate::Error`] of the database alone.
 pub async fn outbox_age(pool: &Pool) -> Result<Duration> {
-    let mut tx = db::every_family(pool).await?;
+    let mut tx = db::begin_as_worker(pool).await?;
     let age = store::outbox_age(&mut tx).await?;
     tx.commit().await?;
     Ok(age)
@@ -259,7 +260,7 @@ pub async fn outbox_age(pool: &Pool) -> Result<Duration> {
 async fn wake_due(pool: &Pool, queue: &Queue, swept: &mut Swept) -> Result<()> {
     // One run takes a backlog of ten thousand; a minute later the next one goes on.
     for _ in 0..20 {
-        let mut tx = db::every_family(pool).await?;
+        let mut tx = db::begin_as_worker(pool).await?;
         let due = store::take_due(&mut tx).await?;
         tx.commit().await?;
         if due.is_empty() {
@@ -269,7 +270,7 @@ async fn wake_due(pool: &Pool, queue: &Queue, swept: &mut Swept) -> Result<()> {
         swept.enqueued += due.len() - not_taken.len();
         if !not_taken.is_empty() {
             swept.not_taken += not_taken.len();
-            let mut tx = db::every_family(pool).await?;
+            let mut tx = db::begin_as_worker(pool).await?;
             store::put_back(&mut tx, &not_taken).await?;
             tx.commit().await?;
             // A queue that takes nothing gets no further batches in this run.
@@ -314,7 +315,7 @@ pub async fn deliveries(
     thread_id: ThreadId,
     message_id: MessageId,
 ) -> Result<Vec<Delivery>> {
-    let mut tx = db::family(pool, family_id).await?;
+    let mut tx = db::begin_for_family(pool, family_id).await?;
     let found = store::list_deliveries(&mut tx, family_id, reader, thread_id, message_id).await?;
     tx.end();
     Ok(found)

@@ -1,0 +1,64 @@
+//! Deliveries on the wire.
+
+use serde::Serialize;
+use shared::{delivery::Delivery, export::ExportedDelivery, ids::UserId};
+use utoipa::ToSchema;
+
+use super::{Timestamp, shapes};
+
+/// Who got a message, and why not.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Delivery)]
+pub struct DeliveryView {
+    #[schema(value_type = shapes::UserId)]
+    user_id: UserId,
+    #[schema(value_type = shapes::DeliveryState)]
+    state: String,
+    /// Why it went no further, for a program to read; more may come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("muted"))]
+    reason: Option<String>,
+    /// How often the carrier was asked.
+    #[schema(minimum = 0, examples(1))]
+    attempts: i32,
+    /// How many segments its text has; null before it was composed.
+    #[schema(minimum = 1, required = true, examples(1))]
+    segments: Option<i32>,
+    #[schema(required = true)]
+    sent_at: Option<Timestamp>,
+    #[schema(required = true)]
+    opened_at: Option<Timestamp>,
+    #[schema(required = true)]
+    read_at: Option<Timestamp>,
+}
+
+impl From<Delivery> for DeliveryView {
+    fn from(delivery: Delivery) -> Self {
+        Self {
+            user_id: delivery.recipient_id,
+            state: delivery.state,
+            reason: delivery.reason,
+            attempts: delivery.attempts,
+            segments: delivery.segments,
+            sent_at: delivery.sent_at.map(Timestamp::from),
+            opened_at: delivery.opened_at.map(Timestamp::from),
+            read_at: delivery.read_at.map(Timestamp::from),
+        }
+    }
+}
+
+impl From<ExportedDelivery> for DeliveryView {
+    fn from(delivery: ExportedDelivery) -> Self {
+        Self {
+            user_id: delivery.recipient_id,
+            state: delivery.state,
+            reason: delivery.reason,
+            attempts: delivery.attempts,
+            segments: delivery.segments,
+            sent_at: delivery.sent_at.map(Timestamp::from),
+            opened_at: delivery.opened_at.map(Timestamp::from),
+            read_at: delivery.read_at.map(Timestamp::from),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Carriers: the providers that send SMS.
+
+pub mod sns;

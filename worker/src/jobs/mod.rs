@@ -1,0 +1,3 @@
+//! Jobs, a file a kind.
+
+pub(crate) mod deliver;
