@@ -8,7 +8,6 @@ pub mod gateway;
 pub mod migrate;
 pub mod openapi;
 pub mod routes;
-pub mod source;
 pub mod state;
 pub mod views;
 pub mod web;

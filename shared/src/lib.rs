@@ -3,6 +3,7 @@
 //! One folder an aggregate: `mod.rs` holds types, rules and use cases, `store.rs` the SQL.
 //! Nothing here knows of HTTP or Lambda.
 
+pub mod actor;
 pub mod audit;
 pub mod cursor;
 pub mod db;

@@ -18,6 +18,7 @@ use std::{
 
 use futures_util::future::join_all;
 use shared::{
+    actor::Actor,
     db::{Database, Pool, Role},
     delivery::{self, Attempt, Outcome},
     ids::{FamilyId, ThreadId, UserId},
@@ -106,7 +107,8 @@ async fn round((app, worker): &(Pool, Pool), places: &[Place]) -> [Duration; 4] 
     let mut jobs = Vec::new();
     let began = Instant::now();
     for (family, thread, user) in places {
-        let posted = messages::post(app, family, user, *thread, &new, None, None).await;
+        let actor = Actor::member(family.clone(), user.clone());
+        let posted = messages::post(app, &actor, *thread, &new, None, None).await;
         let ids = posted.expect("posted").to_enqueue;
         jobs.extend(
             ids.into_iter().map(|notification_id| NotificationJob {
@@ -119,7 +121,8 @@ async fn round((app, worker): &(Pool, Pool), places: &[Place]) -> [Duration; 4] 
 
     let began = Instant::now();
     let (family, thread, user) = &places[0];
-    let page = messages::history(app, family, user, *thread, Range::Newest, 50).await;
+    let actor = Actor::member(family.clone(), user.clone());
+    let page = messages::history(app, &actor, *thread, Range::Newest, 50).await;
     assert!(!page.expect("a page").messages.is_empty());
     let read = began.elapsed();
 

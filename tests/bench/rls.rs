@@ -17,9 +17,7 @@ use std::{
 
 use postgres::{Options, Server};
 use shared::{
-    audit::Origin,
     db::{self, Database, MIGRATOR, Pool, Role},
-    ids::UserId,
     messages::{self, HistoryCursor, NewMessage, Range},
     threads::{self, Kind, MemberSet, NewThread},
 };
@@ -92,21 +90,16 @@ impl Work {
     async fn once(&self, pool: &Pool) {
         match self {
             Self::History(at, range) => {
-                let Place { family_id, user_id, thread_id, .. } = at;
-                let page = messages::history(pool, family_id, user_id, *thread_id, *range, 50);
+                let actor = at.actor();
+                let page = messages::history(pool, &actor, at.thread_id, *range, 50);
                 assert_eq!(page.await.expect("a page").messages.len(), 50);
             }
             Self::Resolve(at, new) => {
-                let caller: &UserId = &at.user_id;
-                let host = Origin::host(None);
-                let found =
-                    threads::resolve_or_create(pool, &host, &at.family_id, caller, new).await;
+                let found = threads::resolve_or_create(pool, &at.actor(), new).await;
                 assert!(!found.expect("found").1, "it was there");
             }
             Self::Post(at, new) => {
-                let Place { family_id, user_id, thread_id, .. } = at;
-                let posted =
-                    messages::post(pool, family_id, user_id, *thread_id, new, None, None).await;
+                let posted = messages::post(pool, &at.actor(), at.thread_id, new, None, None).await;
                 assert!(!posted.expect("posted").replayed);
             }
         }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::{
-    audit::Origin,
+    actor::Host,
     delivery::{self, Attempt, Claim, Outcome},
     erasure::{self, Erased},
     ids::{FamilyId, UserId},
@@ -311,8 +311,8 @@ async fn what_a_request_does_not_finish_the_sweeper_does() {
     // Without time to empty anything, they are locked out all the same.
     let app = shared::db::Database::new(system.database_url(), 2).expect("a URL");
     let app = app.pool_as(shared::db::Role::App);
-    let origin = Origin::host(None);
-    let begun = erasure::erase_user(&app, &origin, &family_id, &user_id, Duration::ZERO).await;
+    let host = Host { family: family_id.clone(), source: None };
+    let begun = erasure::erase_user(&app, &host, &user_id, Duration::ZERO).await;
     assert_eq!(begun.expect("begun"), Erased::UnderWay);
     assert_eq!(left_of_u1(&system).await, 4500);
     let u1 = system.member("u1");

@@ -263,8 +263,10 @@ async fn every_function_starts_with_the_variables_that_it_gets_and_knows_them_al
     let system = System::start().await;
     let manager = SecretsManager::start().await;
     let template = Template::read();
-    let code: String =
-        ["shared/src", "functions/src", "worker/src"].into_iter().map(sources).collect();
+    let code: String = ["shared/platform/src", "shared/src", "functions/src", "worker/src"]
+        .into_iter()
+        .map(sources)
+        .collect();
     let ways: [&[&str]; 2] = [
         &["HasAurora", "HasHostSecretForAll"],
         &["HasJwks", "HasIssuer", "HasAudience", "HasOwnSubnets", "HasRegions"],
@@ -417,8 +419,10 @@ fn every_action_of_the_code_is_granted_and_no_other() {
         assert_eq!(granted(&template, resource), needs(&name, package), "{id}");
     }
     // What the code asks of AWS at all: a call that is new here is new to `needs`.
-    let code: String =
-        ["shared/src", "functions/src", "worker/src"].into_iter().map(sources).collect();
+    let code: String = ["shared/platform/src", "shared/src", "functions/src", "worker/src"]
+        .into_iter()
+        .map(sources)
+        .collect();
     let clients: BTreeSet<&str> = code
         .split("aws_sdk_")
         .skip(1)
@@ -461,8 +465,10 @@ fn the_queue_gives_the_worker_the_time_that_it_takes() {
 #[test]
 fn every_figure_that_is_watched_is_one_that_the_code_counts() {
     let template = Template::read();
-    let code: String =
-        ["shared/src", "functions/src", "worker/src"].into_iter().map(sources).collect();
+    let code: String = ["shared/platform/src", "shared/src", "functions/src", "worker/src"]
+        .into_iter()
+        .map(sources)
+        .collect();
     let mut watched = BTreeSet::new();
     let ours = |metric: &Value| metric["Namespace"]["Fn::Sub"] == "Kinline/${AWS::StackName}";
     for resource in template.resources().values() {

@@ -465,6 +465,47 @@ async fn each_route_is_for_its_own_callers() {
     assert_eq!(world.rows().await, before);
 }
 
+/// Credentials that hold, and that do not reach what is asked for: a session for another thread of the
+/// same member, and a host's token for another family. The routes are the document's, so one whose
+/// handler takes no extractor that checks the scope fails here the day it comes.
+#[tokio::test]
+async fn each_route_checks_the_scope_of_credentials() {
+    let world = World::new(System::start().await).await;
+    // `u1` is in this thread too; the browser's sessions are for the other one.
+    let second = room(&world.system.member("u0"), &["u1"], "Second").await;
+    let out_of_scope =
+        Ids { thread: second.thread.clone(), message: second.message.clone(), ..world.own_ids() };
+    let browser = &world.browsers[0];
+    let other_host = world.system.caller(&local::secrets::TokenClaims {
+        family_id: Some(OTHER),
+        ..local::secrets::TokenClaims::service()
+    });
+    let before = world.rows().await;
+    // Without an id in its path a route has the scope for an answer: lists are asked, and `POST /threads`
+    // below.
+    let has_scope = |route: &Route| route.path.contains('{') || route.method == Method::GET;
+    for route in routes().into_iter().filter(has_scope) {
+        let session = route.callers.contains("session").then_some(browser);
+        let host = route.callers.contains("service").then_some(&other_host);
+        for (caller, by) in [(session, "a session"), (host, "a host's token")] {
+            let Some(caller) = caller else { continue };
+            let answer = route.ask(caller, &out_of_scope).await;
+            let name = format!("{} by {by} of too narrow a scope", route.name);
+            assert!(!answer.as_text().contains("Second"), "{name} tells: {}", answer.as_text());
+            if route.path.contains('{') {
+                assert_eq!(answer.status, 404, "{name}: {}", answer.as_text());
+            }
+        }
+    }
+    let began = browser.post("/threads", &json!({ "memberIds": ["u0"] })).await;
+    assert_eq!(began.problem(), "403 forbidden");
+    assert_eq!(world.rows().await, before, "something was written");
+    // With a member's own token the same things are in reach.
+    let token = world.system.member("u1");
+    let answer = token.get(&format!("/threads/{}", second.thread)).await;
+    assert!(answer.as_text().contains("Second"), "{}", answer.as_text());
+}
+
 #[tokio::test]
 async fn ids_in_a_body_or_a_cursor_tell_no_more() {
     let world = World::new(System::start().await).await;

@@ -1,7 +1,10 @@
 //! Families with a history, written by the database itself: what benchmarks measure on, and what
 //! plans are made for.
 
-use shared::ids::{FamilyId, ThreadId, UserId};
+use shared::{
+    actor::Actor,
+    ids::{FamilyId, ThreadId, UserId},
+};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
@@ -30,6 +33,14 @@ pub struct Place {
     pub messages: i64,
     /// Whether it is found by its members; the threads of [`LENGTHS`] and the longest are not.
     pub is_distinct: bool,
+}
+
+impl Place {
+    /// The member, by a token.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor::member(self.family_id.clone(), self.user_id.clone())
+    }
 }
 
 /// How many messages the data set has in which threads.
@@ -228,7 +239,6 @@ const TEXTS: &str = "
 mod tests {
     use postgres::testing;
     use shared::{
-        audit::Origin,
         db::{Database, MIGRATOR, Role},
         messages::{self, NewMessage, Range},
         threads::{self, Kind, MemberSet, NewThread},
@@ -282,7 +292,9 @@ mod tests {
         assert_eq!(places.iter().map(|place| place.messages).sum::<i64>(), MESSAGES);
         for members in MEMBERS {
             let place = places.iter().find(|p| p.members == members && !p.is_distinct);
-            let Place { family_id, thread_id, user_id, messages, .. } = place.expect("a thread");
+            let place = place.expect("a thread");
+            let Place { thread_id, user_id, messages, .. } = place;
+            let actor = place.actor();
             let others = (0..members).map(|i| format!("u{i}").parse().expect("an id"));
             let new = NewThread {
                 kind: Kind::Family,
@@ -290,17 +302,15 @@ mod tests {
                 title: None,
                 distinct: false,
             };
-            let host = Origin::host(None);
-            let found = threads::resolve_or_create(&pool, &host, family_id, user_id, &new).await;
+            let found = threads::resolve_or_create(&pool, &actor, &new).await;
             let (thread, created) = found.expect("found");
             assert_eq!((thread.thread_id, created), (*thread_id, false));
 
-            let page = messages::history(&pool, family_id, user_id, *thread_id, Range::Newest, 50);
+            let page = messages::history(&pool, &actor, *thread_id, Range::Newest, 50);
             let page = page.await.expect("a page");
             assert_eq!(page.messages[0].seq, *messages);
             let new = NewMessage::new(Some("One more".to_owned()), vec![], None).expect("a text");
-            let posted =
-                messages::post(&pool, family_id, user_id, *thread_id, &new, None, None).await;
+            let posted = messages::post(&pool, &actor, *thread_id, &new, None, None).await;
             let posted = posted.expect("posted");
             assert_eq!(posted.message.seq, messages + 1);
             assert_eq!(i64::from(posted.queued_count), members - 1);

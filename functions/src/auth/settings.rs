@@ -5,7 +5,7 @@ use std::{fs, sync::Arc};
 use http::Uri;
 use jsonwebtoken::Algorithm;
 use platform::{
-    config::{ConfigError, Secret},
+    config::{self, ConfigError, Secret},
     secrets,
 };
 
@@ -49,7 +49,28 @@ impl SecretNames {
     }
 }
 
-pub(super) fn read(variable: Variable<'_>) -> Result<Auth, ConfigError> {
+impl Auth {
+    /// Reads the variables that begin with `KINLINE_AUTH_` and `KINLINE_SERVICE_`, and the files
+    /// that they name. Fetches nothing: what has to be fetched is when it is first needed.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_variables(&|name| config::optional(name))
+    }
+
+    /// [`Self::from_env`], with `variable` in place of the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable.
+    pub fn from_variables(
+        variable: &dyn Fn(&'static str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        read(variable)
+    }
+}
+
+fn read(variable: Variable<'_>) -> Result<Auth, ConfigError> {
     let names = claim_names(variable)?;
     let pinned = algorithm(variable)?;
     let [value, file, arn] = AUTH_SECRET.all();

@@ -5,17 +5,15 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::{Algorithm, Validation};
-use platform::config::{self, ConfigError, Secret};
+use platform::config::Secret;
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
 };
 use serde_json::Value;
+use shared::ids::{FamilyId, UserId};
 
-use super::{
-    keys::{KeySet, Keys, NoKeys},
-    settings,
-};
+use super::keys::{KeySet, Keys, NoKeys};
 use crate::error::Problem;
 
 /// How far the clocks of the host application and ours may be apart, in seconds.
@@ -40,25 +38,6 @@ pub(super) enum Service {
 }
 
 impl Auth {
-    /// Reads the variables that begin with `KINLINE_AUTH_` and `KINLINE_SERVICE_`, and the files
-    /// that they name. Fetches nothing: what has to be fetched is when it is first needed.
-    ///
-    /// # Errors
-    /// [`ConfigError`] naming the variable.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_variables(&|name| config::optional(name))
-    }
-
-    /// [`Self::from_env`], with `variable` in place of the environment.
-    ///
-    /// # Errors
-    /// [`ConfigError`] naming the variable.
-    pub fn from_variables(
-        variable: &dyn Fn(&'static str) -> Option<String>,
-    ) -> Result<Self, ConfigError> {
-        settings::read(variable)
-    }
-
     /// Tokens signed with HS256, members' and the host application's own.
     #[must_use]
     pub fn hs256(secret: &Secret) -> Self {
@@ -67,34 +46,38 @@ impl Auth {
         Self { members, service: Service::ByRole }
     }
 
-    /// What a member's token says.
-    pub(super) async fn member(&self, headers: &HeaderMap) -> Result<Claims, Problem> {
+    /// The family and the member that a member's token names.
+    pub(crate) async fn member(&self, headers: &HeaderMap) -> Result<(FamilyId, UserId), Problem> {
         let claims = self.members.verify(bearer(headers)?).await?;
         match self.service {
-            _ if !claims.is_service() => Ok(claims),
+            _ if !claims.is_service() => claims.member().ok_or_else(Problem::unauthenticated),
             Service::ByRole => Err(not_a_member()),
             // A provider's word, and perhaps its user's: whoever claims the role is nobody.
             Service::Own(_) | Service::Nobody => Err(Problem::unauthenticated()),
         }
     }
 
-    /// What a token of the host application's own says.
-    pub(super) async fn service(&self, headers: &HeaderMap) -> Result<Claims, Problem> {
+    /// The family that a token of the host application's own is limited to; `None` for all.
+    pub(crate) async fn service(&self, headers: &HeaderMap) -> Result<Option<FamilyId>, Problem> {
         let token = bearer(headers)?;
         let claims = match &self.service {
             Service::ByRole => self.members.verify(token).await?,
             Service::Own(verifier) => verifier.verify(token).await?,
             Service::Nobody => return Err(Problem::unauthenticated()),
         };
-        if claims.is_service() { Ok(claims) } else { Err(not_the_host()) }
+        if !claims.is_service() {
+            return Err(not_the_host());
+        }
+        let family = claims.family.map(|id| id.parse()).transpose();
+        family.map_err(|_| Problem::unauthenticated())
     }
 }
 
-pub(super) fn not_a_member() -> Problem {
+pub(crate) fn not_a_member() -> Problem {
     Problem::forbidden("This is for members; a service token is not one.")
 }
 
-pub(super) fn not_the_host() -> Problem {
+pub(crate) fn not_the_host() -> Problem {
     Problem::forbidden("This needs a token with the role \"service\".")
 }
 
@@ -216,6 +199,11 @@ impl Claims {
             family: text(&names.family)?,
             role: text(&names.role)?,
         })
+    }
+
+    /// The family and the member; `None` where either is missing or malformed.
+    fn member(&self) -> Option<(FamilyId, UserId)> {
+        Some((self.family.as_ref()?.parse().ok()?, self.user.as_ref()?.parse().ok()?))
     }
 
     fn is_service(&self) -> bool {

@@ -9,9 +9,8 @@ use shared::{
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    auth::HostService,
     error::Problem,
-    extract::{FamilyPath, Params, bad_cursor, bad_limit, limit},
+    extract::{Params, ProvisionedFamily, bad_cursor, bad_limit, limit},
     openapi::{self, problems::problems, shapes},
     state::Api,
     views::Timestamp,
@@ -110,24 +109,22 @@ impl From<Noted> for EventView {
 /// ids alone.
 #[utoipa::path(
     get, path = "/families/{familyId}/audit", tag = "Provisioning", operation_id = "listAuditEvents",
-    params(FamilyPath, AuditParams),
+    params(ProvisionedFamily, AuditParams),
     security(("service" = [])),
     responses(
         (status = 200, description = "A page of events", body = Trail),
-        HostService, FamilyPath, Params<AuditParams>, AuditParams,
+        ProvisionedFamily, Params<AuditParams>, AuditParams,
     ),
 )]
 async fn list(
     State(api): State<Api>,
-    service: HostService,
-    FamilyPath(family_id): FamilyPath,
+    ProvisionedFamily(host): ProvisionedFamily,
     Params(params): Params<AuditParams>,
 ) -> Result<Json<Trail>, Problem> {
-    service.may_provision(&family_id)?;
     let limit = limit(params.limit.as_deref())?;
     let before = params.cursor.as_deref().map(AuditCursor::decode).transpose();
     let before = before.map_err(|_| bad_cursor("cursor"))?;
-    let (events, next) = audit::list(&api.db, &family_id, before, limit).await?;
+    let (events, next) = audit::list(&api.db, &host, before, limit).await?;
     Ok(Json(Trail {
         events: events.into_iter().map(EventView::from).collect(),
         next_cursor: next.map(AuditCursor::encode),

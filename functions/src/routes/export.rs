@@ -11,7 +11,6 @@ use http::{HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use shared::{
     Error,
-    audit::Origin,
     export::{
         self, Export, ExportCursor, ExportPlace, ExportedDelivery, ExportedMember, ExportedMessage,
         ExportedThread, Person,
@@ -24,11 +23,9 @@ use utoipa::IntoParams;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use crate::{
-    auth::HostService,
     error::Problem,
-    extract::{FamilyPath, Params, bad_cursor},
+    extract::{Params, ProvisionedFamily, bad_cursor},
     openapi::{self, problems::problems, shapes},
-    source::Source,
     state::Api,
     views::{DeliveryView, FamilyView, MessageView, Timestamp, UserView},
     web::archive::Keepsake,
@@ -66,33 +63,30 @@ problems! {
 /// answer comes in parts, each a whole zip: as long as there is a `Link` with `rel="next"`, follow it.
 #[utoipa::path(
     get, path = "/families/{familyId}/export", tag = "Provisioning", operation_id = "exportFamily",
-    params(FamilyPath, ExportParams),
+    params(ProvisionedFamily, ExportParams),
     security(("service" = [])),
     responses(
         (status = 200, description = "A part", body = String, content_type = "application/zip",
             headers(("Link" = String, description = "Where the next part is, unless this is the last"))),
-        HostService, FamilyPath, Params<ExportParams>, ExportParams,
+        ProvisionedFamily, Params<ExportParams>, ExportParams,
     ),
 )]
 async fn export(
     State(api): State<Api>,
-    service: HostService,
-    Source(source): Source,
-    FamilyPath(family_id): FamilyPath,
+    ProvisionedFamily(host): ProvisionedFamily,
     Params(params): Params<ExportParams>,
 ) -> Result<Response, Problem> {
-    service.may_provision(&family_id)?;
     let cursor = match params.cursor.as_deref().map(ExportCursor::decode) {
         None => ExportCursor::FIRST,
         Some(decoded) => decoded.map_err(|_| bad_cursor("cursor"))?,
     };
-    let mut export = export::begin(&api.db, &Origin::host(source), &family_id).await?;
+    let mut export = export::begin(&api.db, &host).await?;
     let mut part = Part::new(&export, cursor.part);
     let next = fill(&mut export, &mut part, cursor.place).await?;
     let zip = part.zip(export.family.clone().into(), next.is_none())?;
     export.finish().await?;
 
-    let name = format!("attachment; filename=\"{family_id}-{:03}.zip\"", cursor.part);
+    let name = format!("attachment; filename=\"{}-{:03}.zip\"", host.family, cursor.part);
     let mut response =
         ([(header::CONTENT_TYPE, "application/zip"), (header::CONTENT_DISPOSITION, &name)], zip)
             .into_response();

@@ -7,7 +7,6 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use shared::{
     Error,
-    audit::Origin,
     erasure::{self, Erased},
     families::{self, FamilyProfile, Provisioned, QuietHours, UserProfile},
     phone::{InvalidPhone, PhoneNumber, Region, UnknownRegion},
@@ -17,11 +16,9 @@ use time::{Time, macros::format_description};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    auth::HostService,
     error::Problem,
-    extract::{FamilyPath, Params, UserPath, Valid, Validate, whole},
+    extract::{Params, ProvisionedFamily, ProvisionedUser, Valid, Validate, whole},
     openapi::{self, problems::problems, shapes},
-    source::Source,
     state::Api,
     views::{FamilyView, UserView},
 };
@@ -210,7 +207,7 @@ const fn status<T>(put: &Provisioned<T>) -> StatusCode {
 /// All of it: what is left out is unset.
 #[utoipa::path(
     put, path = "/families/{familyId}", tag = "Provisioning", operation_id = "putFamily",
-    params(FamilyPath),
+    params(ProvisionedFamily),
     request_body(content = PutFamily, example = json!({
         "name": "The Riveras", "smsMonthlyCapSegments": 500, "region": "US",
     })),
@@ -218,18 +215,15 @@ const fn status<T>(put: &Provisioned<T>) -> StatusCode {
     responses(
         (status = 200, description = "Changed", body = OneFamily),
         (status = 201, description = "Made", body = OneFamily),
-        HostService, FamilyPath, Valid<PutFamily>,
+        ProvisionedFamily, Valid<PutFamily>,
     ),
 )]
 async fn put_family(
     State(api): State<Api>,
-    service: HostService,
-    Source(source): Source,
-    FamilyPath(family_id): FamilyPath,
+    ProvisionedFamily(host): ProvisionedFamily,
     Valid(profile): Valid<PutFamily>,
 ) -> Result<(StatusCode, Json<OneFamily>), Problem> {
-    service.may_provision(&family_id)?;
-    let put = families::put_family(&api.db, &Origin::host(source), &family_id, &profile).await?;
+    let put = families::put_family(&api.db, &host, &profile).await?;
     Ok((status(&put), Json(OneFamily { family: put.now.into() })))
 }
 
@@ -240,7 +234,7 @@ async fn put_family(
 #[utoipa::path(
     put, path = "/families/{familyId}/users/{userId}", tag = "Provisioning",
     operation_id = "putUser",
-    params(UserPath),
+    params(ProvisionedUser),
     request_body(content = PutUser, example = json!({
         "name": "Grandma", "phone": "+15550100003", "locale": "es-MX",
         "timeZone": "America/Chicago", "quietHours": { "from": "21:00", "to": "08:00" },
@@ -249,19 +243,16 @@ async fn put_family(
     responses(
         (status = 200, description = "Changed", body = OneUser),
         (status = 201, description = "Made", body = OneUser),
-        HostService, UserPath, Valid<PutUser>,
+        ProvisionedUser, Valid<PutUser>,
     ),
 )]
 async fn put_user(
     State(api): State<Api>,
-    service: HostService,
-    Source(source): Source,
-    UserPath(family_id, user_id): UserPath,
+    ProvisionedUser(host, user_id): ProvisionedUser,
     Valid(profile): Valid<PutUser>,
 ) -> Result<(StatusCode, Json<OneUser>), Problem> {
-    service.may_provision(&family_id)?;
-    let (origin, regions) = (Origin::host(source), api.rules.regions.as_deref());
-    let put = families::put_user(&api.db, &origin, &family_id, &user_id, &profile, regions).await?;
+    let regions = api.rules.regions.as_deref();
+    let put = families::put_user(&api.db, &host, &user_id, &profile, regions).await?;
     Ok((status(&put), Json(OneUser { user: put.now.into() })))
 }
 
@@ -310,28 +301,24 @@ const fn erased(erased: Erased) -> StatusCode {
 #[utoipa::path(
     delete, path = "/families/{familyId}", tag = "Provisioning",
     operation_id = "deactivateFamily",
-    params(FamilyPath, DeleteParams),
+    params(ProvisionedFamily, DeleteParams),
     security(("service" = [])),
     responses(
         (status = 202, description = "Everybody is locked out and unnamed; what they wrote is being \
                                       erased. Asking again goes on with it"),
         (status = 204, description = "Done"),
-        HostService, FamilyPath, Params<DeleteParams>, DeleteParams,
+        ProvisionedFamily, Params<DeleteParams>, DeleteParams,
     ),
 )]
 async fn delete_family(
     State(api): State<Api>,
-    service: HostService,
-    Source(source): Source,
-    FamilyPath(family_id): FamilyPath,
+    ProvisionedFamily(host): ProvisionedFamily,
     Params(params): Params<DeleteParams>,
 ) -> Result<StatusCode, Problem> {
-    service.may_provision(&family_id)?;
-    let origin = Origin::host(source);
     if params.erases()? {
-        return Ok(erased(erasure::erase_family(&api.db, &origin, &family_id, ERASING).await?));
+        return Ok(erased(erasure::erase_family(&api.db, &host, ERASING).await?));
     }
-    families::deactivate_family(&api.db, &origin, &family_id).await?;
+    families::deactivate_family(&api.db, &host).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -343,28 +330,24 @@ async fn delete_family(
 #[utoipa::path(
     delete, path = "/families/{familyId}/users/{userId}", tag = "Provisioning",
     operation_id = "deactivateUser",
-    params(UserPath, DeleteParams),
+    params(ProvisionedUser, DeleteParams),
     security(("service" = [])),
     responses(
         (status = 202, description = "They are locked out and unnamed; what they wrote is being \
                                       erased. Asking again goes on with it"),
         (status = 204, description = "Done"),
-        HostService, UserPath, Params<DeleteParams>, DeleteParams,
+        ProvisionedUser, Params<DeleteParams>, DeleteParams,
     ),
 )]
 async fn delete_user(
     State(api): State<Api>,
-    service: HostService,
-    Source(source): Source,
-    UserPath(family_id, user_id): UserPath,
+    ProvisionedUser(host, user_id): ProvisionedUser,
     Params(params): Params<DeleteParams>,
 ) -> Result<StatusCode, Problem> {
-    service.may_provision(&family_id)?;
-    let origin = Origin::host(source);
     if params.erases()? {
-        let done = erasure::erase_user(&api.db, &origin, &family_id, &user_id, ERASING).await?;
+        let done = erasure::erase_user(&api.db, &host, &user_id, ERASING).await?;
         return Ok(erased(done));
     }
-    families::deactivate_user(&api.db, &origin, &family_id, &user_id).await?;
+    families::deactivate_user(&api.db, &host, &user_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -13,9 +13,8 @@ use shared::messages::{self, HistoryCursor, Range};
 use utoipa::IntoParams;
 
 use crate::{
-    auth::Caller,
     error::Problem,
-    extract::{Params, ThreadPath, bad_cursor, bad_limit, limit},
+    extract::{Params, ThreadMember, bad_cursor, bad_limit, limit},
     openapi::{self, problems::problems, shapes},
     state::Api,
 };
@@ -65,7 +64,7 @@ impl HistoryParams {
 #[utoipa::path(
     get, path = "/threads/{threadId}/messages", tag = "Messages", operation_id = "listMessages",
     params(
-        ThreadPath, HistoryParams,
+        ThreadMember, HistoryParams,
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer"),
     ),
     security(("member" = []), ("session" = [])),
@@ -74,18 +73,17 @@ impl HistoryParams {
             headers(("ETag" = String, description = "What this page is by"))),
         (status = 304, description = "Nothing has changed since that `ETag`",
             headers(("ETag" = String, description = "What this page is by"))),
-        Caller, ThreadPath, Params<HistoryParams>, HistoryParams,
+        ThreadMember, Params<HistoryParams>, HistoryParams,
     ),
 )]
 async fn history(
     State(api): State<Api>,
-    Caller { family_id, user_id, .. }: Caller,
-    ThreadPath(thread_id): ThreadPath,
+    ThreadMember { actor, thread_id }: ThreadMember,
     Params(params): Params<HistoryParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (range, limit) = (params.range()?, limit(params.limit.as_deref())?);
-    let page = messages::history(&api.db, &family_id, &user_id, thread_id, range, limit).await?;
+    let page = messages::history(&api.db, &actor, thread_id, range, limit).await?;
     let body = HistoryView::from(page).to_json();
     let body = body.map_err(|_| Problem::from(shared::Error::Corrupt("a page that is no JSON")))?;
     // One page in 2^64 is taken for another, and who writes two on purpose shows their own family an

@@ -10,7 +10,7 @@ use axum::{
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use shared::{
-    audit::Origin,
+    audit::Principal,
     ids::{FamilyId, ThreadId, UserId},
     links::{self, LinkKeys},
     phone::PhoneNumber,
@@ -20,11 +20,9 @@ use shared::{
 use utoipa::ToSchema;
 
 use crate::{
-    auth::{Browser, OwnPage},
     error::Problem,
-    extract::{Valid, Validate},
+    extract::{Browser, OwnPage, Source, Valid, Validate},
     openapi::{self, problems::problems, shapes},
-    source::Source,
     state::Api,
     views::Timestamp,
 };
@@ -114,9 +112,9 @@ async fn exchange(
     Source(source): Source,
     Valid(token): Valid<WithToken>,
 ) -> Result<Response, Problem> {
-    let origin = Origin::browser(source);
+    let principal = Principal::browser(source);
     let (opened, secret) =
-        links::exchange(&api.db, &origin, &keys, &token, browser.secret()).await?;
+        links::exchange(&api.db, &principal, &keys, &token, browser.secret()).await?;
     let browser = browser.renamed(secret);
     let view = Json(OpenedView {
         user_id: opened.user_id,
@@ -153,7 +151,7 @@ async fn renew(
     Source(source): Source,
     Valid(token): Valid<WithToken>,
 ) -> Result<(StatusCode, Json<Empty>), Problem> {
-    if let Some(job) = links::renew(&api.db, &Origin::browser(source), &keys, &token).await? {
+    if let Some(job) = links::renew(&api.db, &Principal::browser(source), &keys, &token).await? {
         queue.enqueue(&[job]).await;
     }
     Ok(ACCEPTED)
@@ -226,7 +224,7 @@ async fn end(
     browser: Browser,
     Source(source): Source,
 ) -> Result<Response, Problem> {
-    sessions::end(&api.db, &Origin::browser(source), &browser.secret().hash()).await?;
+    sessions::end(&api.db, &Principal::browser(source), &browser.secret().hash()).await?;
     let forget = AppendHeaders([(header::SET_COOKIE, browser.forget_cookie())]);
     Ok((StatusCode::NO_CONTENT, forget).into_response())
 }

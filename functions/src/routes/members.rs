@@ -7,9 +7,8 @@ use shared::members::{self, MUTE_HOURS_MAX, Texts, Wish};
 use utoipa::ToSchema;
 
 use crate::{
-    auth::{Caller, OwnPage},
     error::Problem,
-    extract::{ThreadPath, Valid, Validate, whole},
+    extract::{OwnPage, ThreadMember, Valid, Validate, whole},
     openapi,
     state::Api,
     views::Timestamp,
@@ -46,21 +45,20 @@ impl Validate for Read {
 /// It never goes back, nor past the newest message.
 #[utoipa::path(
     put, path = "/threads/{threadId}/read", tag = "Threads", operation_id = "markRead",
-    params(ThreadPath),
+    params(ThreadMember),
     request_body(content = Read, example = json!({ "seq": 3 })),
     security(("member" = []), ("session" = [])),
     responses(
         (status = 204, description = "Noted"),
-        Caller, OwnPage, ThreadPath, Valid<Read>,
+        ThreadMember, OwnPage, Valid<Read>,
     ),
 )]
 async fn mark_read(
     State(api): State<Api>,
-    Caller { family_id, user_id, .. }: Caller,
-    ThreadPath(thread_id): ThreadPath,
+    ThreadMember { actor, thread_id }: ThreadMember,
     Valid(seq): Valid<Read>,
 ) -> Result<StatusCode, Problem> {
-    members::mark_read(&api.db, &family_id, &user_id, thread_id, seq).await?;
+    members::mark_read(&api.db, &actor, thread_id, seq).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -135,20 +133,19 @@ impl From<Texts> for TextsView {
 /// Whoever is muted or off reads and posts as before.
 #[utoipa::path(
     put, path = "/threads/{threadId}/texts", tag = "Threads", operation_id = "setTexts",
-    params(ThreadPath),
+    params(ThreadMember),
     request_body(content = PutTexts, example = json!({ "state": "muted", "hours": 8 })),
     security(("member" = []), ("session" = [])),
     responses(
         (status = 200, description = "As it is now", body = TextsView),
-        Caller, OwnPage, ThreadPath, Valid<PutTexts>,
+        ThreadMember, OwnPage, Valid<PutTexts>,
     ),
 )]
 async fn set_texts(
     State(api): State<Api>,
-    Caller { family_id, user_id, .. }: Caller,
-    ThreadPath(thread_id): ThreadPath,
+    ThreadMember { actor, thread_id }: ThreadMember,
     Valid(wish): Valid<PutTexts>,
 ) -> Result<Json<TextsView>, Problem> {
-    let texts = members::set_texts(&api.db, &family_id, &user_id, thread_id, wish).await?;
+    let texts = members::set_texts(&api.db, &actor, thread_id, wish).await?;
     Ok(Json(texts.into()))
 }

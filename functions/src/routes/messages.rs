@@ -17,9 +17,8 @@ use shared::{
 use utoipa::ToSchema;
 
 use crate::{
-    auth::{Caller, OwnPage},
     error::Problem,
-    extract::{Idempotency, MessagePath, ThreadPath, Valid, Validate},
+    extract::{Idempotency, OwnPage, PathMessage, ThreadMember, Valid, Validate},
     openapi::{self, shapes},
     state::Api,
     views::{DeliveryView, MessageView},
@@ -138,7 +137,7 @@ struct QueuedView {
 #[utoipa::path(
     post, path = "/threads/{threadId}/messages", tag = "Messages", operation_id = "postMessage",
     params(
-        ThreadPath,
+        ThreadMember,
         ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
             description = "One's own name for this message, in this thread"),
     ),
@@ -148,22 +147,20 @@ struct QueuedView {
         (status = 201, description = "Posted, now or before", body = PostedView,
             headers(("Idempotency-Replayed" = String,
                 description = "`true` where this key had posted it before"))),
-        Caller, OwnPage, ThreadPath, Idempotency, Valid<NewMessage>,
+        ThreadMember, OwnPage, Idempotency, Valid<NewMessage>,
     ),
 )]
 async fn post_message(
     State(Posting { api, queue }): State<Posting>,
-    caller: Caller,
-    ThreadPath(thread_id): ThreadPath,
+    ThreadMember { actor, thread_id }: ThreadMember,
     Idempotency(key): Idempotency,
     Valid(new): Valid<NewMessage>,
 ) -> Result<Response, Problem> {
-    let Caller { family_id, user_id, .. } = caller;
     failpoint::reach("post.before");
     let (key, pace) = (key.as_ref(), api.rules.posts);
-    let posted = messages::post(&api.db, &family_id, &user_id, thread_id, &new, key, pace).await?;
+    let posted = messages::post(&api.db, &actor, thread_id, &new, key, pace).await?;
     let jobs: Vec<Job> =
-        posted.to_enqueue.iter().map(|&id| Job::notification(family_id.clone(), id)).collect();
+        posted.to_enqueue.iter().map(|&id| Job::notification(actor.family.clone(), id)).collect();
     failpoint::reach("post.after");
     // Committed: what the queue does not take now is enqueued by the sweeper.
     queue.enqueue(&jobs).await;
@@ -194,18 +191,18 @@ struct Deliveries {
 #[utoipa::path(
     get, path = "/threads/{threadId}/messages/{messageId}/deliveries", tag = "Messages",
     operation_id = "listDeliveries",
-    params(MessagePath),
+    params(ThreadMember, PathMessage),
     security(("member" = []), ("session" = [])),
     responses(
         (status = 200, description = "How far each notification got", body = Deliveries),
-        Caller, MessagePath,
+        ThreadMember, PathMessage,
     ),
 )]
 async fn deliveries(
     State(api): State<Api>,
-    Caller { family_id, user_id, .. }: Caller,
-    MessagePath(thread_id, message_id): MessagePath,
+    ThreadMember { actor, thread_id }: ThreadMember,
+    PathMessage(message_id): PathMessage,
 ) -> Result<Json<Deliveries>, Problem> {
-    let rows = delivery::deliveries(&api.db, &family_id, &user_id, thread_id, message_id).await?;
+    let rows = delivery::deliveries(&api.db, &actor, thread_id, message_id).await?;
     Ok(Json(Deliveries { deliveries: rows.into_iter().map(DeliveryView::from).collect() }))
 }

@@ -9,7 +9,7 @@ use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use shared::{
     Error,
-    audit::Origin,
+    actor::Scope,
     ids::UserId,
     text::{self, TextError},
     threads::{self, InboxCursor, Kind, MemberSet, TITLE_MAX, UnknownKind},
@@ -17,11 +17,11 @@ use shared::{
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    auth::{Caller, OwnPage},
     error::Problem,
-    extract::{Params, ThreadPath, Valid, Validate, bad_cursor, bad_limit, limit},
+    extract::{
+        Caller, OwnPage, Params, ThreadMember, Valid, Validate, bad_cursor, bad_limit, limit,
+    },
     openapi::{self, problems::problems, shapes},
-    source::Source,
     state::Api,
     views::{InboxEntryView, ThreadView},
 };
@@ -127,20 +127,16 @@ struct OneThread<T> {
 )]
 async fn resolve_or_create(
     State(api): State<Api>,
-    caller: Caller,
-    Source(source): Source,
+    Caller(actor): Caller,
     Valid(new): Valid<NewThread>,
 ) -> Result<Response, Problem> {
-    if caller.only.is_some() {
+    if actor.scope != Scope::AllThreads {
         return Err(Problem::forbidden("A link's session is for its thread; it begins no other."));
     }
-    let members = MemberSet::new(new.kind, &caller.user_id, new.others)?;
+    let members = MemberSet::new(new.kind, &actor.user, new.others)?;
     let new =
         threads::NewThread { kind: new.kind, members, title: new.title, distinct: new.distinct };
-    let Caller { family_id, user_id, .. } = caller;
-    let origin = Origin::member(user_id.clone(), source);
-    let (thread, created) =
-        threads::resolve_or_create(&api.db, &origin, &family_id, &user_id, &new).await?;
+    let (thread, created) = threads::resolve_or_create(&api.db, &actor, &new).await?;
     let location = format!("/threads/{}", thread.thread_id);
     let body = Json(OneThread { thread: ThreadView::from(thread) });
     Ok(if created {
@@ -190,21 +186,13 @@ struct Inbox {
 )]
 async fn list(
     State(api): State<Api>,
-    caller: Caller,
+    Caller(actor): Caller,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Inbox>, Problem> {
     let limit = limit(params.limit.as_deref())?;
     let after = params.cursor.as_deref().map(InboxCursor::decode).transpose();
     let after = after.map_err(|_| bad_cursor("cursor"))?;
-    let (entries, next) = threads::list(
-        &api.db,
-        &caller.family_id,
-        &caller.user_id,
-        caller.only.as_deref(),
-        after,
-        limit,
-    )
-    .await?;
+    let (entries, next) = threads::list(&api.db, &actor, after, limit).await?;
     Ok(Json(Inbox {
         threads: entries.into_iter().map(InboxEntryView::from).collect(),
         next_cursor: next.map(InboxCursor::encode),
@@ -216,18 +204,17 @@ async fn list(
 /// With its members, and what is new in it for the caller.
 #[utoipa::path(
     get, path = "/threads/{threadId}", tag = "Threads", operation_id = "getThread",
-    params(ThreadPath),
+    params(ThreadMember),
     security(("member" = []), ("session" = [])),
     responses(
         (status = 200, description = "The thread", body = OneThread<InboxEntryView>),
-        Caller, ThreadPath,
+        ThreadMember,
     ),
 )]
 async fn one(
     State(api): State<Api>,
-    caller: Caller,
-    ThreadPath(thread_id): ThreadPath,
+    ThreadMember { actor, thread_id }: ThreadMember,
 ) -> Result<Json<OneThread<InboxEntryView>>, Problem> {
-    let entry = threads::get(&api.db, &caller.family_id, &caller.user_id, thread_id).await?;
+    let entry = threads::get(&api.db, &actor, thread_id).await?;
     Ok(Json(OneThread { thread: entry.into() }))
 }

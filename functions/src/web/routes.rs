@@ -17,9 +17,8 @@ use tower_http::compression::CompressionLayer;
 
 use super::pages::{self, Page, Reading};
 use crate::{
-    auth::{Browser, Caller},
     error::Problem,
-    extract::ThreadPath,
+    extract::{Browser, ThreadMember},
     openapi,
     state::Api,
 };
@@ -74,7 +73,7 @@ async fn door(browser: Browser, Accepted(language): Accepted) -> Response {
 /// again.
 #[utoipa::path(
     get, path = "/t/{threadId}", tag = "Pages", operation_id = "getThreadPage",
-    params(ThreadPath),
+    params(ThreadMember),
     security(("member" = []), ("session" = [])),
     responses(
         (status = 200, description = "The newest messages", body = String, content_type = "text/html"),
@@ -90,10 +89,9 @@ async fn door(browser: Browser, Accepted(language): Accepted) -> Response {
 async fn thread(
     State(api): State<Api>,
     Accepted(accepted): Accepted,
-    caller: Result<Caller, Problem>,
-    path: Result<ThreadPath, Problem>,
+    member: Result<ThreadMember, Problem>,
 ) -> Response {
-    match read(&api, caller, path).await {
+    match read(&api, member).await {
         Ok(reading) => {
             let language = reading.reader.locale.as_deref().and_then(Language::of_tag);
             let language = language.unwrap_or(accepted);
@@ -104,18 +102,14 @@ async fn thread(
     }
 }
 
-async fn read(
-    api: &Api,
-    caller: Result<Caller, Problem>,
-    path: Result<ThreadPath, Problem>,
-) -> Result<Reading, Problem> {
-    let (Caller { family_id, user_id, .. }, ThreadPath(id)) = (caller?, path?);
+async fn read(api: &Api, member: Result<ThreadMember, Problem>) -> Result<Reading, Problem> {
+    let ThreadMember { actor, thread_id: id } = member?;
     let (entry, reader, newest) = tokio::try_join!(
-        threads::get(&api.db, &family_id, &user_id, id),
-        members::reader(&api.db, &family_id, &user_id, id),
-        messages::history(&api.db, &family_id, &user_id, id, Range::Newest, NEWEST),
+        threads::get(&api.db, &actor, id),
+        members::reader(&api.db, &actor, id),
+        messages::history(&api.db, &actor, id, Range::Newest, NEWEST),
     )?;
-    Ok(Reading { thread: entry.thread, reader, user_id, newest })
+    Ok(Reading { thread: entry.thread, reader, user_id: actor.user, newest })
 }
 
 /// What a person sees of a problem: where to ask for a new link, or that it is worth trying again.

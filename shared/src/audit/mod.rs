@@ -13,71 +13,72 @@ use time::OffsetDateTime;
 pub use crate::cursor::AuditCursor;
 use crate::{
     Error, Result,
+    actor::{Actor, Host},
     db::{self, Pool},
     ids::{AuditEventId, FamilyId, ThreadId, UserId},
 };
 
-/// Who acts, and from where.
+/// The principal of an event, and the source address of its request.
 #[derive(Debug, Clone)]
-pub struct Origin {
-    actor: Actor,
+pub struct Principal {
+    kind: PrincipalKind,
     source: Option<IpAddr>,
 }
 
 #[derive(Debug, Clone)]
-enum Actor {
+enum PrincipalKind {
     Host,
     Member(UserId),
     Browser,
     Worker,
 }
 
-impl Origin {
-    /// The host application.
-    #[must_use]
-    pub const fn host(source: Option<IpAddr>) -> Self {
-        Self { actor: Actor::Host, source }
-    }
-
-    /// A member, by the host application's word.
-    #[must_use]
-    pub const fn member(user_id: UserId, source: Option<IpAddr>) -> Self {
-        Self { actor: Actor::Member(user_id), source }
-    }
-
+impl Principal {
     /// A browser with a link or a session: it acts as the member whom the event is about.
     #[must_use]
     pub const fn browser(source: Option<IpAddr>) -> Self {
-        Self { actor: Actor::Browser, source }
+        Self { kind: PrincipalKind::Browser, source }
     }
 
-    /// The worker or the sweeper, at nobody's request that is known here.
+    /// The worker or the sweeper. `source` is the address of the request that it works for.
     #[must_use]
     pub const fn worker(source: Option<IpAddr>) -> Self {
-        Self { actor: Actor::Worker, source }
+        Self { kind: PrincipalKind::Worker, source }
     }
 
-    /// Where they act from, as the network says it.
+    /// The source address, as the network says it.
     pub(crate) const fn source(&self) -> Option<IpAddr> {
         self.source
     }
 
-    const fn kind(&self) -> &'static str {
-        match self.actor {
-            Actor::Host => "host",
-            Actor::Member(_) => "member",
-            Actor::Browser => "browser",
-            Actor::Worker => "worker",
+    const fn word(&self) -> &'static str {
+        match self.kind {
+            PrincipalKind::Host => "host",
+            PrincipalKind::Member(_) => "member",
+            PrincipalKind::Browser => "browser",
+            PrincipalKind::Worker => "worker",
         }
     }
 
     /// The member who acts in `event`.
-    fn actor_of<'a>(&'a self, event: &'a Event) -> Option<&'a UserId> {
-        match &self.actor {
-            Actor::Member(user_id) => Some(user_id),
-            Actor::Browser => event.user_id.as_ref(),
-            Actor::Host | Actor::Worker => None,
+    fn member_in<'a>(&'a self, event: &'a Event) -> Option<&'a UserId> {
+        match &self.kind {
+            PrincipalKind::Member(user_id) => Some(user_id),
+            PrincipalKind::Browser => event.user_id.as_ref(),
+            PrincipalKind::Host | PrincipalKind::Worker => None,
         }
+    }
+}
+
+impl From<&Actor> for Principal {
+    fn from(actor: &Actor) -> Self {
+        Self { kind: PrincipalKind::Member(actor.user.clone()), source: actor.source }
+    }
+}
+
+impl From<&Host> for Principal {
+    fn from(host: &Host) -> Self {
+        Self { kind: PrincipalKind::Host, source: host.source }
     }
 }
 
@@ -132,7 +133,7 @@ impl Action {
     }
 }
 
-/// Something that was done, before anybody says who did it.
+/// An event without its principal.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
     action: Action,
@@ -169,10 +170,10 @@ impl Event {
 pub(crate) async fn note(
     tx: &mut PgConnection,
     family_id: &FamilyId,
-    origin: &Origin,
+    principal: &Principal,
     events: &[Event],
 ) -> Result<()> {
-    if events.is_empty() { Ok(()) } else { store::insert(tx, family_id, origin, events).await }
+    if events.is_empty() { Ok(()) } else { store::insert(tx, family_id, principal, events).await }
 }
 
 /// An event as it stands in the trail.
@@ -204,12 +205,12 @@ pub struct Noted {
 /// [`Error::FamilyNotFound`].
 pub async fn list(
     pool: &Pool,
-    family_id: &FamilyId,
+    host: &Host,
     before: Option<AuditCursor>,
     limit: usize,
 ) -> Result<(Vec<Noted>, Option<AuditCursor>)> {
-    let mut tx = db::begin_for_family(pool, family_id).await?;
-    let events = store::list(&mut tx, family_id, before, limit + 1).await?;
+    let mut tx = db::begin_for_family(pool, &host.family).await?;
+    let events = store::list(&mut tx, &host.family, before, limit + 1).await?;
     tx.end();
     let mut events = events.ok_or(Error::FamilyNotFound)?;
     let more = events.len() > limit;

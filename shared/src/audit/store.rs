@@ -2,7 +2,7 @@
 
 use sqlx::{FromRow, PgConnection, Row};
 
-use super::{AuditCursor, Event, Noted, Origin};
+use super::{AuditCursor, Event, Noted, Principal};
 use crate::{
     Result,
     ids::{AuditEventId, FamilyId, ThreadId},
@@ -12,7 +12,7 @@ use crate::{
 pub(super) async fn insert(
     tx: &mut PgConnection,
     family_id: &FamilyId,
-    origin: &Origin,
+    principal: &Principal,
     events: &[Event],
 ) -> Result<()> {
     let mut ids = Vec::with_capacity(events.len());
@@ -23,7 +23,7 @@ pub(super) async fn insert(
     let mut roles = Vec::with_capacity(events.len());
     for event in events {
         ids.push(AuditEventId::new());
-        actors.push(origin.actor_of(event).map(|id| id.as_str().to_owned()));
+        actors.push(principal.member_in(event).map(|id| id.as_str().to_owned()));
         actions.push(event.action.word());
         users.push(event.user_id.as_ref().map(|id| id.as_str().to_owned()));
         threads.push(event.thread_id);
@@ -37,8 +37,8 @@ pub(super) async fn insert(
                   AS e (id, actor_id, action, user_id, thread_id, role)",
     )
     .bind(family_id)
-    .bind(origin.kind())
-    .bind(origin.source.map(|source| source.to_string()))
+    .bind(principal.word())
+    .bind(principal.source.map(|source| source.to_string()))
     .bind(ids)
     .bind(actors)
     .bind(actions)

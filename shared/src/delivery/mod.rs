@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Result,
+    actor::Actor,
     db::{self, Pool},
     erasure,
     ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
@@ -310,11 +311,11 @@ pub struct Delivery {
 /// [`crate::Error::MessageNotFound`].
 pub async fn deliveries(
     pool: &Pool,
-    family_id: &FamilyId,
-    reader: &UserId,
+    actor: &Actor,
     thread_id: ThreadId,
     message_id: MessageId,
 ) -> Result<Vec<Delivery>> {
+    let (family_id, reader) = (&actor.family, &actor.user);
     let mut tx = db::begin_for_family(pool, family_id).await?;
     let found = store::list_deliveries(&mut tx, family_id, reader, thread_id, message_id).await?;
     tx.end();

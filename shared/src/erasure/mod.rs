@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Result,
-    audit::{self, Action, Event, Origin},
+    actor::Host,
+    audit::{self, Action, Event},
     db::{self, Pool},
     failpoint, families,
     ids::{FamilyId, UserId},
@@ -39,36 +40,29 @@ pub enum Erased {
 /// [`crate::Error::UserNotFound`].
 pub async fn erase_user(
     pool: &Pool,
-    origin: &Origin,
-    family_id: &FamilyId,
+    host: &Host,
     user_id: &UserId,
     budget: Duration,
 ) -> Result<Erased> {
-    erase(pool, origin, family_id, Some(user_id), budget).await
+    erase(pool, host, Some(user_id), budget).await
 }
 
 /// Erases a family: everybody as [`erase_user`] does, and its name and its threads' titles besides.
 ///
 /// # Errors
 /// [`crate::Error::FamilyNotFound`].
-pub async fn erase_family(
-    pool: &Pool,
-    origin: &Origin,
-    family_id: &FamilyId,
-    budget: Duration,
-) -> Result<Erased> {
-    erase(pool, origin, family_id, None, budget).await
+pub async fn erase_family(pool: &Pool, host: &Host, budget: Duration) -> Result<Erased> {
+    erase(pool, host, None, budget).await
 }
 
 async fn erase(
     pool: &Pool,
-    origin: &Origin,
-    family_id: &FamilyId,
+    host: &Host,
     user_id: Option<&UserId>,
     budget: Duration,
 ) -> Result<Erased> {
-    let deadline = Instant::now() + budget;
-    lock_out_and_forget(pool, origin, family_id, user_id).await?;
+    let (family_id, deadline) = (&host.family, Instant::now() + budget);
+    lock_out_and_forget(pool, host, user_id).await?;
     // From here on the sweeper would do it all: whatever fails is under way.
     let emptied = empty_while(pool, Some((family_id, user_id)), deadline).await;
     let left = match emptied {
@@ -87,12 +81,8 @@ async fn erase(
 
 /// Everything but the messages, in one transaction. A post by those who are erased has committed
 /// before it, or is refused after it: they are locked as it locks its author.
-async fn lock_out_and_forget(
-    pool: &Pool,
-    origin: &Origin,
-    family_id: &FamilyId,
-    user_id: Option<&UserId>,
-) -> Result<()> {
+async fn lock_out_and_forget(pool: &Pool, host: &Host, user_id: Option<&UserId>) -> Result<()> {
+    let family_id = &host.family;
     let mut tx = db::begin_for_family(pool, family_id).await?;
     let event = if let Some(user_id) = user_id {
         Event::of(Action::UserErased, user_id)
@@ -120,7 +110,7 @@ async fn lock_out_and_forget(
     }
     limits::forget(&mut tx, &subjects).await?;
     store::delete_requests(&mut tx, &phones).await?;
-    audit::note(&mut tx, family_id, origin, &events).await?;
+    audit::note(&mut tx, family_id, &host.into(), &events).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -9,10 +9,11 @@ use time::OffsetDateTime;
 pub use crate::cursor::{ExportCursor, ExportPlace};
 use crate::{
     Error, Result,
-    audit::{self, Action, Event, Origin},
+    actor::Host,
+    audit::{self, Action, Event},
     db::{self, Pool, Transaction},
     families::{Family, User},
-    ids::{FamilyId, ThreadId, UserId},
+    ids::{ThreadId, UserId},
     messages::Message,
     threads::Kind,
 };
@@ -118,10 +119,11 @@ pub struct Export {
 ///
 /// # Errors
 /// [`Error::FamilyNotFound`].
-pub async fn begin(pool: &Pool, origin: &Origin, family_id: &FamilyId) -> Result<Export> {
+pub async fn begin(pool: &Pool, host: &Host) -> Result<Export> {
+    let family_id = &host.family;
     let mut tx = db::begin_for_family(pool, family_id).await?;
     let family = store::find_family(&mut tx, family_id).await?.ok_or(Error::FamilyNotFound)?;
-    audit::note(&mut tx, family_id, origin, &[Event::new(Action::ExportMade)]).await?;
+    audit::note(&mut tx, family_id, &host.into(), &[Event::new(Action::ExportMade)]).await?;
     Ok(Export { tx, family })
 }
 

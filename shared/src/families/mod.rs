@@ -7,7 +7,8 @@ use time::{OffsetDateTime, Time};
 
 use crate::{
     Result,
-    audit::{self, Action, Event, Origin},
+    actor::Host,
+    audit::{self, Action, Event},
     db::{self, Pool},
     ids::{FamilyId, ThreadId, UserId},
     phone::{PhoneNumber, Region},
@@ -102,13 +103,13 @@ pub struct Provisioned<T> {
 /// [`crate::Error`] of the database alone.
 pub async fn put_family(
     pool: &Pool,
-    origin: &Origin,
-    family_id: &FamilyId,
+    host: &Host,
     profile: &FamilyProfile,
 ) -> Result<Provisioned<Family>> {
+    let family_id = &host.family;
     let mut tx = db::begin_for_family(pool, family_id).await?;
     let put = store::upsert_family(&mut tx, family_id, profile).await?;
-    audit::note(&mut tx, family_id, origin, &[Event::new(Action::FamilyPut)]).await?;
+    audit::note(&mut tx, family_id, &host.into(), &[Event::new(Action::FamilyPut)]).await?;
     tx.commit().await?;
     Ok(put)
 }
@@ -121,18 +122,18 @@ pub async fn put_family(
 /// [`crate::Error::FamilyNotFound`], [`crate::Error::RegionNotAllowed`].
 pub async fn put_user(
     pool: &Pool,
-    origin: &Origin,
-    family_id: &FamilyId,
+    host: &Host,
     user_id: &UserId,
     profile: &UserProfile,
     regions: Option<&[Region]>,
 ) -> Result<Provisioned<User>> {
+    let family_id = &host.family;
     let mut tx = db::begin_for_family(pool, family_id).await?;
     let (put, ended_in) = store::upsert_user(&mut tx, family_id, user_id, profile, regions).await?;
     let ended = |thread_id| Event::of(Action::SessionEnded, user_id).in_thread(thread_id);
     let mut events = vec![Event::of(Action::UserPut, user_id)];
     events.extend(ended_in.into_iter().map(ended));
-    audit::note(&mut tx, family_id, origin, &events).await?;
+    audit::note(&mut tx, family_id, &host.into(), &events).await?;
     tx.commit().await?;
     Ok(put)
 }
@@ -142,17 +143,13 @@ pub async fn put_user(
 ///
 /// # Errors
 /// [`crate::Error::UserNotFound`].
-pub async fn deactivate_user(
-    pool: &Pool,
-    origin: &Origin,
-    family_id: &FamilyId,
-    user_id: &UserId,
-) -> Result<()> {
+pub async fn deactivate_user(pool: &Pool, host: &Host, user_id: &UserId) -> Result<()> {
+    let family_id = &host.family;
     let mut tx = db::begin_for_family(pool, family_id).await?;
     store::deactivate_user(&mut tx, family_id, user_id).await?;
     let mut events = vec![Event::of(Action::UserDeactivated, user_id)];
     events.extend(end_everything(&mut tx, family_id, Some(user_id)).await?);
-    audit::note(&mut tx, family_id, origin, &events).await?;
+    audit::note(&mut tx, family_id, &host.into(), &events).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -162,13 +159,14 @@ pub async fn deactivate_user(
 ///
 /// # Errors
 /// [`crate::Error::FamilyNotFound`].
-pub async fn deactivate_family(pool: &Pool, origin: &Origin, family_id: &FamilyId) -> Result<()> {
+pub async fn deactivate_family(pool: &Pool, host: &Host) -> Result<()> {
+    let family_id = &host.family;
     let mut tx = db::begin_for_family(pool, family_id).await?;
     let deactivated = store::deactivate_everybody(&mut tx, family_id).await?;
     let mut events = vec![Event::new(Action::FamilyDeactivated)];
     events.extend(deactivated.iter().map(|user_id| Event::of(Action::UserDeactivated, user_id)));
     events.extend(end_everything(&mut tx, family_id, None).await?);
-    audit::note(&mut tx, family_id, origin, &events).await?;
+    audit::note(&mut tx, family_id, &host.into(), &events).await?;
     tx.commit().await?;
     Ok(())
 }

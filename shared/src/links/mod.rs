@@ -12,7 +12,7 @@ pub use token::{BadToken, LinkId, LinkKeys, TOKEN_LEN};
 
 use crate::{
     Error, Result,
-    audit::{self, Action, Event, Origin},
+    audit::{self, Action, Event, Principal},
     db::{self, Pool, RowKeys},
     ids::{FamilyId, LinkRequestId, ThreadId, UserId},
     limits::{self, FAMILY_LINKS, FRESH_LINKS, SOURCE_LINKS, Subject},
@@ -46,13 +46,13 @@ pub struct Opened {
 /// source sends one token after the other that nobody signed. A link of ours opens all the same.
 pub async fn exchange(
     pool: &Pool,
-    origin: &Origin,
+    principal: &Principal,
     keys: &LinkKeys,
     token: &str,
     browser: &BrowserSecret,
 ) -> Result<(Opened, BrowserSecret)> {
     let Ok(link) = keys.verify(token) else {
-        return Err(limits::guess(pool, origin.source()).await);
+        return Err(limits::guess(pool, principal.source()).await);
     };
     let (known, fresh) = (browser.hash(), browser.next(token));
     let mut tx = db::begin_by_keys(
@@ -67,7 +67,7 @@ pub async fn exchange(
     let exchanged = store::exchange(&mut tx, &family_id, link, &known, &fresh.hash()).await?;
     if let Some(store::Exchanged { opened, first: true, .. }) = &exchanged {
         let event = Event::of(Action::LinkOpened, &opened.user_id).in_thread(opened.thread_id);
-        audit::note(&mut tx, &family_id, origin, &[event]).await?;
+        audit::note(&mut tx, &family_id, principal, &[event]).await?;
     }
     tx.commit().await?;
     let exchanged = exchanged.ok_or(Error::LinkInvalid)?;
@@ -82,25 +82,25 @@ pub async fn exchange(
 /// nothing to tell.
 pub async fn renew(
     pool: &Pool,
-    origin: &Origin,
+    principal: &Principal,
     keys: &LinkKeys,
     token: &str,
 ) -> Result<Option<Job>> {
     let Ok(link) = keys.verify(token) else {
-        return match limits::guess(pool, origin.source()).await {
+        return match limits::guess(pool, principal.source()).await {
             error @ Error::TooOften { .. } => Err(error),
             _ => Ok(None),
         };
     };
     let mut tx =
         db::begin_by_keys(pool, RowKeys { link: Some(link.as_bytes()), browser: None }).await?;
-    limits::demand(&mut tx, Subject::source_links(origin.source()), SOURCE_LINKS).await?;
+    limits::demand(&mut tx, Subject::source_links(principal.source()), SOURCE_LINKS).await?;
     let mut job = None;
     if let Some(family_id) = store::find_family(&mut tx, link).await? {
         db::enter_family(&mut tx, &family_id).await?;
         let spent = store::find_spent(&mut tx, &family_id, link).await?;
         if let Some((user_id, thread_id)) = spent {
-            job = send_fresh(&mut tx, origin, family_id, user_id, thread_id).await?;
+            job = send_fresh(&mut tx, principal, family_id, user_id, thread_id).await?;
         }
     }
     tx.commit().await?;
@@ -110,7 +110,7 @@ pub async fn renew(
 /// Has a member sent a link, unless they were sent too many or one is on its way to them just now.
 async fn send_fresh(
     tx: &mut PgConnection,
-    origin: &Origin,
+    principal: &Principal,
     family_id: FamilyId,
     user_id: UserId,
     thread_id: ThreadId,
@@ -140,7 +140,7 @@ async fn send_fresh(
         None => store::insert_fresh(tx, &family_id, thread_id, &user_id).await?,
     };
     let event = Event::of(Action::LinkRequested, &user_id).in_thread(thread_id);
-    audit::note(tx, &family_id, origin, &[event]).await?;
+    audit::note(tx, &family_id, principal, &[event]).await?;
     Ok(Some(NotificationJob { family_id, notification_id }))
 }
 
@@ -179,9 +179,9 @@ pub async fn answer(
     members.sort_by_key(|member| Subject::family_links(&member.family_id));
     let mut due = Vec::new();
     for member in members {
-        let origin = Origin::worker(member.source());
+        let principal = Principal::worker(member.source());
         let store::Asked { request, family_id, user_id, thread_id, .. } = member;
-        let job = send_fresh(&mut tx, &origin, family_id, user_id, thread_id).await?;
+        let job = send_fresh(&mut tx, &principal, family_id, user_id, thread_id).await?;
         due.extend(job.map(|job| (request, job)));
     }
     tx.commit().await?;

@@ -6,8 +6,9 @@ use time::OffsetDateTime;
 
 use crate::{
     Error, Result,
+    actor::Actor,
     db::{self, Pool},
-    ids::{FamilyId, ThreadId, UserId},
+    ids::ThreadId,
 };
 
 /// A member as their own page shows them.
@@ -58,14 +59,9 @@ pub const MUTE_HOURS_MAX: i32 = 8760;
 ///
 /// # Errors
 /// [`Error::ThreadNotFound`], also for who is not an active member.
-pub async fn reader(
-    pool: &Pool,
-    family_id: &FamilyId,
-    user_id: &UserId,
-    thread_id: ThreadId,
-) -> Result<Reader> {
-    let mut tx = db::begin_for_family(pool, family_id).await?;
-    let reader = store::find_reader(&mut tx, family_id, user_id, thread_id).await?;
+pub async fn reader(pool: &Pool, actor: &Actor, thread_id: ThreadId) -> Result<Reader> {
+    let mut tx = db::begin_for_family(pool, &actor.family).await?;
+    let reader = store::find_reader(&mut tx, &actor.family, &actor.user, thread_id).await?;
     tx.end();
     reader.ok_or(Error::ThreadNotFound)
 }
@@ -75,15 +71,9 @@ pub async fn reader(
 ///
 /// # Errors
 /// [`Error::ThreadNotFound`], also for who is not an active member.
-pub async fn mark_read(
-    pool: &Pool,
-    family_id: &FamilyId,
-    user_id: &UserId,
-    thread_id: ThreadId,
-    seq: i64,
-) -> Result<()> {
-    let mut tx = db::begin_for_family(pool, family_id).await?;
-    let marked = store::mark_read(&mut tx, family_id, user_id, thread_id, seq).await?;
+pub async fn mark_read(pool: &Pool, actor: &Actor, thread_id: ThreadId, seq: i64) -> Result<()> {
+    let mut tx = db::begin_for_family(pool, &actor.family).await?;
+    let marked = store::mark_read(&mut tx, &actor.family, &actor.user, thread_id, seq).await?;
     tx.commit().await?;
     if marked { Ok(()) } else { Err(Error::ThreadNotFound) }
 }
@@ -94,13 +84,12 @@ pub async fn mark_read(
 /// [`Error::ThreadNotFound`], also for who is not an active member.
 pub async fn set_texts(
     pool: &Pool,
-    family_id: &FamilyId,
-    user_id: &UserId,
+    actor: &Actor,
     thread_id: ThreadId,
     wish: Wish,
 ) -> Result<Texts> {
-    let mut tx = db::begin_for_family(pool, family_id).await?;
-    let texts = store::set_texts(&mut tx, family_id, user_id, thread_id, wish).await?;
+    let mut tx = db::begin_for_family(pool, &actor.family).await?;
+    let texts = store::set_texts(&mut tx, &actor.family, &actor.user, thread_id, wish).await?;
     tx.commit().await?;
     texts.ok_or(Error::ThreadNotFound)
 }

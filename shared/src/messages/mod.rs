@@ -8,9 +8,10 @@ use time::OffsetDateTime;
 pub use crate::cursor::HistoryCursor;
 use crate::{
     Error, Result,
+    actor::Actor,
     db::{self, Pool},
     error::constraint,
-    ids::{FamilyId, FileId, MessageId, NotificationId, ThreadId, UserId},
+    ids::{FileId, MessageId, NotificationId, ThreadId, UserId},
     limits::Pace,
     text::is_blank,
 };
@@ -141,14 +142,14 @@ pub struct Posted {
 /// [`Error::IdempotencyKeyReused`], [`Error::TooOften`] for who posts faster than `pace`.
 pub async fn post(
     pool: &Pool,
-    family_id: &FamilyId,
-    author_id: &UserId,
+    actor: &Actor,
     thread_id: ThreadId,
     new: &NewMessage,
     key: Option<&IdempotencyKey>,
     pace: Option<Pace>,
 ) -> Result<Posted> {
     let hash = new.hash();
+    let (family_id, author_id) = (&actor.family, &actor.user);
     let post = store::Post { family_id, author_id, thread_id, new, key, hash: &hash, pace };
     let row = match try_post(pool, &post).await {
         // The same key at the same moment: the other one is committed now, so look again. A
@@ -208,12 +209,12 @@ pub struct Page {
 /// [`Error::ThreadNotFound`], also for who is not an active member.
 pub async fn history(
     pool: &Pool,
-    family_id: &FamilyId,
-    reader: &UserId,
+    actor: &Actor,
     thread_id: ThreadId,
     range: Range,
     limit: usize,
 ) -> Result<Page> {
+    let (family_id, reader) = (&actor.family, &actor.user);
     let mut tx = db::begin_for_family(pool, family_id).await?;
     let found = store::list(&mut tx, family_id, reader, thread_id, range, limit + 1).await?;
     tx.end();

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Error, Result,
-    audit::{self, Action, Event, Origin},
+    audit::{self, Action, Event, Principal},
     db::{self, Pool, RowKeys},
     ids::{FamilyId, ThreadId, UserId},
 };
@@ -161,7 +161,7 @@ pub async fn find(
 ///
 /// # Errors
 /// [`Error`] of the database alone.
-pub async fn end(pool: &Pool, origin: &Origin, browser: &BrowserHash) -> Result<()> {
+pub async fn end(pool: &Pool, principal: &Principal, browser: &BrowserHash) -> Result<()> {
     let mut tx = db::begin_by_keys(pool, keys_of(browser)).await?;
     let mut ended = store::delete(&mut tx, browser).await?;
     ended.sort();
@@ -173,7 +173,7 @@ pub async fn end(pool: &Pool, origin: &Origin, browser: &BrowserHash) -> Result<
         let events: Vec<Event> = sessions.iter().map(event).collect();
         let Some((family_id, ..)) = sessions.first() else { continue };
         db::enter_family(&mut tx, family_id).await?;
-        audit::note(&mut tx, family_id, origin, &events).await?;
+        audit::note(&mut tx, family_id, principal, &events).await?;
     }
     tx.commit().await?;
     Ok(())

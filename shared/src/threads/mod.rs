@@ -11,7 +11,8 @@ use time::OffsetDateTime;
 pub use crate::cursor::InboxCursor;
 use crate::{
     Error, Result,
-    audit::{self, Action, Event, Origin},
+    actor::Actor,
+    audit::{self, Action, Event},
     db::{self, Pool},
     ids::{FamilyId, ThreadId, UserId},
     text::preview,
@@ -225,11 +226,10 @@ pub struct NewThread {
 /// [`Error::UnknownMembers`] when a member is not an active user of the family.
 pub async fn resolve_or_create(
     pool: &Pool,
-    origin: &Origin,
-    family_id: &FamilyId,
-    caller: &UserId,
+    actor: &Actor,
     new: &NewThread,
 ) -> Result<(Thread, bool)> {
+    let (family_id, caller) = (&actor.family, &actor.user);
     let member_key = new.members.key();
     let mut tx = db::begin_for_family(pool, family_id).await?;
     for _ in 0..RESOLVE_ROUNDS {
@@ -256,7 +256,7 @@ pub async fn resolve_or_create(
         };
         let thread = store::get(&mut tx, family_id, thread_id).await?;
         let events = joined(&thread, back.as_deref());
-        audit::note(&mut tx, family_id, origin, &events).await?;
+        audit::note(&mut tx, family_id, &actor.into(), &events).await?;
         tx.commit().await?;
         return Ok((thread, back.is_none()));
     }
@@ -284,12 +284,11 @@ fn joined(thread: &Thread, back: Option<&[UserId]>) -> Vec<Event> {
 /// [`Error`] of the database alone.
 pub async fn list(
     pool: &Pool,
-    family_id: &FamilyId,
-    caller: &UserId,
-    only: Option<&[ThreadId]>,
+    actor: &Actor,
     after: Option<InboxCursor>,
     limit: usize,
 ) -> Result<(Vec<InboxEntry>, Option<InboxCursor>)> {
+    let (family_id, caller, only) = (&actor.family, &actor.user, actor.scope.threads());
     let mut tx = db::begin_for_family(pool, family_id).await?;
     let mut entries = store::list(&mut tx, family_id, caller, only, after, limit + 1).await?;
     tx.end();
@@ -306,12 +305,8 @@ pub async fn list(
 ///
 /// # Errors
 /// [`Error::ThreadNotFound`], also when the caller is not an active member.
-pub async fn get(
-    pool: &Pool,
-    family_id: &FamilyId,
-    caller: &UserId,
-    thread_id: ThreadId,
-) -> Result<InboxEntry> {
+pub async fn get(pool: &Pool, actor: &Actor, thread_id: ThreadId) -> Result<InboxEntry> {
+    let (family_id, caller) = (&actor.family, &actor.user);
     let mut tx = db::begin_for_family(pool, family_id).await?;
     let entry = store::find_entry(&mut tx, family_id, caller, thread_id).await?;
     tx.end();

@@ -96,8 +96,8 @@ async fn post(world: &World, jobs: usize) -> Vec<String> {
     let new = new.expect("a message");
     let mut bodies = Vec::new();
     for place in world.of(50).into_iter().cycle() {
-        let (family, author) = (&place.family_id, &place.user_id);
-        let posted = messages::post(&pool, family, author, place.thread_id, &new, None, None).await;
+        let family = &place.family_id;
+        let posted = messages::post(&pool, &place.actor(), place.thread_id, &new, None, None).await;
         bodies.extend(
             posted
                 .expect("posted")

@@ -7,12 +7,14 @@ use axum::extract::FromRequestParts;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use functions::{
     Api,
-    auth::{Auth, Caller, HostService},
+    auth::Auth,
+    extract::{Caller, HostToken},
     state::Rules,
 };
 use http::{HeaderValue, Request, header::AUTHORIZATION, request::Parts};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use serde_json::Value;
+use shared::actor::Scope;
 
 use crate::{
     input::{byte, edited, parts},
@@ -93,10 +95,10 @@ fn signed(nowhere: &Nowhere, bytes: &[u8]) {
     assert!(claims["exp"].as_f64().expect("a time") > now - 31.0, "expired");
     assert!(claims["nbf"].as_f64().is_none_or(|nbf| nbf < now + 31.0), "not valid yet");
     assert_eq!(host.is_some(), claims["role"] == "service");
-    if let Some(member) = member {
-        assert_eq!(claims["sub"], member.user_id.as_str());
-        assert_eq!(claims["familyId"], member.family_id.as_str());
-        assert!(member.only.is_none());
+    if let Some(Caller(actor)) = member {
+        assert_eq!(claims["sub"], actor.user.as_str());
+        assert_eq!(claims["familyId"], actor.family.as_str());
+        assert_eq!(actor.scope, Scope::AllThreads);
     }
 }
 
@@ -111,7 +113,7 @@ fn changed(nowhere: &Nowhere, bytes: &[u8]) {
 }
 
 /// Who comes with these `Authorization` headers.
-fn who(nowhere: &Nowhere, api: &Api, values: &[&[u8]]) -> (Option<Caller>, Option<HostService>) {
+fn who(nowhere: &Nowhere, api: &Api, values: &[&[u8]]) -> (Option<Caller>, Option<HostToken>) {
     let (mut parts, ()) = Request::new(()).into_parts();
     for value in values {
         if let Ok(value) = HeaderValue::from_bytes(value) {

@@ -12,11 +12,7 @@ use std::{env, hint::black_box};
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
 use axum::{Router, body::Body, extract::FromRequestParts};
 use functions::{
-    Api,
-    auth::{Auth, Caller},
-    edge, routes,
-    state::Rules,
-    views::HistoryView,
+    Api, auth::Auth, edge, extract::Caller, routes, state::Rules, views::HistoryView,
     web::site::Site,
 };
 use http::{

@@ -1,0 +1,40 @@
+//! The `Idempotency-Key` header.
+
+use std::str::FromStr;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use shared::{Error, messages::IdempotencyKey};
+
+use crate::{error::Problem, openapi::problems::problems};
+
+/// The `Idempotency-Key` header, if there is one.
+pub struct Idempotency(pub Option<IdempotencyKey>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Idempotency {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all("idempotency-key").iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(Self(None)),
+            (Some(value), None) => {
+                let key = IdempotencyKey::from_str(value.to_str().unwrap_or_default());
+                key.map(|key| Self(Some(key))).map_err(|_| bad_idempotency_key())
+            }
+            (Some(_), Some(_)) => Err(bad_idempotency_key()),
+        }
+    }
+}
+
+fn bad_idempotency_key() -> Problem {
+    Problem::bad_request(
+        "bad_idempotency_key",
+        "An Idempotency-Key is 1 to 255 visible ASCII characters, sent once.",
+    )
+}
+
+problems! {
+    /// Of the key itself, and of the request that it came with before.
+    Idempotency: [bad_idempotency_key(), Error::IdempotencyKeyReused.into()];
+}
