@@ -1,7 +1,6 @@
 //! The data folder of one running stack: where it is, and that nobody else is using it.
 
 use std::{
-    fmt::Write as _,
     fs::{self, File, TryLockError},
     io::{ErrorKind, Read, Seek, Write},
     os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
@@ -109,11 +108,7 @@ impl Folder {
     #[must_use]
     pub fn outside(&self) -> PathBuf {
         let digest = Sha256::digest(self.path.as_os_str().as_bytes());
-        let name = digest.iter().take(8).fold(String::new(), |mut hex, byte| {
-            let _infallible = write!(hex, "{byte:02x}");
-            hex
-        });
-        Path::new("/var/lib/kinline/outside").join(name)
+        Path::new("/var/lib/kinline/outside").join(hex::encode(&digest[..8]))
     }
 
     /// The folder.

@@ -1,6 +1,6 @@
 //! PostgreSQL: migrations, pools and roles, and a transaction that is scoped to one family.
 
-use std::{fmt::Write, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 use serde::Deserialize;
 use sqlx::{PgConnection, migrate::Migrator, postgres::PgConnectOptions};
@@ -201,7 +201,8 @@ pub struct RowKeys<'a> {
 /// [`crate::Error::Unavailable`] when no connection is to be had.
 pub async fn begin_by_keys(pool: &Pool, keys: RowKeys<'_>) -> Result<Transaction> {
     // Hexadecimal digits alone: `SET` takes no parameters.
-    let [link, browser] = [keys.link, keys.browser].map(|key| key.map(hex).unwrap_or_default());
+    let [link, browser] =
+        [keys.link, keys.browser].map(|key| key.map(hex::encode).unwrap_or_default());
     let begin = format!(
         concat!(begin!("10s"), "; SET LOCAL app.link = '{}'; SET LOCAL app.browser = '{}'"),
         link, browser
@@ -224,14 +225,6 @@ pub async fn begin_unscoped(pool: &Pool) -> Result<Transaction> {
 pub async fn enter_family(tx: &mut PgConnection, family: &FamilyId) -> Result<()> {
     sqlx::query("SELECT set_config('app.family_id', $1, true)").bind(family).execute(tx).await?;
     Ok(())
-}
-
-/// Two lower-case digits a byte.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
-        let _infallible = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 /// Begins a transaction of the worker's or the sweeper's, who serve every family. Its statements

@@ -62,7 +62,7 @@ impl BrowserSecret {
     #[must_use]
     pub fn next(&self, token: &str) -> Self {
         let digest = Sha256::digest(format!("next-secret:{}:{token}", self.0));
-        Self(db::hex(&digest))
+        Self(hex::encode(digest))
     }
 
     /// What is kept of it.

@@ -2,7 +2,7 @@
 
 mod store;
 
-use std::{collections::BTreeSet, fmt::Write, str::FromStr};
+use std::{collections::BTreeSet, str::FromStr};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -104,10 +104,7 @@ impl MemberSet {
             }
             hash.update(member.as_str());
         }
-        hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _infallible = write!(hex, "{byte:02x}");
-            hex
-        })
+        hex::encode(hash.finalize())
     }
 
     /// The ids, sorted.

@@ -148,15 +148,10 @@ fn works(world: &World, url: &str) -> Vec<Work> {
 /// The key of `u0` to `u{members - 1}`, as the schema has it.
 fn member_key(members: i64) -> String {
     use sha2::{Digest, Sha256};
-    use std::fmt::Write;
 
     let mut ids: Vec<String> = (0..members).map(|i| format!("u{i}")).collect();
     ids.sort_unstable();
-    let mut hex = String::new();
-    for byte in Sha256::digest(ids.join(",")) {
-        write!(hex, "{byte:02x}").expect("digits");
-    }
-    hex
+    hex::encode(Sha256::digest(ids.join(",")))
 }
 
 fn newest(world: &World, place: &Place) -> Request {
