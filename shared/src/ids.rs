@@ -110,6 +110,10 @@ macro_rules! typed_id {
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 const LENGTH: usize = $prefix.len();
+                // Within a cursor it is its 16 bytes.
+                if !serializer.is_human_readable() {
+                    return self.to_bytes().serialize(serializer);
+                }
                 let mut text = [0; LENGTH + Simple::LENGTH];
                 let (prefix, id) = text.split_at_mut(LENGTH);
                 prefix.copy_from_slice($prefix.as_bytes());
@@ -123,6 +127,9 @@ macro_rules! typed_id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if !deserializer.is_human_readable() {
+                    return <[u8; 16]>::deserialize(deserializer).map(Self::from_bytes);
+                }
                 String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }

@@ -1,6 +1,6 @@
 //! Cursors: refused, or the one spelling of a place that the database can be asked for.
 
-use shared::cursor::{AuditCursor, HistoryCursor, InboxCursor};
+use shared::cursor::{AuditCursor, ExportCursor, HistoryCursor, InboxCursor};
 
 use crate::input::byte;
 
@@ -14,10 +14,12 @@ pub(crate) fn harness(bytes: &[u8]) {
     let history = HistoryCursor::decode(&text).ok();
     let inbox = InboxCursor::decode(&text).ok();
     let audit = AuditCursor::decode(&text).ok();
+    let export = ExportCursor::decode(&text).ok();
     let written = [
         history.map(HistoryCursor::encode),
         inbox.map(InboxCursor::encode),
         audit.map(AuditCursor::encode),
+        export.map(|export| export.encode()),
     ];
     let written: Vec<String> = written.into_iter().flatten().collect();
     assert!(written.len() <= 1, "one cursor of two kinds");
