@@ -1,4 +1,8 @@
 //! How often something may be done, across everything that does it.
+//!
+//! Two algorithms, on purpose. Links are promised by the hour and by the day, which windows count
+//! exactly: a due time with a burst of three lets five through in an hour. A post's pace is a due time
+//! in a row that the post locks anyway: windows would rewrite hundreds of times with every post.
 
 use std::{net::IpAddr, time::Duration};
 
