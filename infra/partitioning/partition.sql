@@ -1,5 +1,5 @@
 -- Splits messages and notifications into partitions, in one transaction: messages by hash of their
--- thread, notifications by hash of their family, which is what a job names. infra/README.md says
+-- thread, notifications by hash of their family, which is what a job names. docs/operations.md says
 -- when, and what it costs. As the owner of the schema, with API, worker and sweeper stopped:
 --
 --     psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -c "SET kinline.partitions = 64" -f partition.sql

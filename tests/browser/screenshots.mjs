@@ -1,5 +1,5 @@
 // Posts through the phone wall in a real browser, opens the links on the handsets, answers there, checks
-// that it all arrives, and takes the README's pictures.
+// that it all arrives, and takes the pictures in docs/.
 //
 //   npm ci --prefix tests/browser
 //   node tests/browser/screenshots.mjs http://127.0.0.1:3000 docs

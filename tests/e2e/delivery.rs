@@ -200,7 +200,7 @@ async fn a_record_that_is_no_job_is_the_only_one_that_comes_back() {
     assert_eq!(left, ["3"], "waiting for their next try, then for the dead-letter queue");
 }
 
-/// What `infra/README.md` says to do with a database that was set back to an earlier moment.
+/// What `docs/operations.md` says to do with a database that was restored to an earlier moment.
 #[tokio::test]
 async fn after_a_restore_nothing_is_sent_that_may_have_been_sent_since() {
     let system = System::start().await;
@@ -218,7 +218,7 @@ async fn after_a_restore_nothing_is_sent_that_may_have_been_sent_since() {
     .execute(&system.owner)
     .await
     .expect("being sent");
-    let runbook = include_str!("../../infra/README.md");
+    let runbook = include_str!("../../docs/operations.md");
     let (_, rest) = runbook.split_once("```sql\n").expect("a statement");
     let (statement, _) = rest.split_once("```").expect("its end");
     let mut tx = db::begin_as_worker(&system.stack.worker.db).await.expect("a transaction");

@@ -244,7 +244,7 @@ async fn a_new_password_of_the_same_login_counts_in_what_runs() {
     assert_eq!(health(&of_api).await, 200);
     assert_eq!(of_worker.invoke(&job(), TIMEOUT).await.expect("handled"), done);
 
-    // As infra/README.md says it.
+    // As docs/operations.md says it.
     deployment.keep_login("api", &api, "api's next");
     deployment.keep_login("worker", &worker, "worker's next");
     migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");

@@ -95,7 +95,7 @@ async fn many_clients_of_two_families_see_their_own_through_two_connections() {
 }
 
 /// What happens behind a pooler that hands on names of statements without following them. This is
-/// why `infra/README.md` asks for one that does.
+/// why `docs/operations.md` asks for one that does.
 #[tokio::test]
 #[ignore = "needs PgBouncer: tests/pooler/run.sh"]
 async fn a_pooler_that_does_not_follow_statements_runs_somebody_elses() {
