@@ -28,6 +28,7 @@ trouble-text = Es ist nichts verloren. Bitte versuchen Sie es gleich noch einmal
 ## Die Unterhaltung.
 messages = Nachrichten
 family-chat = Familienchat
+direct-message = Direktnachricht
 you = Sie
 you-too = Sie
 separator = { ", " }

@@ -28,6 +28,7 @@ trouble-text = Nothing is lost. Please try again in a moment.
 ## The thread.
 messages = Messages
 family-chat = Family Chat
+direct-message = Direct message
 you = You
 you-too = you
 separator = { ", " }

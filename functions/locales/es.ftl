@@ -28,6 +28,7 @@ trouble-text = No se ha perdido nada. Vuelva a intentarlo dentro de un momento.
 ## La conversación.
 messages = Mensajes
 family-chat = Chat de la familia
+direct-message = Mensaje directo
 you = Usted
 you-too = usted
 separator = { ", " }

@@ -28,6 +28,7 @@ trouble-text = Rien n’est perdu. Veuillez réessayer dans un instant.
 ## La conversation.
 messages = Messages
 family-chat = Discussion de famille
+direct-message = Message direct
 you = Vous
 you-too = vous
 separator = { ", " }

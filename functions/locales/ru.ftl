@@ -28,6 +28,7 @@ trouble-text = Ничего не потеряно. Попробуйте ещё �
 ## Беседа.
 messages = Сообщения
 family-chat = Семейный чат
+direct-message = Личная переписка
 you = Вы
 you-too = вы
 separator = { ", " }

@@ -28,6 +28,7 @@ trouble-text = 内容没有丢失。请稍后再试。
 ## 对话。
 messages = 消息
 family-chat = 家庭聊天
+direct-message = 私信
 you = 您
 you-too = 您
 separator = 、

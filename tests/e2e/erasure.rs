@@ -131,6 +131,7 @@ async fn nothing_of_an_erased_member_is_left_but_that_they_were_there() {
     let inbox = system.member("u0").get("/threads").await;
     assert_eq!(inbox.at("/threads/0/lastMessage/preview"), "");
     assert_eq!(inbox.at("/threads/0/lastMessage/authorName"), "Former member");
+    assert_eq!(inbox.at("/threads/0/lastMessage/authorErased"), true);
     assert_eq!(browser.get(&format!("/threads/{thread}/messages")).await.status, 401);
     let again = system.host().delete(ERASE_U1).await;
     assert_eq!(again.status, 204, "asking again changes nothing");

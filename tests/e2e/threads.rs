@@ -38,6 +38,27 @@ async fn a_thread_is_created_once_and_found_afterwards() {
     assert_eq!(ids.len(), 4);
     assert_eq!(dm.at("/thread/title"), "Direct Message");
     assert_eq!(group.at("/thread/title"), "Family Chat");
+    assert_eq!(
+        (dm.at("/thread/titleIsDefault"), group.at("/thread/titleIsDefault")),
+        (json!(true), json!(true))
+    );
+}
+
+#[tokio::test]
+async fn a_title_that_was_given_is_kept_whatever_it_says() {
+    let system = System::start().await;
+    system.family(3).await;
+    let german = json!({ "name": "Name0", "phone": "+15550100000", "locale": "de" });
+    system.host().put("/families/fam/users/u0", &german).await;
+    let u0 = system.member("u0");
+    for (title, shown) in [(Some("Family Chat"), "Family Chat"), (None, "Familienchat")] {
+        let new = json!({ "memberIds": ["u1"], "distinct": true, "title": title });
+        let thread = u0.post("/threads", &new).await;
+        assert_eq!(thread.at("/thread/title"), "Family Chat");
+        assert_eq!(thread.at("/thread/titleIsDefault"), title.is_none());
+        let page = u0.get(&format!("/t/{}", thread.text("/thread/id"))).await.as_text();
+        assert!(page.contains(&format!(">{shown}</h1>")), "{title:?}");
+    }
 }
 
 #[tokio::test]

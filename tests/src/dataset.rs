@@ -172,7 +172,7 @@ const THREADS: &str = "
                              last_message_at, created_by, created_at, updated_at)
         SELECT (lpad(to_hex((extract(epoch FROM began) * 1000)::bigint), 12, '0')
                 || '7' || substr(bits, 1, 3) || '8' || substr(bits, 4, 15))::uuid,
-               family_id, 'FAMILY', 'Family Chat',
+               family_id, 'FAMILY', NULL,
                member_key, is_distinct, messages,
                began + interval '730 days' * ((messages - 0.5) / messages), 'u0', began,
                began + interval '730 days' * ((messages - 0.5) / messages)

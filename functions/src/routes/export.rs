@@ -186,6 +186,7 @@ struct ThreadInFull {
     id: ThreadId,
     kind: Kind,
     title: String,
+    title_is_default: bool,
     created_by: UserId,
     last_seq: i64,
     last_message_at: Option<Timestamp>,
@@ -263,7 +264,8 @@ impl Part {
         let item = json(&ThreadInFull {
             id: thread.thread_id,
             kind: thread.kind,
-            title: thread.title,
+            title_is_default: thread.title.is_none(),
+            title: thread.title.unwrap_or_else(|| thread.kind.default_title().to_owned()),
             created_by: thread.created_by,
             last_seq: thread.last_seq,
             last_message_at: thread.last_message_at.map(Timestamp::from),
@@ -274,8 +276,9 @@ impl Part {
     }
 
     fn take_message(&mut self, exported: ExportedMessage) -> Result<bool, Problem> {
-        let ExportedMessage { message, thread_title, deliveries } = exported;
-        let html = self.keepsake.write(&thread_title, &message).map_err(|_| unwritable())?;
+        let ExportedMessage { message, thread_title, thread_kind, deliveries } = exported;
+        let thread_title = thread_title.as_deref().unwrap_or(thread_kind.default_title());
+        let html = self.keepsake.write(thread_title, &message).map_err(|_| unwritable())?;
         let (thread_id, message_id) = (message.thread_id, message.message_id);
         let item = json(&MessageView::from(message))?;
         let deliveries = deliveries

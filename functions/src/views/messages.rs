@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use shared::{
+    erasure::FORMER_MEMBER,
     ids::{MessageId, ThreadId, UserId},
     messages::{self, HistoryCursor, Message},
 };
@@ -25,6 +26,8 @@ pub struct MessageView {
     author_id: UserId,
     #[schema(examples("Grandma"))]
     author_name: String,
+    /// Whether the author was erased; `authorName` is not a name then.
+    author_erased: bool,
     #[schema(required = true, max_length = 4000, examples("Who brings the albums?"))]
     body: Option<String>,
     #[schema(value_type = Vec<shapes::FileId>, max_items = 10)]
@@ -45,7 +48,8 @@ impl From<Message> for MessageView {
             thread_id: message.thread_id,
             seq: message.seq,
             author_id: message.author_id,
-            author_name: message.author_name,
+            author_erased: message.author_name.is_none(),
+            author_name: message.author_name.unwrap_or_else(|| FORMER_MEMBER.to_owned()),
             body: message.body,
             file_ids: message.file_ids,
             reply_to_id: message.reply_to_id,

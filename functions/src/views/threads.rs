@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use shared::{
+    erasure::FORMER_MEMBER,
     ids::{FamilyId, ThreadId, UserId},
     threads::{InboxEntry, Kind, Thread},
 };
@@ -22,6 +23,8 @@ pub struct ThreadView {
     kind: Kind,
     #[schema(max_length = 200, examples("Sunday lunch"))]
     title: String,
+    /// Whether the thread was never given a title, so that a client may show one in its reader's language.
+    title_is_default: bool,
     /// SHA-256 of the sorted member ids joined with `,`, in hex.
     #[schema(
         pattern = "^[0-9a-f]{64}$",
@@ -58,7 +61,8 @@ impl From<Thread> for ThreadView {
             id: thread.thread_id,
             family_id: thread.family_id,
             kind: thread.kind,
-            title: thread.title,
+            title_is_default: thread.title.is_none(),
+            title: thread.title.unwrap_or_else(|| thread.kind.default_title().to_owned()),
             member_key: thread.member_key,
             last_seq: thread.last_seq,
             last_message_at: thread.last_message_at.map(Timestamp::from),
@@ -100,6 +104,8 @@ struct LastMessageView {
     author_id: UserId,
     #[schema(examples("Grandma"))]
     author_name: String,
+    /// Whether the author was erased; `authorName` is not a name then.
+    author_erased: bool,
     #[schema(max_length = 140, examples("Who brings the albums?"))]
     preview: String,
     created_at: Timestamp,
@@ -109,7 +115,8 @@ impl From<InboxEntry> for InboxEntryView {
     fn from(entry: InboxEntry) -> Self {
         let last_message = entry.last_message().map(|last| LastMessageView {
             author_id: last.author_id,
-            author_name: last.author_name,
+            author_erased: last.author_name.is_none(),
+            author_name: last.author_name.unwrap_or_else(|| FORMER_MEMBER.to_owned()),
             preview: last.preview,
             created_at: last.created_at.into(),
         });

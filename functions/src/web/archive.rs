@@ -3,7 +3,7 @@
 use askama::Template;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
-use shared::{ids::ThreadId, messages::Message};
+use shared::{erasure::FORMER_MEMBER, ids::ThreadId, messages::Message};
 use time::{
     Date, OffsetDateTime, UtcOffset, format_description::BorrowedFormatItem,
     macros::format_description,
@@ -84,7 +84,7 @@ impl Keepsake {
             ends_thread: begins_thread && self.end.is_some(),
             day: begins_day.then(|| at.format(DAY).unwrap_or_default()),
             id: message.message_id.to_string(),
-            author: &message.author_name,
+            author: message.author_name.as_deref().unwrap_or(FORMER_MEMBER),
             at: at.format(MACHINE).unwrap_or_default(),
             clock: at.format(CLOCK).unwrap_or_default(),
             answers: message.reply_to_id.map(|id| id.to_string()),
@@ -134,7 +134,7 @@ mod tests {
             thread_id: ThreadId::new(),
             seq: 1,
             author_id: "u".parse().expect("an id"),
-            author_name: "</section><script>alert(1)</script>".to_owned(),
+            author_name: Some("</section><script>alert(1)</script>".to_owned()),
             body: Some("<img src=x onerror=alert(1)> & \"co\"\n</article>".to_owned()),
             file_ids: vec!["f1".to_owned()],
             reply_to_id: Some(MessageId::new()),

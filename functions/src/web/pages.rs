@@ -8,7 +8,6 @@ use http::HeaderValue;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shared::{
-    erasure::FORMER_MEMBER,
     ids::UserId,
     members::Reader,
     messages::{self, FILES_MAX, HistoryCursor, Message},
@@ -297,13 +296,14 @@ pub(crate) fn thread(language: Language, reading: Reading) -> askama::Result<Pag
     Page::of(&page, language, &THREAD_SCRIPT)
 }
 
-/// What a thread is called. One that nobody has named is called by what it is in the reader's
-/// language, and a conversation of two by the other one.
+/// A thread's title. One without has it from its kind, in the reader's language, and a conversation of two
+/// from its other member.
 fn title(words: Say, thread: &Thread, others: &[String]) -> String {
-    match (thread.kind, thread.title.as_str(), others) {
-        (Kind::Dm, "Direct Message", [other]) => other.clone(),
-        (_, "Family Chat", _) => words.say("family-chat"),
-        (_, title, _) => title.to_owned(),
+    match (&thread.title, thread.kind, others) {
+        (Some(title), ..) => title.clone(),
+        (None, Kind::Dm, [other]) => other.clone(),
+        (None, Kind::Dm, _) => words.say("direct-message"),
+        (None, Kind::Family | Kind::Group, _) => words.say("family-chat"),
     }
 }
 
@@ -326,9 +326,9 @@ fn files(words: Say, count: usize) -> String {
     WORDS.say_with(words.0, "files", &args)
 }
 
-/// An erased member by the word that the reader's language has for one.
-fn author(words: Say, name: String) -> String {
-    if name == FORMER_MEMBER { words.say("former-member") } else { name }
+/// The author's name, or what the reader's language calls an erased member.
+fn author(words: Say, name: Option<String>) -> String {
+    name.unwrap_or_else(|| words.say("former-member"))
 }
 
 fn bubble(words: Say, reader: &UserId, message: Message) -> Bubble {
@@ -383,7 +383,7 @@ mod tests {
             thread_id: ThreadId::new(),
             seq,
             author_id: user(author),
-            author_name: format!("{author}</script>"),
+            author_name: Some(format!("{author}</script>")),
             body: Some(body.to_owned()),
             file_ids: vec![],
             reply_to_id: None,
@@ -404,7 +404,7 @@ mod tests {
             thread_id: ThreadId::new(),
             family_id: "f".parse().expect("an id"),
             kind: Kind::Family,
-            title: "Us & them".to_owned(),
+            title: Some("Us & them".to_owned()),
             member_key: String::new(),
             last_seq: 0,
             last_message_at: None,
@@ -450,7 +450,7 @@ mod tests {
         let said = said.filter_map(|rest| Some(rest.split_once('"')?.0));
         let scripts = [&COMMON_WORDS[..], &DOOR_WORDS, &THREAD_WORDS].concat();
         let with = WORDS_WITH.iter().map(|(id, _)| *id);
-        let here = ["family-chat", "files"];
+        let here = ["direct-message", "family-chat", "files"];
         let used: BTreeSet<&str> = said.chain(scripts).chain(with).chain(here).collect();
         let catalogue = include_str!("../../locales/en.ftl").lines();
         let catalogue = catalogue.filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
@@ -550,16 +550,21 @@ mod tests {
 
     #[test]
     fn a_thread_is_called_by_what_it_is() {
-        let called = |kind, title: &str, others: &[&str]| {
+        let called = |kind, title: Option<&str>, others: &[&str]| {
             let mut thread = reading(vec![]).thread;
-            (thread.kind, thread.title) = (kind, title.to_owned());
+            (thread.kind, thread.title) = (kind, title.map(str::to_owned));
             let others: Vec<String> = others.iter().map(|&name| name.to_owned()).collect();
             super::title(Say(Language::German), &thread, &others)
         };
-        assert_eq!(called(Kind::Dm, "Direct Message", &["Mum"]), "Mum");
-        assert_eq!(called(Kind::Dm, "Direct Message", &[]), "Direct Message");
-        assert_eq!(called(Kind::Family, "Family Chat", &["Mum"]), "Familienchat");
-        assert_eq!(called(Kind::Group, "Sunday", &["Mum"]), "Sunday");
+        assert_eq!(called(Kind::Dm, None, &["Mum"]), "Mum");
+        assert_eq!(called(Kind::Dm, None, &[]), "Direktnachricht");
+        assert_eq!(called(Kind::Family, None, &["Mum"]), "Familienchat");
+        assert_eq!(called(Kind::Group, Some("Sunday"), &["Mum"]), "Sunday");
+        // What is given is no sentinel, whatever it says.
+        for given in ["Family Chat", "Direct Message"] {
+            assert_eq!(called(Kind::Family, Some(given), &["Mum"]), given);
+            assert_eq!(called(Kind::Dm, Some(given), &["Mum"]), given);
+        }
     }
 
     #[test]

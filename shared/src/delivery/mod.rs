@@ -21,6 +21,7 @@ use crate::{
     queue::{NotificationJob, Queue},
     retention,
     text::Name,
+    threads::Kind,
 };
 
 /// How long a claim holds: longer than a worker's whole run (30 s), so that an expired one
@@ -68,8 +69,10 @@ pub struct Claimed {
     pub message_id: Option<MessageId>,
     /// The thread that its link opens.
     pub thread_id: ThreadId,
-    /// What that thread is called.
-    pub thread_title: String,
+    /// That thread's title, if it was given one.
+    pub thread_title: Option<String>,
+    /// What that thread is for.
+    pub thread_kind: Kind,
     /// Where the text goes.
     pub phone: PhoneNumber,
     /// The recipient's language, as a BCP 47 tag.

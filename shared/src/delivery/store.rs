@@ -33,7 +33,7 @@ pub(super) async fn claim(
              SELECT n.notification_id, n.family_id, job.link, tm.access_epoch, u.phone, u.locale,
                     coalesce(u.stop_notice_at, '-infinity') < now() - make_interval(secs => $7)
                         IS TRUE AS stop_notice,
-                    f.sms_monthly_cap_segments AS monthly_cap, t.title AS thread_title, author.name AS sender, m.body,
+                    f.sms_monthly_cap_segments AS monthly_cap, t.title AS thread_title, t.kind AS thread_kind, author.name AS sender, m.body,
                     coalesce(cardinality(m.file_ids), 0) AS file_count,
                     CASE WHEN n.expires_at <= now() THEN 'failed'
                          WHEN tm.status <> 'active' OR m.deleted_at IS NOT NULL THEN 'cancelled'
@@ -83,7 +83,7 @@ pub(super) async fn claim(
              WHERE n.family_id = due.family_id AND n.notification_id = due.notification_id
              RETURNING n.notification_id, n.family_id, n.thread_id, n.message_id, n.recipient_id,
                        n.state, n.reason, n.attempts, due.link, due.access_epoch, due.phone, due.locale,
-                       due.stop_notice, due.monthly_cap, due.thread_title, due.sender, due.body,
+                       due.stop_notice, due.monthly_cap, due.thread_title, due.thread_kind, due.sender, due.body,
                        due.file_count
          ), linked AS (
              INSERT INTO magic_links (jti, family_id, thread_id, user_id, notification_id,

@@ -18,9 +18,9 @@ use crate::{
     limits::{self, Subject},
 };
 
-/// What an erased member is called from then on. Pages say it in the reader's language.
+/// The name that answers give an erased user. Pages have it in the reader's language.
 pub const FORMER_MEMBER: &str = "Former member";
-/// What an erased family is called.
+/// The name that answers give an erased family.
 pub const FORMER_FAMILY: &str = "Former family";
 
 /// How far an erasure is.

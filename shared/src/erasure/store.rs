@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{FORMER_FAMILY, FORMER_MEMBER, Whose};
+use super::Whose;
 use crate::{
     Error, Result,
     ids::{FamilyId, UserId},
@@ -22,23 +22,19 @@ macro_rules! emptied {
 
 pub(super) async fn forget_family(tx: &mut PgConnection, family_id: &FamilyId) -> Result<()> {
     let done = sqlx::query(
-        "UPDATE families SET name = $2, region = NULL, sms_regions = NULL, updated_at = now()
+        "UPDATE families SET name = NULL, region = NULL, sms_regions = NULL, updated_at = now()
          WHERE family_id = $1",
     )
     .bind(family_id)
-    .bind(FORMER_FAMILY)
     .execute(&mut *tx)
     .await?;
     if done.rows_affected() == 0 {
         return Err(Error::FamilyNotFound);
     }
-    sqlx::query(
-        "UPDATE threads SET title = CASE kind WHEN 'DM' THEN 'Direct Message' ELSE 'Family Chat' END
-         WHERE family_id = $1",
-    )
-    .bind(family_id)
-    .execute(tx)
-    .await?;
+    sqlx::query("UPDATE threads SET title = NULL WHERE family_id = $1 AND title IS NOT NULL")
+        .bind(family_id)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -56,7 +52,7 @@ pub(super) async fn forget_people(
              ORDER BY user_id FOR UPDATE
          )
          UPDATE users u SET
-             name = $3, phone = NULL, locale = NULL, time_zone = NULL, quiet_from = NULL,
+             name = NULL, phone = NULL, locale = NULL, time_zone = NULL, quiet_from = NULL,
              quiet_to = NULL, opted_out_at = NULL, stop_notice_at = NULL, phone_region = NULL,
              post_due_at = NULL,
              deactivated_at = coalesce(u.deactivated_at, now()), updated_at = now()
@@ -66,7 +62,6 @@ pub(super) async fn forget_people(
     )
     .bind(family_id)
     .bind(user_id)
-    .bind(FORMER_MEMBER)
     .fetch_all(&mut *tx)
     .await?;
     if people.is_empty() && user_id.is_some() {

@@ -37,8 +37,8 @@ pub struct ExportedThread {
     pub thread_id: ThreadId,
     /// What it is for.
     pub kind: Kind,
-    /// What it is called. Written by people: not for logs.
-    pub title: String,
+    /// Its title, if it was given one. Written by people: not for logs.
+    pub title: Option<String>,
     /// Who created it.
     pub created_by: UserId,
     /// The number of its newest message; 0 when there is none.
@@ -77,8 +77,10 @@ pub struct ExportedMessage {
     /// The message.
     #[sqlx(flatten)]
     pub message: Message,
-    /// What its thread is called.
-    pub thread_title: String,
+    /// Its thread's title, if it was given one.
+    pub thread_title: Option<String>,
+    /// What its thread is for.
+    pub thread_kind: Kind,
     /// The deliveries that are still known.
     #[sqlx(json)]
     pub deliveries: Vec<ExportedDelivery>,

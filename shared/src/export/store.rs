@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use super::{ExportedMessage, ExportedThread, Person};
 use crate::{
     Result,
+    erasure::{FORMER_FAMILY, FORMER_MEMBER},
     families::Family,
     ids::{FamilyId, ThreadId, UserId},
 };
@@ -19,10 +20,11 @@ pub(super) async fn find_family(
     family_id: &FamilyId,
 ) -> Result<Option<Family>> {
     let family = sqlx::query_as(
-        "SELECT family_id, name, sms_monthly_cap_segments, region, sms_regions, created_at, updated_at
+        "SELECT family_id, coalesce(name, $2) AS name, sms_monthly_cap_segments, region, sms_regions, created_at, updated_at
          FROM families WHERE family_id = $1",
     )
     .bind(family_id)
+    .bind(FORMER_FAMILY)
     .fetch_optional(tx)
     .await?;
     Ok(family)
@@ -34,7 +36,7 @@ pub(super) async fn list_people(
     after: Option<&UserId>,
 ) -> Result<Vec<Person>> {
     let people = sqlx::query_as(
-        "SELECT user_id, family_id, name, phone, locale, time_zone, quiet_from, quiet_to, created_at,
+        "SELECT user_id, family_id, coalesce(name, $4) AS name, phone, locale, time_zone, quiet_from, quiet_to, created_at,
                 updated_at, opted_out_at, deactivated_at
          FROM users WHERE family_id = $1 AND ($2::text IS NULL OR user_id > $2)
          ORDER BY user_id LIMIT $3",
@@ -42,6 +44,7 @@ pub(super) async fn list_people(
     .bind(family_id)
     .bind(after)
     .bind(PEOPLE)
+    .bind(FORMER_MEMBER)
     .fetch_all(tx)
     .await?;
     Ok(people)
@@ -90,7 +93,7 @@ pub(super) async fn list_messages(
          FROM (
              SELECT own.message_id, own.thread_id, own.seq, own.author_id, own.body, own.file_ids,
                     own.reply_to_id, own.created_at, own.edited_at, own.deleted_at,
-                    t.title AS thread_title
+                    t.title AS thread_title, t.kind AS thread_kind
              FROM threads t
              CROSS JOIN LATERAL (
                  SELECT * FROM messages

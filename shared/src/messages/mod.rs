@@ -32,8 +32,8 @@ pub struct Message {
     pub seq: i64,
     /// Who wrote it.
     pub author_id: UserId,
-    /// What they are called now.
-    pub author_name: String,
+    /// The author's name as it is now; `None` when the author was erased.
+    pub author_name: Option<String>,
     /// The text; `None` when it is of files only.
     pub body: Option<String>,
     /// Its files, in order.

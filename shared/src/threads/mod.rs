@@ -56,7 +56,9 @@ impl FromStr for Kind {
 }
 
 impl Kind {
-    const fn default_title(self) -> &'static str {
+    /// The title that answers give a thread without one. Pages and SMS have it in the reader's language.
+    #[must_use]
+    pub const fn default_title(self) -> &'static str {
         match self {
             Self::Dm => "Direct Message",
             Self::Family | Self::Group => "Family Chat",
@@ -123,8 +125,8 @@ pub struct Thread {
     pub family_id: FamilyId,
     /// What it is for.
     pub kind: Kind,
-    /// What it is called. Written by people: not for logs.
-    pub title: String,
+    /// Its title, if it was given one. Written by people: not for logs.
+    pub title: Option<String>,
     /// See [`MemberSet::key`].
     pub member_key: String,
     /// The number of its newest message; 0 when there is none.
@@ -173,10 +175,10 @@ pub struct InboxEntry {
 /// The newest message of a thread, in short.
 #[derive(Debug, Clone)]
 pub struct LastMessage {
-    /// Who wrote it.
+    /// Its author.
     pub author_id: UserId,
-    /// What they are called.
-    pub author_name: String,
+    /// The author's name; `None` when the author was erased.
+    pub author_name: Option<String>,
     /// One line of up to [`PREVIEW_MAX`] characters.
     pub preview: String,
     /// When it was posted.
@@ -194,7 +196,7 @@ impl InboxEntry {
         };
         Some(LastMessage {
             author_id: self.last_author_id.clone()?,
-            author_name: self.last_author_name.clone()?,
+            author_name: self.last_author_name.clone(),
             preview: self.last_body.as_deref().map_or(files, |body| preview(body, PREVIEW_MAX)),
             created_at: self.thread.last_message_at?,
         })

@@ -117,7 +117,7 @@ pub(super) async fn insert(
     .bind(family_id)
     .bind(new.members.ids())
     .bind(new.kind)
-    .bind(new.title.as_deref().unwrap_or(new.kind.default_title()))
+    .bind(&new.title)
     .bind(member_key)
     .bind(new.distinct)
     .bind(caller)

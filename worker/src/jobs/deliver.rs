@@ -125,7 +125,7 @@ fn compose(worker: &Worker, claimed: &Claimed) -> Result<(Text, i32), Outcome> {
             },
             None => sms::Subject::FreshLink,
         },
-        thread: &claimed.thread_title,
+        thread: claimed.thread_title.as_deref().unwrap_or(claimed.thread_kind.default_title()),
         language: Language::of_locale(claimed.locale.as_deref()),
         stop_notice: claimed.stop_notice,
         link: &format!("{}/l#{token}", worker.public_url),

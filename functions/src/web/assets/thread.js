@@ -75,8 +75,7 @@
   function buildMessage(m) {
     const asides = m.deletedAt ? [words.deleted] : [words.files[m.fileIds.length], m.editedAt && words.edited];
     const text = m.deletedAt ? '' : m.body || '';
-    // What an erased member is called in every answer.
-    const author = m.authorName === 'Former member' ? words.formerMember : m.authorName;
+    const author = m.authorErased ? words.formerMember : m.authorName;
     const article = build(author, m.authorId === data.me, text, m.createdAt, asides.filter(Boolean).join(' · '));
     article.dataset.seq = m.seq;
     return article;

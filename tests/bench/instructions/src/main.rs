@@ -218,7 +218,7 @@ fn message(seq: u8) -> Message {
         thread_id: ThreadId::from_bytes([1; 16]),
         seq: seq.into(),
         author_id: format!("user_{}", seq % 10).parse().expect("an id"),
-        author_name: "Grandma".to_owned(),
+        author_name: Some("Grandma".to_owned()),
         body: Some(TEXT.to_owned()),
         file_ids: Vec::new(),
         reply_to_id: None,
