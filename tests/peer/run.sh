@@ -22,7 +22,7 @@ if ! cmp -s tests/peer/requirements.txt "$venv/installed.txt"; then
 fi
 
 # Built first, so that moto isn't there for longer than it is needed.
-cargo test --quiet --locked -p tests --test e2e --no-run
+cargo test --quiet --locked --workspace --test e2e --no-run
 
 log=$(mktemp)
 "$venv/bin/moto_server" -H 127.0.0.1 -p 0 >"$log" 2>&1 &
@@ -46,7 +46,7 @@ if [ $# = 0 ]; then
     tests=(cap:: delivery:: lambda::the_worker links:: posting::)
 fi
 # These need a carrier that refuses, or texts at /dev/sms.
-KINLINE_TEST_PEER=$address INSTA_UPDATE=no cargo test --quiet --locked -p tests --test e2e -- "${tests[@]}" \
+KINLINE_TEST_PEER=$address INSTA_UPDATE=no cargo test --quiet --locked --workspace --test e2e -- "${tests[@]}" \
     --skip cap::what_does_not_go_out_is_not_paid_for \
     --skip cap::what_may_come_back_costs_nobody_their_text \
     --skip links::what_the_carrier_says_of_a_number_says_nothing_of_the_next \

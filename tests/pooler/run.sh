@@ -59,4 +59,4 @@ if [ $# = 0 ]; then
     tests=(access:: cap:: delivery:: history:: links:: pooler:: posting:: provisioning:: threads::)
 fi
 KINLINE_TEST_POOLER=$program INSTA_UPDATE=no \
-    cargo test --quiet --locked -p tests --test e2e -- --include-ignored "${tests[@]}"
+    cargo test --quiet --locked --workspace --test e2e -- --include-ignored "${tests[@]}"
