@@ -12,26 +12,54 @@ pub mod state;
 pub mod views;
 pub mod web;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
+use serde_json::Value;
 use shared::{links::LinkKeys, queue::Queue};
+use utoipa::openapi::OpenApi;
 
 pub use edge::edge;
 pub use state::{Api, Rules};
 
-/// Every route of every function, for the local stack and the tests; not yet behind [`edge()`].
-pub fn all(api: &Api, keys: &Arc<LinkKeys>, queue: &Queue) -> Router {
-    Router::new()
-        .merge(routes::audit::router(api.clone()))
-        .merge(routes::docs::router())
-        .merge(routes::export::router(api.clone()))
-        .merge(routes::families::router(api.clone()))
-        .merge(routes::health::router(api.db.clone()))
-        .merge(routes::history::router(api.clone()))
-        .merge(routes::links::router(api.clone(), Arc::clone(keys), queue.clone()))
-        .merge(routes::members::router(api.clone()))
-        .merge(routes::messages::router(api.clone(), queue.clone()))
-        .merge(routes::threads::router(api.clone()))
-        .merge(web::routes::router(api.clone()))
+/// Makes [`all`] and [`described`] from one list: `"function": module(what its router needs);`. They are
+/// functions, not a table of both: the binary that serves the document links no other handler.
+macro_rules! functions {
+    (($api:ident, $keys:ident, $queue:ident) $($function:literal: $module:ident($($part:expr),*);)+) => {
+        /// Every route of every function, for the local stack and the tests; not yet behind [`edge()`].
+        pub fn all($api: &Api, $keys: &Arc<LinkKeys>, $queue: &Queue) -> Router {
+            Router::new()$(.merge(routes::$module::router($($part),*)))+
+        }
+
+        /// The description of each module of routes, after the name of the Lambda function that serves it.
+        #[must_use]
+        pub fn described() -> Vec<(&'static str, OpenApi)> {
+            vec![$(($function, routes::$module::described())),+]
+        }
+    };
 }
+
+// Tests compare this with the binaries, with cargo-lambda's router in Cargo.toml and with the events of
+// infra/template.yaml, and print the lines that are missing there.
+functions! { (api, keys, queue)
+    "docs": docs(&DOCUMENT);
+    "export": export(api.clone());
+    "families": families(api.clone());
+    "families": audit(api.clone());
+    "health": health(api.db.clone());
+    "history": history(api.clone());
+    "links": links(api.clone(), Arc::clone(keys), queue.clone());
+    "members": members(api.clone());
+    "messages": messages(api.clone(), queue.clone());
+    "threads": threads(api.clone());
+    "web": web(api.clone());
+}
+
+/// The OpenAPI document of every route.
+#[must_use]
+pub fn document() -> Value {
+    openapi::document(described().into_iter().map(|(_, module)| module))
+}
+
+/// [`document`] as it is served. It changes with the program alone.
+pub static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());

@@ -1,7 +1,7 @@
 //! The Lambda binaries as processes, under a Runtime API: what they answer is what the local
 //! server answers, byte for byte.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use local::secrets::TokenClaims;
 use reqwest::Method;
@@ -14,6 +14,8 @@ use tests::{
     provider::{Provider, Reply},
     system::FAMILY,
 };
+
+use crate::routes::declared;
 
 /// As the template sets it for the functions.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -273,6 +275,33 @@ async fn a_link_opens_through_the_lambda_binaries() {
         assert_eq!(function.refused(), Vec::<String>::new());
         for secret in ["0123456789abcdef", "eyJ", "+1555", "Hello"] {
             assert!(!function.log().contains(secret), "{secret} in the log");
+        }
+    }
+}
+
+/// Each binary serves the routes that are declared for its function, and no other.
+#[tokio::test]
+async fn every_binary_serves_the_routes_that_are_declared_for_it() {
+    let system = System::start().await;
+    let routes = declared();
+    let names: BTreeSet<&str> = routes.keys().map(|route| route.function.as_str()).collect();
+    let paths: BTreeSet<&str> = routes.keys().map(|route| route.path.as_str()).collect();
+    for name in names {
+        let function = Function::start(&binary(name), &environment(&system, "kinline_app")).await;
+        for path in &paths {
+            let of_path = routes.keys().filter(|r| r.function == name && r.path == *path);
+            let mut methods: BTreeSet<&str> = of_path.map(|route| route.method.as_str()).collect();
+            if methods.contains("GET") {
+                methods.insert("HEAD");
+            }
+            // A method that no route has: the answer names those that the path has.
+            let event = http_event("PATCH", &path.replace(['{', '}'], ""), &[], None);
+            let answer = function.invoke(&event, TIMEOUT).await;
+            let answer = HttpAnswer::from_gateway(&answer.unwrap_or_else(|e| panic!("{e}")));
+            let allowed = answer.headers.get("allow").map_or("", String::as_str);
+            let served = allowed.split(',').filter(|method| !method.is_empty()).collect();
+            assert_eq!(methods, served, "the binary {name} at {path}");
+            assert_eq!(answer.status, if methods.is_empty() { 404 } else { 405 }, "{name} {path}");
         }
     }
 }

@@ -7,16 +7,6 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{System, client::send, system::token_in};
 
-/// The methods and paths of the document, as `GET /health`.
-fn operations(document: &Value) -> BTreeSet<String> {
-    let paths = document["paths"].as_object().expect("paths");
-    let operations = paths.iter().flat_map(|(path, item)| {
-        let methods = item.as_object().expect("operations").keys();
-        methods.map(move |method| format!("{} {path}", method.to_uppercase()))
-    });
-    operations.collect()
-}
-
 #[tokio::test]
 async fn the_document_is_served_as_it_was_reviewed() {
     let system = System::start().await;
@@ -24,7 +14,7 @@ async fn the_document_is_served_as_it_was_reviewed() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), "application/json");
     let document = answer.json();
-    assert_eq!(document, functions::openapi::document());
+    assert_eq!(document, functions::document());
     assert_eq!(document["openapi"], "3.1.0");
     insta::assert_json_snapshot!(document, { ".info.version" => "[version]" });
 }
@@ -69,7 +59,7 @@ fn asked(document: &Value, id: &str, ids: &BTreeMap<&str, String>) -> Asked {
 #[tokio::test]
 async fn every_example_is_good() {
     let system = System::start().await;
-    let document = functions::openapi::document();
+    let document = functions::document();
     let mum = system.caller(&TokenClaims::member("fam_1", "mum"));
     let mut ids = BTreeMap::from([
         ("{familyId}", "fam_1".to_owned()),
@@ -150,7 +140,7 @@ async fn every_example_is_good() {
 #[tokio::test]
 async fn every_address_takes_the_methods_of_the_document() {
     let system = System::start().await;
-    let document = functions::openapi::document();
+    let document = functions::document();
     for (path, item) in document["paths"].as_object().expect("paths") {
         let mut documented: BTreeSet<String> =
             item.as_object().expect("operations").keys().map(|m| m.to_uppercase()).collect();
@@ -163,28 +153,4 @@ async fn every_address_takes_the_methods_of_the_document() {
         let allowed = answer.header("allow").split(',').map(str::to_owned).collect();
         assert_eq!(documented, allowed, "{path}");
     }
-}
-
-/// Each route of the Lambda functions is in the document, and the other way round.
-#[test]
-fn the_document_is_about_what_is_deployed() {
-    let manifest = include_str!("../../Cargo.toml").parse::<toml::Table>().expect("a manifest");
-    let routes = &manifest["workspace"]["metadata"]["lambda"]["watch"]["router"];
-    let document = functions::openapi::document();
-    let documented = operations(&document);
-    let mut deployed = BTreeSet::new();
-    for (path, functions) in routes.as_table().expect("routes") {
-        if let Some(functions) = functions.as_array() {
-            deployed.extend(functions.iter().map(|function| {
-                format!("{} {path}", function["method"].as_str().expect("a method"))
-            }));
-        } else {
-            // One function has all of its methods.
-            let of_path = |route: &&String| route.split_once(' ').is_some_and(|(_, p)| p == path);
-            let theirs: Vec<_> = documented.iter().filter(of_path).cloned().collect();
-            assert!(!theirs.is_empty(), "{path} is not in the document");
-            deployed.extend(theirs);
-        }
-    }
-    assert_eq!(documented, deployed);
 }

@@ -22,7 +22,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn read(path: impl AsRef<Path>) -> String {
+pub(crate) fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -53,10 +53,10 @@ fn plain(yaml: &serde_norway::Value) -> Value {
 }
 
 /// The template, and its parts that are looked at.
-struct Template(Value);
+pub(crate) struct Template(pub(crate) Value);
 
 impl Template {
-    fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let yaml = serde_norway::from_str(&read("infra/template.yaml")).expect("YAML");
         Self(plain(&yaml))
     }
@@ -66,7 +66,7 @@ impl Template {
     }
 
     /// The functions: by the name of their binary, the name of the resource and what it says.
-    fn functions(&self) -> BTreeMap<&str, (&str, &Value)> {
+    pub(crate) fn functions(&self) -> BTreeMap<&str, (&str, &Value)> {
         let mut functions = BTreeMap::new();
         for (id, resource) in self.resources() {
             if resource["Type"] == "AWS::Serverless::Function" {
@@ -127,58 +127,6 @@ fn every_function_is_a_binary_and_every_binary_a_function() {
         (&json!("provided.al2023"), &json!("bootstrap"))
     );
     assert_eq!(all["Architectures"], json!(["arm64"]));
-}
-
-/// Method, path and function of every route, by the document of the API and the router that
-/// `cargo lambda watch` has.
-fn routes_of_the_code() -> BTreeSet<(String, String, String)> {
-    let manifest: toml::Value = toml::from_str(&read("Cargo.toml")).expect("TOML");
-    let served = &manifest["workspace"]["metadata"]["lambda"]["watch"]["router"];
-    let function = |method: &str, path: &str| {
-        let entry = served.get(path).unwrap_or_else(|| panic!("nobody has {path}"));
-        let of_method = |entries: &Vec<toml::Value>| {
-            let entry = entries.iter().find(|entry| entry["method"].as_str() == Some(method));
-            entry.and_then(|entry| entry["function"].as_str()).map(str::to_owned)
-        };
-        let one = entry.as_str().map(str::to_owned);
-        one.or_else(|| entry.as_array().and_then(of_method)).expect("a function")
-    };
-    let document = functions::openapi::document();
-    let paths = document["paths"].as_object().expect("paths");
-    let mut routes = BTreeSet::new();
-    for (path, item) in paths {
-        for method in item.as_object().expect("methods").keys().map(|name| name.to_uppercase()) {
-            if ["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str()) {
-                let function = function(&method, path);
-                routes.insert((method, path.clone(), function));
-            }
-        }
-    }
-    routes
-}
-
-#[test]
-fn every_route_has_an_event_at_the_function_that_serves_it() {
-    let template = Template::read();
-    let mut events = BTreeSet::new();
-    for (name, (id, resource)) in template.functions() {
-        for event in resource["Properties"]["Events"].as_object().into_iter().flatten() {
-            let properties = &event.1["Properties"];
-            if event.1["Type"] == "HttpApi" {
-                assert_eq!(properties["ApiId"], json!({ "Ref": "Api" }), "{id}");
-                let part = |part: &str| properties[part].as_str().expect("a string").to_owned();
-                events.insert((part("Method"), part("Path"), name.to_owned()));
-            }
-        }
-    }
-    assert_eq!(events, routes_of_the_code());
-    // A limit for a route that is not there would fail the deployment.
-    let limited = template.0["Resources"]["Api"]["Properties"]["RouteSettings"].as_object();
-    for route in limited.expect("settings of routes").keys() {
-        let known =
-            |(method, path, _): &(String, String, String)| format!("{method} {path}") == *route;
-        assert!(events.iter().any(known), "{route}");
-    }
 }
 
 /// How one deployment's parameters and resources come out, on a test's system.

@@ -47,7 +47,7 @@ struct Route {
 }
 
 fn routes() -> Vec<Route> {
-    let document = functions::openapi::document();
+    let document = functions::document();
     let mut routes = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("operations") {

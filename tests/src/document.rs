@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::Answer;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(functions::openapi::document);
+static DOCUMENT: LazyLock<Value> = LazyLock::new(functions::document);
 
 /// Checks that the document lists this answer: its status, its kind of content, and the code of its
 /// problem. What is asked of no operation of the document is not looked at.

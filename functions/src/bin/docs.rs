@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use functions::{edge, gateway, routes};
+use functions::{DOCUMENT, edge, gateway, routes};
 
 platform::set_allocator!();
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    platform::startup::run(async { gateway::run(edge(routes::docs::router())).await }).await
+    platform::startup::run(async { gateway::run(edge(routes::docs::router(&DOCUMENT))).await })
+        .await
 }

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use functions::{Api, edge, gateway, web};
+use functions::{Api, edge, gateway, routes};
 
 platform::set_allocator!();
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     platform::startup::run(async {
-        let router = web::routes::router(Api::from_env().await?);
+        let router = routes::web::router(Api::from_env().await?);
         gateway::run(edge(router)).await
     })
     .await

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::{
     Router,
-    extract::Path,
+    extract::{Path, State},
     response::{Html, IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -19,15 +19,15 @@ use crate::{
     openapi::{self, problems::problems},
 };
 
+/// The document as JSON, made at its first request.
+type Document = &'static LazyLock<String>;
+
 /// `GET /openapi.json`, `/docs` and `/docs/{file}`, compressed.
-pub fn router() -> Router {
-    routes().layer(CompressionLayer::new())
+pub fn router(document: Document) -> Router {
+    routes().layer(CompressionLayer::new()).with_state(document)
 }
 
-openapi::routes!((): document, page, file);
-
-/// It changes with the program alone.
-static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document().to_string());
+openapi::routes!(Document: document, page, file);
 
 /// This document
 ///
@@ -37,8 +37,8 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document().to_stri
     security(()),
     responses((status = 200, description = "The document", body = Object)),
 )]
-async fn document() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+async fn document(State(document): State<Document>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], document.as_str()).into_response()
 }
 
 const SCRIPT: &str = include_str!("../web/assets/docs.js");

@@ -56,7 +56,7 @@ fn the_body_of_every_route_is_fuzzed() {
         template.clone().count() == path.clone().count()
             && template.zip(path).all(|(part, is)| part == is || part.starts_with('{'))
     };
-    let document = functions::openapi::document();
+    let document = functions::document();
     for (template, operations) in document["paths"].as_object().expect("paths") {
         for (method, operation) in operations.as_object().expect("operations") {
             let fuzzed = fuzz::bodies().any(|(known, path)| {

@@ -15,12 +15,12 @@ use shared::{
 };
 use tower_http::compression::CompressionLayer;
 
-use super::pages::{self, Page, Reading};
 use crate::{
     error::Problem,
     extract::{Browser, ThreadMember},
     openapi,
     state::Api,
+    web::pages::{self, Page, Reading},
 };
 
 /// How many messages a thread opens with: a few screens of a phone, and quickly there.
