@@ -1,6 +1,6 @@
 //! What the pages are made of: templates, words, one style, one script each, and their policy.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::collections::BTreeMap;
 
 use askama::Template;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -27,13 +27,10 @@ static WORDS: Words = Words::new([
     include_str!("../../locales/de.ftl"),
 ]);
 
-static STYLE: LazyLock<String> = LazyLock::new(|| as_sent(include_str!("assets/page.css")));
-static DOOR_SCRIPT: LazyLock<String> = LazyLock::new(|| {
-    as_sent(concat!(include_str!("assets/common.js"), include_str!("assets/door.js")))
-});
-static THREAD_SCRIPT: LazyLock<String> = LazyLock::new(|| {
-    as_sent(concat!(include_str!("assets/common.js"), include_str!("assets/thread.js")))
-});
+const STYLE: &str = include_str!("assets/page.css");
+const DOOR_SCRIPT: &str = concat!(include_str!("assets/common.js"), include_str!("assets/door.js"));
+const THREAD_SCRIPT: &str =
+    concat!(include_str!("assets/common.js"), include_str!("assets/thread.js"));
 
 /// The words that the scripts of both pages use.
 const COMMON_WORDS: [&str; 5] = ["again", "busy", "offline", "phone-wrong", "renewing"];
@@ -66,21 +63,6 @@ const THREAD_WORDS: [&str; 23] = [
 /// Words with a variable, for which the script puts what stands there; here, this does.
 const WORDS_WITH: [(&str, &str); 3] = [("left", "n"), ("texts-until", "time"), ("too-long", "n")];
 const PLACE: &str = "%";
-
-/// An asset without the lines that are for whoever works on it: comments, and indentation.
-fn as_sent(source: &str) -> String {
-    let mut sent = String::with_capacity(source.len());
-    let mut comment = false;
-    for line in source.lines().map(str::trim) {
-        comment = comment || line.starts_with("/*");
-        if !(comment || line.is_empty() || line.starts_with("//")) {
-            sent.push_str(line);
-            sent.push('\n');
-        }
-        comment = comment && !line.ends_with("*/");
-    }
-    sent
-}
 
 /// The words of one language.
 #[derive(Clone, Copy)]
@@ -133,7 +115,7 @@ impl Page {
             "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src 'self' data:; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
             hash(script),
-            hash(&STYLE),
+            hash(STYLE),
         );
         let policy = HeaderValue::from_str(&policy);
         let policy = policy.map_err(|error| askama::Error::Custom(error.into()))?;
@@ -163,8 +145,8 @@ pub(crate) fn door(language: Language, locked: bool) -> askama::Result<Page> {
     let words = Say(language);
     let root = if locked { "../" } else { "" };
     let data = embed(&DoorData { root, locked, words: words.for_script(&DOOR_WORDS) })?;
-    let door = Door { words, style: &STYLE, script: &DOOR_SCRIPT, data, locked };
-    Page::of(&door, language, &DOOR_SCRIPT)
+    let door = Door { words, style: STYLE, script: DOOR_SCRIPT, data, locked };
+    Page::of(&door, language, DOOR_SCRIPT)
 }
 
 #[derive(Template)]
@@ -176,7 +158,7 @@ struct Trouble {
 
 /// The page for when another can't be made just now.
 pub(crate) fn trouble(language: Language) -> askama::Result<Page> {
-    Page::of(&Trouble { words: Say(language), style: &STYLE }, language, "")
+    Page::of(&Trouble { words: Say(language), style: STYLE }, language, "")
 }
 
 #[derive(Template)]
@@ -285,15 +267,15 @@ pub(crate) fn thread(language: Language, reading: Reading) -> askama::Result<Pag
     })?;
     let page = ThreadPage {
         words,
-        style: &STYLE,
-        script: &THREAD_SCRIPT,
+        style: STYLE,
+        script: THREAD_SCRIPT,
         data,
         title: title(words, &thread, &members),
         members,
         messages,
         blank: Bubble::default(),
     };
-    Page::of(&page, language, &THREAD_SCRIPT)
+    Page::of(&page, language, THREAD_SCRIPT)
 }
 
 /// A thread's title. One without has it from its kind, in the reader's language, and a conversation of two
@@ -456,7 +438,7 @@ mod tests {
         let catalogue = catalogue.filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
         let catalogue = catalogue.filter_map(|line| Some(line.split_once(" = ")?.0));
         assert_eq!(used, catalogue.collect());
-        for (script, ids) in [(&DOOR_SCRIPT, &DOOR_WORDS[..]), (&THREAD_SCRIPT, &THREAD_WORDS)] {
+        for (script, ids) in [(DOOR_SCRIPT, &DOOR_WORDS[..]), (THREAD_SCRIPT, &THREAD_WORDS)] {
             let mut given: BTreeSet<String> =
                 Say(Language::English).for_script(ids).into_keys().collect();
             if ids.len() > DOOR_WORDS.len() {
@@ -564,17 +546,6 @@ mod tests {
         for given in ["Family Chat", "Direct Message"] {
             assert_eq!(called(Kind::Family, Some(given), &["Mum"]), given);
             assert_eq!(called(Kind::Dm, Some(given), &["Mum"]), given);
-        }
-    }
-
-    #[test]
-    fn what_is_sent_has_no_comments() {
-        let source = "/* a\n   b */\n  x { y }\n\n// c\nz\n/** d */\nhttps://e\n";
-        assert_eq!(as_sent(source), "x { y }\nz\nhttps://e\n");
-        for asset in [&STYLE, &DOOR_SCRIPT, &THREAD_SCRIPT] {
-            assert!(!asset.contains("/*"));
-            // What spans lines would lose its indentation, and its lines that look like comments.
-            assert!(asset.lines().all(|line| line.matches('`').count() % 2 == 0));
         }
     }
 }

@@ -1,8 +1,8 @@
-// The door: a tap, never the load, spends the link, so that a preview of it can't.
+// The door: a tap exchanges the link, never the load, so that a preview can't.
 (() => {
-  /** The link's secret. It is in the fragment, which browsers keep to themselves. */
+  /** The link's secret, from the fragment, which browsers do not send. */
   let token = '';
-  /** Counts what was shown, so that a late answer to an older link changes nothing. */
+  /** Counts the links shown: a late answer to an older one changes nothing. */
   let turn = 0;
   const labels = new Map(['open', 'renew'].map(id => [id, $(id).textContent]));
 
@@ -11,30 +11,29 @@
     show($(id), speak);
   }
 
-  /** Starts over with whatever link the address has now. */
+  /** Starts over with the link that the address has now. */
   function read(speak) {
     turn++;
     token = location.hash.slice(1);
     for (const [id, label] of labels) {
-      // Named for this turn: what an older one brings is no longer its business.
       name($(id), label);
       $(id).hidden = false;
     }
     for (const id of ['ready-note', 'dead-note']) $(id).textContent = '';
     $('renewed').hidden = true;
-    // The page of a thread that is not open to this browser has no link, whatever its fragment.
+    // The page of a locked thread has no link, whatever its fragment.
     only(token && !data.locked ? 'ready' : 'lost', speak);
   }
 
   $('open').addEventListener('click', async () => {
     const mine = turn;
-    // The same browser may exchange the same link again, so a lost answer is harmless.
+    // The same browser may exchange a link again, so a lost answer is harmless.
     const answer = await press($('open'), $('ready-note'), words.opening, () => call('POST', 'links/exchange', { token }));
     if (!answer || mine !== turn) return;
     if (answer.ok && answer.json) {
       $('open').textContent = words.opening;
       $('open').setAttribute('aria-disabled', 'true');
-      // Replaced, so that neither the address bar nor the way back keeps the link.
+      // Replaced: neither the address bar nor the history keeps the link.
       location.replace(data.root + 't/' + encodeURIComponent(answer.json.threadId));
     } else {
       only('dead', true);
@@ -52,7 +51,7 @@
 
   // A second link tapped while this page is open changes the fragment alone.
   addEventListener('hashchange', () => read(true));
-  // Shown again by the back button, just as it was left: in the middle of opening.
+  // Shown again by the back button.
   addEventListener('pageshow', event => event.persisted && read());
   read();
 })();

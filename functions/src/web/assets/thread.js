@@ -1,18 +1,17 @@
-// The thread: reading on, answering, and being left in peace.
+// The thread page: new messages, answers, the menu.
 (() => {
   const scroll = $('scroll'), past = $('past'), log = $('log'), box = $('box');
   const base = `threads/${data.thread}/`;
-  /** Longest text of a message, in characters. */
+  /** Characters. */
   const BODY_MAX = 4000;
-  /** Set when this browser is locked out: nothing is asked or shown any more. */
+  /** Locked out: no more requests. */
   let over = false;
-  /** Whether the end of the conversation is on the screen. */
+  /** Whether the last message is in view. */
   let pinned = true;
 
   // --- What a message looks like ---
 
-  /** The phone's own way of writing times, if it speaks the page's language. The zone is the phone's too:
-      the times are those of the clock above them. */
+  /** The phone's locale, if it is of the page's language. */
   const locales = (navigator.languages || []).filter(tag => tag.split('-')[0] === document.documentElement.lang).concat(document.documentElement.lang);
   const intl = options => new Intl.DateTimeFormat(locales, options);
   const clock = intl({ hour: 'numeric', minute: '2-digit' });
@@ -29,8 +28,7 @@
     return (date.getFullYear() === new Date().getFullYear() ? thisYear : otherYear).format(date);
   }
 
-  /** Makes the web addresses of a text into links, out of text alone: nothing that somebody wrote is
-      ever read as HTML. */
+  /** Makes URLs into links by text nodes alone: no message is parsed as HTML. */
   function linkify(element) {
     const text = element.textContent;
     const found = /https?:\/\/[^\s<>"'\u200b-\u200f\u202a-\u202e\u2066-\u2069]*[^\s<>"'.,;:!?)\]}»”’。，、！？）\u200b-\u200f\u202a-\u202e\u2066-\u2069]/g;
@@ -50,7 +48,7 @@
     element.append(parts);
   }
 
-  /** Finishes what the server wrote plainly: the time in this phone's way, and links. */
+  /** Adds the local time, and links. */
   function dress(article) {
     const time = article.querySelector('time');
     if (time.dateTime) time.textContent = clock.format(new Date(time.dateTime));
@@ -83,10 +81,10 @@
 
   const articles = () => document.querySelectorAll('#past article, #log article');
   const seqOf = article => Number(article.dataset.seq);
-  /** Up to here every message has come: the page had them, and each look went on from the last. */
+  /** Every message up to here has come. */
   let seen = log.lastElementChild ? seqOf(log.lastElementChild) : 0;
 
-  /** Puts a heading before the first message of each day, and keeps "Today" true. */
+  /** Adds a heading to each day; "Today" changes at midnight. */
   function markDays() {
     let before = '';
     for (const article of articles()) {
@@ -108,7 +106,7 @@
     }
   }
 
-  /** Adds a message at its place, unless it is there: a post and a poll may both bring it. */
+  /** Adds a message once: a post and a poll may both bring it. */
   function add(m) {
     let after = log.lastElementChild;
     while (after && !(seqOf(after) <= m.seq)) after = after.previousElementSibling;
@@ -129,7 +127,7 @@
       markRead();
     }
   }
-  /** Changes what is shown; who was at the end stays there, who reads further up stays there too. */
+  /** Changes the page without moving what is in view. */
   function change(work) {
     if (over) return;
     const stay = pinned;
@@ -140,7 +138,7 @@
   }
   scroll.addEventListener('scroll', look, { passive: true });
   if (window.ResizeObserver) new ResizeObserver(() => { if (pinned) toEnd(); look(); }).observe(scroll);
-  // Safari lays its keyboard over the page instead of making the page smaller.
+  // Safari's keyboard covers the page.
   const view = window.visualViewport;
   if (view) {
     view.addEventListener('resize', () => {
@@ -152,7 +150,7 @@
   $('jump').addEventListener('click', () => { toEnd(); scroll.focus(); });
 
   let read = data.read, reading = false;
-  /** Says up to where this member has read: when the newest message is in view of somebody. */
+  /** Marks the newest message read when it is in view. */
   async function markRead() {
     const seq = seen;
     if (over || reading || document.hidden || !pinned || seq <= read) return;
@@ -161,7 +159,6 @@
       const answer = await call('PUT', `${base}read`, { seq });
       if (!passing(answer)) read = Math.max(read, seq);
     } catch (e) {
-      // The next poll tries again.
     }
     reading = false;
     if (seen > seq) markRead();
@@ -195,7 +192,7 @@
     markDays();
     scroll.scrollTop = scroll.scrollHeight - fromEnd;
     look();
-    // Observed anew it reports again, should it still be in view.
+    // Observed anew, it reports again if it is still in view.
     if (nearTop) { nearTop.unobserve(earlier); nearTop.observe(earlier); }
   }
   earlier.addEventListener('click', loadEarlier);
@@ -206,7 +203,7 @@
   let polled = Date.now(), active = Date.now(), notBefore = 0;
   const gone = answer => answer.status === 401 || answer.status === 404;
 
-  /** Quick while somebody is here, slow when nothing has happened for a while. */
+  /** Slows down without activity. */
   function pace() {
     const idle = Date.now() - active;
     return idle < 60000 ? 3000 : idle < 300000 ? 10000 : 30000;
@@ -246,7 +243,7 @@
       delay = Math.min(30000, 1500 * 2 ** fails);
       notBefore = Date.now() + (answer ? answer.wait : 0);
     }
-    // One failure is a tunnel; two are worth a word.
+    // One failure may be a tunnel.
     $('strip').textContent = fails > 1 ? words.lost : '';
     if (!document.hidden) timer = setTimeout(poll, delay || pace());
   }
@@ -257,7 +254,7 @@
       for (const m of messages) {
         if (!add(m)) continue;
         if (m.authorId !== data.me) { others = true; continue; }
-        // Ours, and the answer to it was lost: its bubble has done its work, its key still asks.
+        // Ours, but its answer was lost: only its key is still needed.
         const item = kept().out.find(item => item.body === m.body && !arrived.has(item.key));
         if (item) arrived.add(item.key);
       }
@@ -265,7 +262,7 @@
       if (others && !pinned) $('jump').hidden = false;
     });
   }
-  /** Somebody is here: no waiting for the end of a long pause. */
+  /** Polls at once after a long pause. */
   function wake() {
     const slow = pace() > 3000;
     active = Date.now();
@@ -273,7 +270,7 @@
     if (active - polled > 3000) {
       poll();
     } else if (slow) {
-      // It has just looked, and the next look would come at the end of a long pause.
+      // The last poll is recent, but the next may be far off.
       clearTimeout(timer);
       timer = setTimeout(poll, 3000);
     }
@@ -291,16 +288,16 @@
     look();
   });
   addEventListener('online', back);
-  // Shown again by the back button, just as it was left.
+  // Shown again by the back button.
   addEventListener('pageshow', event => event.persisted && back());
 
   // --- Answering ---
 
-  /** What this member has written and not sent, kept on the phone until the server has it. */
+  /** The draft and unsent messages, kept on the phone until the server has them. */
   const slot = `kinline:${data.thread}:${data.me}`;
   let memory = { draft: '', out: [] }, forgetful = false;
   function kept() {
-    // Another tab may have changed it, or emptied it.
+    // Another tab may have changed it.
     if (!forgetful) try { memory = JSON.parse(localStorage.getItem(slot)) || {}; } catch (e) {}
     if (typeof memory.draft !== 'string' || !Array.isArray(memory.out)) memory = { draft: '', out: [] };
     return memory;
@@ -309,7 +306,7 @@
     work(kept());
     try { localStorage.setItem(slot, JSON.stringify(memory)); } catch (e) { forgetful = true; }
   }
-  /** Keys of posts that a poll has brought already. */
+  /** Keys of posts that a poll brought. */
   const arrived = new Set();
   let sending = false, failed = false, tries = 0, retryTimer = 0;
 
@@ -325,7 +322,7 @@
     if (out.length) $('empty').hidden = true;
   }
 
-  /** Sends what waits, in order. However often it is tried, the key makes it one message. */
+  /** Sends in order. The key makes retries one message. */
   async function flush() {
     clearTimeout(retryTimer);
     if (sending || over) return;
@@ -337,7 +334,7 @@
       } catch (e) {}
       if (over) break;
       if (answer && gone(answer)) { lock(); break; }
-      // Neither is an answer of ours: a hotel's page that wants a password first.
+      // Not our answer: a captive portal.
       const foreign = answer && !(answer.json && (answer.ok ? answer.json.message : answer.json.error));
       if (!answer || passing(answer) || foreign) {
         failed = true;
@@ -350,11 +347,11 @@
       keep(all => { all.out = all.out.filter(other => other.key !== item.key); });
       if (answer.ok) {
         const [first] = articles(), m = answer.json.message;
-        // A message of long ago, whose answer comes only now, has its place among the earlier ones.
+        // An old message, answered only now, is among the earlier ones.
         const later = !before || !first || m.seq > seqOf(first);
         change(() => { if (later) add(m); drawOutbox(); });
       } else {
-        // It will never be taken: back into the box with it, and why.
+        // Refused for good: back into the box.
         box.value = box.value ? `${item.body}\n${box.value}` : item.body;
         written();
         change(drawOutbox);
@@ -367,7 +364,7 @@
   addEventListener('storage', event => {
     if (event.key !== slot) return;
     change(drawOutbox);
-    // Signed out in another tab: nothing of it comes back, and the next look locks this one.
+    // Signed out in another tab: the next poll locks this one.
     if (event.newValue === null) {
       box.value = '';
       fit();
@@ -377,13 +374,13 @@
 
   const complain = what => { $('count').textContent = what; $('count').className = 'note'; };
   const length = text => [...text].length;
-  /** Makes the box as high as what is in it; a phone that is turned breaks its lines elsewhere. */
+  /** Fits the box to its text. */
   function fit() {
     box.style.height = '';
     box.style.height = `${box.scrollHeight + 4}px`;
   }
   addEventListener('resize', fit);
-  /** After every change of the box: keeps the draft, fits the box to it, counts near the limit. */
+  /** After each change of the box. */
   function written() {
     keep(all => { all.draft = box.value; });
     fit();
@@ -396,7 +393,7 @@
 
   $('answer').addEventListener('submit', event => {
     event.preventDefault();
-    // Other control characters come with pasting, and the server takes none.
+    // Pasted control characters, which the server refuses.
     const body = box.value.replace(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, '').trim();
     if (!body || length(body) > BODY_MAX) return box.focus();
     const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('');
@@ -409,15 +406,14 @@
     tries = 0;
     flush();
   });
-  // On glass, Enter is a new line and the button sends. With a mouse there is a keyboard, where people
-  // expect Enter to send and Shift+Enter to break the line. Ctrl or Cmd with Enter sends everywhere.
+  // Enter sends where there is a mouse, thus a keyboard; Ctrl or Cmd with Enter everywhere.
   const keyboard = matchMedia('(hover: hover) and (pointer: fine)').matches;
   box.addEventListener('keydown', event => {
-    // An input method, as for Chinese, takes Enter for itself.
+    // An input method takes Enter for itself.
     if (event.key !== 'Enter' || event.isComposing || event.keyCode === 229) return;
     if (!(event.ctrlKey || event.metaKey || (keyboard && !event.shiftKey && !event.altKey))) return;
     event.preventDefault();
-    // requestSubmit is younger than our oldest phones.
+    // Our oldest phones lack requestSubmit.
     $('send').click();
   });
 
@@ -436,7 +432,7 @@
       button.hidden = state === 'none' || wish === (forHours ? 'hours' : state) || (state === 'off' && wish !== 'on');
     }
   }
-  /** Asks once more before what is hard to undo. */
+  /** Asks for confirmation. */
   function sure(text, yes, then) {
     $('choices').hidden = true;
     $('sure-text').textContent = text;
@@ -469,12 +465,12 @@
   $('leave').addEventListener('click', () => sure(words.signOutSure, words.signOutYes, async () => {
     const answer = await press($('yes'), $('menu-note'), words.renewing, () => call('POST', 'sessions/end'));
     if (!answer) return;
-    // Ended already is ended; anything else is no answer of ours.
+    // 401: it had ended already.
     if (answer.status !== 204 && answer.status !== 401) {
       $('menu-note').textContent = words.busy;
       return;
     }
-    // Every session of this browser has ended, and so has what was written in any of them.
+    // The browser's session was for all threads: their drafts go too.
     try {
       for (const key of Object.keys(localStorage)) if (key.startsWith('kinline:')) localStorage.removeItem(key);
     } catch (e) {}
@@ -492,8 +488,7 @@
 
   // --- The end ---
 
-  /** Locked out: what was said here leaves the screen at once. What was written and not sent stays
-      on the phone, for when its author is let in again. */
+  /** Clears the screen. The draft stays on the phone, for the next link. */
   function lock(title, text) {
     over = true;
     clearTimeout(timer);
@@ -517,7 +512,7 @@
   drawOutbox();
   const fresh = log.querySelector('.fresh');
   toEnd();
-  // Much to read: it begins at the first that is new.
+  // Starts at the first new message.
   if (fresh && fresh.offsetTop < scroll.scrollTop) scroll.scrollTop = fresh.offsetTop - 12;
   look();
   if (nearTop && before) nearTop.observe(earlier);
