@@ -1,4 +1,4 @@
-## Die Tür: die Seite hinter dem Link, und wo man einen neuen bekommt.
+## Die Startseite: hinter dem Link, und wo man einen neuen bekommt.
 ready-title = Ihre Familie hat Ihnen geschrieben
 ready-text = Tippen Sie auf den Knopf, um zu lesen und zu antworten. Ohne Passwort, und ohne etwas zu installieren.
 open = Nachrichten öffnen
@@ -22,8 +22,8 @@ offline = Keine Verbindung. Prüfen Sie Ihr Netz und versuchen Sie es noch einma
 busy = Im Moment ist sehr viel los. Bitte versuchen Sie es gleich noch einmal.
 again = Noch einmal versuchen
 no-script = Diese Seite braucht JavaScript. Bitte schalten Sie es in Ihrem Browser ein, oder öffnen Sie den Link in einem anderen Browser.
-trouble-title = Das hat gerade nicht geklappt
-trouble-text = Es ist nichts verloren. Bitte versuchen Sie es gleich noch einmal.
+error-title = Das hat gerade nicht geklappt
+error-text = Es ist nichts verloren. Bitte versuchen Sie es gleich noch einmal.
 
 ## Die Unterhaltung.
 messages = Nachrichten

@@ -1,4 +1,4 @@
-## The door: the page behind a link, and where a new one is asked for.
+## The landing page: behind a link, and where a new one is asked for.
 ready-title = Your family wrote to you
 ready-text = Tap the button to read and to answer. There is no password, and nothing to install.
 open = Open the messages
@@ -22,8 +22,8 @@ offline = There is no connection. Check your network, then try again.
 busy = It is very busy just now. Please try again in a moment.
 again = Try again
 no-script = This page needs JavaScript. Please switch it on in your browser, or open the link in another browser.
-trouble-title = That did not work just now
-trouble-text = Nothing is lost. Please try again in a moment.
+error-title = That did not work just now
+error-text = Nothing is lost. Please try again in a moment.
 
 ## The thread.
 messages = Messages

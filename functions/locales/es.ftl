@@ -1,4 +1,4 @@
-## La puerta: la página del enlace, y donde se pide uno nuevo.
+## La página de inicio: la del enlace, y donde se pide uno nuevo.
 ready-title = Su familia le ha escrito
 ready-text = Toque el botón para leer y responder. No hace falta contraseña ni instalar nada.
 open = Abrir los mensajes
@@ -22,8 +22,8 @@ offline = No hay conexión. Compruebe su red y vuelva a intentarlo.
 busy = Hay mucho tráfico en este momento. Vuelva a intentarlo dentro de un momento.
 again = Volver a intentarlo
 no-script = Esta página necesita JavaScript. Actívelo en su navegador o abra el enlace en otro navegador.
-trouble-title = No ha funcionado
-trouble-text = No se ha perdido nada. Vuelva a intentarlo dentro de un momento.
+error-title = No ha funcionado
+error-text = No se ha perdido nada. Vuelva a intentarlo dentro de un momento.
 
 ## La conversación.
 messages = Mensajes

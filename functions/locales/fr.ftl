@@ -1,4 +1,4 @@
-## La porte : la page du lien, et celle où l’on en demande un nouveau.
+## La page d’accueil : celle du lien, et celle où l’on en demande un nouveau.
 ready-title = Votre famille vous a écrit
 ready-text = Touchez le bouton pour lire et répondre. Pas de mot de passe, rien à installer.
 open = Ouvrir les messages
@@ -22,8 +22,8 @@ offline = Pas de connexion. Vérifiez votre réseau, puis réessayez.
 busy = Il y a beaucoup de monde en ce moment. Veuillez réessayer dans un instant.
 again = Réessayer
 no-script = Cette page a besoin de JavaScript. Activez-le dans votre navigateur, ou ouvrez le lien dans un autre navigateur.
-trouble-title = Cela n’a pas fonctionné
-trouble-text = Rien n’est perdu. Veuillez réessayer dans un instant.
+error-title = Cela n’a pas fonctionné
+error-text = Rien n’est perdu. Veuillez réessayer dans un instant.
 
 ## La conversation.
 messages = Messages

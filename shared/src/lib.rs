@@ -13,6 +13,7 @@ pub mod error;
 pub mod export;
 pub mod failpoint;
 pub mod families;
+pub mod i18n;
 pub mod ids;
 pub mod limits;
 pub mod links;
@@ -25,6 +26,5 @@ pub mod sessions;
 pub mod spending;
 pub mod text;
 pub mod threads;
-pub mod words;
 
 pub use error::{Error, Result};

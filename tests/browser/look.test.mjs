@@ -49,37 +49,37 @@ async function fits(what, page, width) {
   }
 }
 
-/** All states of the door, one after the other, each handed to `look`. */
-async function doors(stage, page, look) {
+/** All states of the landing page, one after the other, each handed to `look`. */
+async function landings(stage, page, look) {
   stage.expects(refused);
   const home = await lunch(stage);
   const link = await home.link('dad', 'gran');
   await home.expireLinks();
   await page.goto(link);
   await shows('the button', open(page));
-  await look('the door');
+  await look('the landing page');
   await page.route('**/links/exchange', route => route.fulfill({ status: 503, headers: { 'retry-after': '1' }, body: '' }), { times: 1 });
   stage.expects(/503 .*links\/exchange/);
   await open(page).click();
   await shows('that it is busy', page.getByText('It is very busy just now.'));
-  await look('the door when it is busy');
+  await look('the landing page when it is busy');
   await page.reload();
   await open(page).click();
   await shows('that it no longer works', renew(page));
-  await look('the door of a dead link');
+  await look('the landing page of a dead link');
   await renew(page).click();
   await shows('that it is on its way', page.getByText('On its way.'));
-  await look('the door when a fresh link is on its way');
+  await look('the landing page when a fresh link is on its way');
   await page.goto(`${base}/dev`);
   await page.goto(`${base}/l`);
   await page.getByLabel('Your mobile number').fill('12');
   await page.getByRole('button', { name: 'Text me a link' }).click();
   await shows('that it is not complete', page.getByText('That number is not complete.'));
-  await look('the door without a link');
+  await look('the landing page without a link');
   await page.getByLabel('Your mobile number').fill('+15550199998');
   await page.getByRole('button', { name: 'Text me a link' }).click();
   await shows('the answer', page.getByText('If we know this number'));
-  await look('the door when a link was asked for');
+  await look('the landing page when a link was asked for');
   stage.expects(/401 .*\/t\/th_/);
   await page.goto(`${base}/t/${home.thread}`);
   await shows('that it is locked', page.getByRole('heading', { name: 'Please open the messages again' }));
@@ -116,9 +116,9 @@ async function threads(stage, page, look) {
 }
 
 suite('the look', {
-  'axe finds nothing on the door': async stage => {
+  'axe finds nothing on the landing page': async stage => {
     const page = await stage.phone();
-    await doors(stage, page, what => accessible(what, page));
+    await landings(stage, page, what => accessible(what, page));
   },
 
   'axe finds nothing in the thread': async stage => {
@@ -138,9 +138,9 @@ suite('the look', {
     await accessible('the wall with a page open', page);
   },
 
-  'on 320 px all fits and a thumb hits it, on the door': async stage => {
+  'on 320 px all fits and a thumb hits it, on the landing page': async stage => {
     const page = await stage.phone({ viewport: { width: 320, height: 568 }, hasTouch: true, isMobile: true });
-    await doors(stage, page, what => fits(what, page, 320));
+    await landings(stage, page, what => fits(what, page, 320));
   },
 
   'on 320 px all fits and a thumb hits it, in the thread': async stage => {
@@ -155,7 +155,7 @@ suite('the look', {
       document.documentElement.style.fontSize = '200%';
       observer.disconnect();
     }).observe(document, { childList: true });
-    for (const states of [doors, threads]) {
+    for (const states of [landings, threads]) {
       const page = await stage.phone({ viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
       await page.addInitScript(twice);
       await states(stage, page, async what => {
@@ -290,7 +290,7 @@ suite('the look', {
     assert.deepEqual(await focused(), { what: 'SUMMARY', seen: true });
   },
 
-  'door and empty thread fit into the first packets, and ask for nothing else': async stage => {
+  'landing page and empty thread fit into the first packets, and ask for nothing else': async stage => {
     const home = await lunch(stage);
     const link = await home.linkWithoutMessage('gran');
     const page = await stage.phone();
@@ -309,7 +309,7 @@ suite('the look', {
       assert.ok(all[0].bytes < WEIGHT_MAX, `${what}: ${all[0].bytes} bytes with its headers`);
     };
     await page.goto(link);
-    await weighed('the door');
+    await weighed('the landing page');
     await open(page).click();
     await shows('the thread', page.getByText('No messages yet.'));
     await weighed('the thread');

@@ -28,7 +28,7 @@ use crate::{
     openapi::{self, problems::problems, shapes},
     state::Api,
     views::{DeliveryView, FamilyView, MessageView, Timestamp, UserView},
-    web::archive::Keepsake,
+    web::archive::Archive,
 };
 
 /// Most bytes that go into a part before they are compressed. What can't be compressed grows by less
@@ -159,7 +159,7 @@ struct Part {
     threads: List,
     messages: List,
     deliveries: List,
-    keepsake: Keepsake,
+    archive: Archive,
 }
 
 #[derive(Serialize)]
@@ -237,13 +237,13 @@ impl Part {
             threads: List::default(),
             messages: List::default(),
             deliveries: List::default(),
-            keepsake: Keepsake::new(export.family.name.as_str(), number, exported_at),
+            archive: Archive::new(export.family.name.as_str(), number, exported_at),
         }
     }
 
     fn len(&self) -> usize {
         let lists = [&self.users, &self.threads, &self.messages, &self.deliveries];
-        lists.iter().map(|list| list.0.len()).sum::<usize>() + self.keepsake.len()
+        lists.iter().map(|list| list.0.len()).sum::<usize>() + self.archive.len()
     }
 
     /// Whether `more` bytes still fit; the first of a part always do.
@@ -278,7 +278,7 @@ impl Part {
     fn take_message(&mut self, exported: ExportedMessage) -> Result<bool, Problem> {
         let ExportedMessage { message, thread_title, thread_kind, deliveries } = exported;
         let thread_title = thread_title.as_deref().unwrap_or(thread_kind.default_title());
-        let html = self.keepsake.write(thread_title, &message).map_err(|_| unwritable())?;
+        let html = self.archive.write(thread_title, &message).map_err(|_| unwritable())?;
         let (thread_id, message_id) = (message.thread_id, message.message_id);
         let item = json(&MessageView::from(message))?;
         let deliveries = deliveries
@@ -291,7 +291,7 @@ impl Part {
         if !self.fits(size) {
             return Ok(false);
         }
-        self.keepsake.push(&html);
+        self.archive.push(&html);
         self.messages.push(&item);
         for delivery in &deliveries {
             self.deliveries.push(delivery);
@@ -302,14 +302,14 @@ impl Part {
     fn zip(self, family: FamilyView, is_last_part: bool) -> Result<Vec<u8>, Problem> {
         let about =
             About { family, exported_at: self.exported_at.into(), part: self.number, is_last_part };
-        let keepsake = self.keepsake.finish(is_last_part).map_err(|_| unwritable())?;
+        let archive = self.archive.finish(is_last_part).map_err(|_| unwritable())?;
         let files = [
             ("family.json", json(&about)?),
             ("users.json", self.users.finish()),
             ("threads.json", self.threads.finish()),
             ("messages.json", self.messages.finish()),
             ("deliveries.json", self.deliveries.finish()),
-            ("keepsake.html", keepsake.into_bytes()),
+            ("keepsake.html", archive.into_bytes()),
         ];
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);

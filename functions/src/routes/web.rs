@@ -1,4 +1,4 @@
-//! The pages that a family member sees: the door behind a link, and the thread.
+//! The pages that a member sees: the landing page behind a link, and the thread page.
 
 use axum::{
     Router,
@@ -8,10 +8,10 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use shared::{
+    i18n::Language,
     members,
     messages::{self, Range},
     threads,
-    words::Language,
 };
 use tower_http::compression::CompressionLayer;
 
@@ -20,7 +20,12 @@ use crate::{
     extract::{Browser, ThreadMember},
     openapi,
     state::Api,
-    web::pages::{self, Page, Reading},
+    web::{
+        error::error,
+        landing,
+        page::Page,
+        thread::{self, Reading},
+    },
 };
 
 /// How many messages a thread opens with: a few screens of a phone, and quickly there.
@@ -31,9 +36,9 @@ pub fn router(api: Api) -> Router {
     routes().layer(CompressionLayer::new()).with_state(api)
 }
 
-openapi::routes!(Api: door, thread);
+openapi::routes!(Api: landing_page, thread_page);
 
-/// What the browser says that its owner reads.
+/// The language that the browser accepts best.
 struct Accepted(Language);
 
 impl<S: Send + Sync> FromRequestParts<S> for Accepted {
@@ -57,8 +62,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Accepted {
             headers(("Set-Cookie" = String, description = "For a browser that had none of ours"))),
     ),
 )]
-async fn door(browser: Browser, Accepted(language): Accepted) -> Response {
-    let mut response = respond(StatusCode::OK.into_response(), pages::door(language, false));
+async fn landing_page(browser: Browser, Accepted(language): Accepted) -> Response {
+    let mut response = respond(StatusCode::OK.into_response(), landing::landing(language, false));
     if browser.is_new() {
         // Before any link is exchanged: a browser whose exchange was answered into the void is then known
         // when it comes again.
@@ -86,7 +91,7 @@ async fn door(browser: Browser, Accepted(language): Accepted) -> Response {
             content_type = "text/html"),
     ),
 )]
-async fn thread(
+async fn thread_page(
     State(api): State<Api>,
     Accepted(accepted): Accepted,
     member: Result<ThreadMember, Problem>,
@@ -95,7 +100,7 @@ async fn thread(
         Ok(reading) => {
             let language = reading.reader.locale.as_deref().and_then(Language::of_tag);
             let language = language.unwrap_or(accepted);
-            let page = pages::thread(language, reading);
+            let page = thread::thread(language, reading);
             respond(StatusCode::OK.into_response(), page)
         }
         Err(problem) => refuse(problem, accepted),
@@ -117,9 +122,9 @@ fn refuse(problem: Problem, language: Language) -> Response {
     let page = match problem.status {
         // One page for all of them: whether there is such a thread is nobody else's business.
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-            pages::door(language, true)
+            landing::landing(language, true)
         }
-        _ => pages::trouble(language),
+        _ => error(language),
     };
     // The problem goes along for the log, and with it what its status asks for in headers.
     respond(problem.into_response(), page)
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_door_speaks_the_browsers_language_and_keeps_to_itself() {
+    async fn the_landing_page_speaks_the_browsers_language_and_keeps_to_itself() {
         let (response, body) = get("/l", &[("accept-language", "fr-CA, en;q=0.5")]).await;
         assert_eq!(response.status(), 200);
         assert!(body.contains("<html lang=\"fr\">") && body.contains("Ouvrir les messages"));

@@ -9,7 +9,7 @@ use time::{
     macros::format_description,
 };
 
-const STYLE: &str = include_str!("assets/keepsake.css");
+const STYLE: &str = include_str!("assets/archive.css");
 
 const DAY: &[BorrowedFormatItem<'_>] =
     format_description!("[weekday], [day padding:none] [month repr:long] [year]");
@@ -18,7 +18,7 @@ const MACHINE: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 
 #[derive(Template)]
-#[template(path = "keepsake.html")]
+#[template(path = "archive.html")]
 struct Page<'a> {
     style: &'a str,
     style_hash: String,
@@ -31,7 +31,7 @@ struct Page<'a> {
 }
 
 #[derive(Template)]
-#[template(path = "keepsake-message.html")]
+#[template(path = "archive-message.html")]
 struct Item<'a> {
     /// The thread that begins here.
     thread: Option<&'a str>,
@@ -51,7 +51,7 @@ struct Item<'a> {
 }
 
 /// A page that grows message by message.
-pub(crate) struct Keepsake {
+pub(crate) struct Archive {
     family: String,
     part: u32,
     exported: String,
@@ -61,7 +61,7 @@ pub(crate) struct Keepsake {
     next_end: Option<(ThreadId, Date)>,
 }
 
-impl Keepsake {
+impl Archive {
     pub(crate) fn new(family: &str, part: u32, exported_at: OffsetDateTime) -> Self {
         let exported = exported_at.format(DAY).unwrap_or_default();
         let (body, end) = (String::new(), None);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_people_wrote_is_text_and_nothing_else() {
-        let mut page = Keepsake::new("<b>Us</b>", 1, OffsetDateTime::UNIX_EPOCH);
+        let mut page = Archive::new("<b>Us</b>", 1, OffsetDateTime::UNIX_EPOCH);
         let mut message = Message {
             message_id: MessageId::new(),
             thread_id: ThreadId::new(),

@@ -1,5 +1,9 @@
 //! The pages that a member sees in a browser, and the browser's cookie.
 
 pub(crate) mod archive;
-pub(crate) mod pages;
+pub(crate) mod error;
+pub(crate) mod landing;
+mod locale;
+pub(crate) mod page;
 pub mod site;
+pub(crate) mod thread;

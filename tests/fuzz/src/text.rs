@@ -1,6 +1,6 @@
 //! The text that goes to a phone, of whatever people wrote.
 
-use shared::words::Language;
+use shared::i18n::Language;
 use worker::sms::{Content, Limits, Subject, compose, judge::judge};
 
 use crate::input::parts;

@@ -204,7 +204,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use aws_sdk_sns::config::{Builder, Credentials, Region};
-    use shared::words::Language;
+    use shared::i18n::Language;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,

@@ -10,10 +10,10 @@ use futures_util::{FutureExt, StreamExt, stream};
 use shared::{
     delivery::{self, Attempt, Claim, Claimed, Lease, Outcome, Settled},
     failpoint,
+    i18n::Language,
     ids::NotificationId,
     queue::NotificationJob,
     spending::{self, Cost, Verdict},
-    words::Language,
 };
 use tokio::time::timeout;
 use tracing::Instrument;

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use shared::words::Language;
+use shared::i18n::Language;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{

@@ -1,7 +1,7 @@
 //! What holds for every text, whatever people wrote: for tests and fuzzing alone.
 
 use linkify::LinkFinder;
-use shared::words::Language;
+use shared::i18n::Language;
 
 use super::{Content, Encoding, Measure, Text, measure, phrases::Phrase};
 

@@ -14,7 +14,7 @@ mod tests;
 
 use std::fmt;
 
-use shared::words::Language;
+use shared::i18n::Language;
 
 pub use self::{
     alphabet::{Encoding, Measure, measure},

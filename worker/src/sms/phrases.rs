@@ -1,10 +1,10 @@
 //! The phrases of texts, in the language of whoever gets them.
 
-use shared::words::{FluentArgs, Language, Words};
+use shared::i18n::{Catalogue, FluentArgs, Language};
 
 use super::alphabet::Encoding;
 
-static WORDS: Words = Words::new([
+static WORDS: Catalogue = Catalogue::new([
     include_str!("../../locales/en.ftl"),
     include_str!("../../locales/es.ftl"),
     include_str!("../../locales/zh.ftl"),

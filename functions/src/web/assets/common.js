@@ -2,7 +2,7 @@
 'use strict';
 const $ = id => document.getElementById(id);
 const data = JSON.parse($('data').textContent);
-const words = data.words;
+const i18n = data.i18n;
 /** Milliseconds. */
 const TIMEOUT = 20000;
 
@@ -60,8 +60,8 @@ async function press(button, note, doing, work) {
     button.textContent = label;
     return answer;
   }
-  note.textContent = answer ? words.busy : words.offline;
-  button.textContent = words.again;
+  note.textContent = answer ? i18n.busy : i18n.offline;
+  button.textContent = i18n.again;
   setTimeout(() => button.dataset.label === label && button.removeAttribute('aria-disabled'), answer ? answer.wait || 1000 : 0);
 }
 
@@ -79,12 +79,12 @@ $('ask').addEventListener('submit', async event => {
   // The browser's country, for national numbers.
   const region = (/^[a-z]{2,3}(?:-[A-Z][a-z]{3})?-([A-Z]{2})$/.exec(navigator.language) || [])[1];
   if (!/^\+?\d{7,15}$/.test(phone) || !(phone[0] === '+' || region)) {
-    note.textContent = words.phoneWrong;
+    note.textContent = i18n.phoneWrong;
     $('phone').setAttribute('aria-invalid', 'true');
     return $('phone').focus();
   }
   $('phone').removeAttribute('aria-invalid');
-  const answer = await press($('ask').querySelector('button'), note, words.renewing, () => call('POST', 'links/request', { phone, region }));
+  const answer = await press($('ask').querySelector('button'), note, i18n.renewing, () => call('POST', 'links/request', { phone, region }));
   if (!answer) return;
   $('ask').hidden = true;
   show($('asked'), true);

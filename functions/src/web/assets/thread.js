@@ -22,9 +22,9 @@
   function dayLabel(date) {
     const now = new Date();
     const day = date.toDateString();
-    if (day === now.toDateString()) return words.today;
+    if (day === now.toDateString()) return i18n.today;
     now.setDate(now.getDate() - 1);
-    if (day === now.toDateString()) return words.yesterday;
+    if (day === now.toDateString()) return i18n.yesterday;
     return (date.getFullYear() === new Date().getFullYear() ? thisYear : otherYear).format(date);
   }
 
@@ -60,7 +60,7 @@
     const article = $('message').content.firstElementChild.cloneNode(true);
     article.classList.toggle('mine', mine);
     const name = document.createElement('bdi');
-    name.textContent = mine ? words.you : author;
+    name.textContent = mine ? i18n.you : author;
     const who = article.querySelector('.who');
     who.textContent = '';
     who.append(name);
@@ -71,9 +71,9 @@
   }
 
   function buildMessage(m) {
-    const asides = m.deletedAt ? [words.deleted] : [words.files[m.fileIds.length], m.editedAt && words.edited];
+    const asides = m.deletedAt ? [i18n.deleted] : [i18n.files[m.fileIds.length], m.editedAt && i18n.edited];
     const text = m.deletedAt ? '' : m.body || '';
-    const author = m.authorErased ? words.formerMember : m.authorName;
+    const author = m.authorErased ? i18n.formerMember : m.authorName;
     const article = build(author, m.authorId === data.me, text, m.createdAt, asides.filter(Boolean).join(' · '));
     article.dataset.seq = m.seq;
     return article;
@@ -175,7 +175,7 @@
   async function loadEarlier() {
     if (fetching || over || !before) return;
     fetching = true;
-    earlier.textContent = words.loading;
+    earlier.textContent = i18n.loading;
     let answer = null;
     try { answer = await call('GET', `${base}messages?limit=50&before=${encodeURIComponent(before)}`); } catch (e) {}
     fetching = false;
@@ -244,7 +244,7 @@
       notBefore = Date.now() + (answer ? answer.wait : 0);
     }
     // One failure may be a tunnel.
-    $('strip').textContent = fails > 1 ? words.lost : '';
+    $('strip').textContent = fails > 1 ? i18n.lost : '';
     if (!document.hidden) timer = setTimeout(poll, delay || pace());
   }
   function arrive(messages) {
@@ -314,7 +314,7 @@
     const out = kept().out.filter(item => !arrived.has(item.key));
     $('outbox').textContent = '';
     for (const item of out) {
-      const article = build('', true, item.body, '', failed ? words.unsent : words.sending);
+      const article = build('', true, item.body, '', failed ? i18n.unsent : i18n.sending);
       article.classList.add('pending');
       $('outbox').append(article);
     }
@@ -355,7 +355,7 @@
         box.value = box.value ? `${item.body}\n${box.value}` : item.body;
         written();
         change(drawOutbox);
-        complain(`${words.refused} ${answer.json && answer.json.detail || ''}`);
+        complain(`${i18n.refused} ${answer.json && answer.json.detail || ''}`);
       }
     }
     sending = false;
@@ -386,8 +386,8 @@
     fit();
     const left = BODY_MAX - length(box.value.trim());
     $('count').className = 'soft';
-    $('count').textContent = left <= 200 && left >= 0 ? words.left.replace('%', left) : '';
-    if (left < 0) complain(words.tooLong.replace('%', -left));
+    $('count').textContent = left <= 200 && left >= 0 ? i18n.left.replace('%', left) : '';
+    if (left < 0) complain(i18n.tooLong.replace('%', -left));
   }
   box.addEventListener('input', written);
 
@@ -426,7 +426,7 @@
     let state = texts.state;
     if (state === 'muted' && until && until < new Date()) state = 'on';
     const forHours = state === 'muted' && until;
-    $('texts').textContent = forHours ? words.textsUntil.replace('%', whenever.format(until)) : { on: words.textsOn, muted: words.textsMuted, off: words.textsOff, none: words.textsNone }[state];
+    $('texts').textContent = forHours ? i18n.textsUntil.replace('%', whenever.format(until)) : { on: i18n.textsOn, muted: i18n.textsMuted, off: i18n.textsOff, none: i18n.textsNone }[state];
     for (const button of document.querySelectorAll('[data-texts]')) {
       const wish = button.dataset.texts;
       button.hidden = state === 'none' || wish === (forHours ? 'hours' : state) || (state === 'off' && wish !== 'on');
@@ -448,33 +448,33 @@
   }
   async function setTexts(button, wish) {
     const body = wish === 'hours' ? { state: 'muted', hours: 8 } : { state: wish };
-    const answer = await press(button, $('menu-note'), words.renewing, () => call('PUT', `${base}texts`, body));
+    const answer = await press(button, $('menu-note'), i18n.renewing, () => call('PUT', `${base}texts`, body));
     if (!answer) return;
     if (gone(answer)) return lock();
     if (answer.ok && answer.json) texts = answer.json;
     choices();
-    if (!answer.ok) $('menu-note').textContent = answer.json && answer.json.detail || words.busy;
+    if (!answer.ok) $('menu-note').textContent = answer.json && answer.json.detail || i18n.busy;
     menu.querySelector('summary').focus();
   }
   for (const button of document.querySelectorAll('[data-texts]')) {
     button.addEventListener('click', () => {
-      if (button.dataset.texts === 'off') sure(words.stopSure, words.stopYes, () => setTexts($('yes'), 'off'));
+      if (button.dataset.texts === 'off') sure(i18n.stopSure, i18n.stopYes, () => setTexts($('yes'), 'off'));
       else setTexts(button, button.dataset.texts);
     });
   }
-  $('leave').addEventListener('click', () => sure(words.signOutSure, words.signOutYes, async () => {
-    const answer = await press($('yes'), $('menu-note'), words.renewing, () => call('POST', 'sessions/end'));
+  $('leave').addEventListener('click', () => sure(i18n.signOutSure, i18n.signOutYes, async () => {
+    const answer = await press($('yes'), $('menu-note'), i18n.renewing, () => call('POST', 'sessions/end'));
     if (!answer) return;
     // 401: it had ended already.
     if (answer.status !== 204 && answer.status !== 401) {
-      $('menu-note').textContent = words.busy;
+      $('menu-note').textContent = i18n.busy;
       return;
     }
     // The browser's session was for all threads: their drafts go too.
     try {
       for (const key of Object.keys(localStorage)) if (key.startsWith('kinline:')) localStorage.removeItem(key);
     } catch (e) {}
-    lock(words.signedOut, words.signedOutText);
+    lock(i18n.signedOut, i18n.signedOutText);
   }));
   $('yes').addEventListener('click', () => after());
   $('no').addEventListener('click', () => { choices(); menu.querySelector('summary').focus(); });
@@ -494,11 +494,11 @@
     clearTimeout(timer);
     clearTimeout(retryTimer);
     for (const id of ['top', 'scroll', 'foot', 'data']) if ($(id)) $(id).remove();
-    document.body.className = 'door';
-    const door = $('door');
-    door.querySelector('h1').textContent = title || words.lockedTitle;
-    door.querySelector('h1 + p').textContent = text || words.lockedText;
-    show(door, true);
+    document.body.className = 'landing';
+    const locked = $('locked');
+    locked.querySelector('h1').textContent = title || i18n.lockedTitle;
+    locked.querySelector('h1 + p').textContent = text || i18n.lockedText;
+    show(locked, true);
   }
 
   // --- The beginning ---

@@ -25,12 +25,12 @@ use serde_json::json;
 use shared::{
     cursor::HistoryCursor,
     db::Database,
+    i18n::Language,
     ids::{MessageId, NotificationId, ThreadId, UserId},
     links::{LinkId, LinkKeys},
     messages::{Message, Page},
     queue::{Job, Queue},
     threads::{Kind, MemberSet},
-    words::Language,
 };
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;

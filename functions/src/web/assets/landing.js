@@ -1,4 +1,4 @@
-// The door: a tap exchanges the link, never the load, so that a preview can't.
+// The landing page: a tap exchanges the link, never the load, so that a preview can't.
 (() => {
   /** The link's secret, from the fragment, which browsers do not send. */
   let token = '';
@@ -28,10 +28,10 @@
   $('open').addEventListener('click', async () => {
     const mine = turn;
     // The same browser may exchange a link again, so a lost answer is harmless.
-    const answer = await press($('open'), $('ready-note'), words.opening, () => call('POST', 'links/exchange', { token }));
+    const answer = await press($('open'), $('ready-note'), i18n.opening, () => call('POST', 'links/exchange', { token }));
     if (!answer || mine !== turn) return;
     if (answer.ok && answer.json) {
-      $('open').textContent = words.opening;
+      $('open').textContent = i18n.opening;
       $('open').setAttribute('aria-disabled', 'true');
       // Replaced: neither the address bar nor the history keeps the link.
       location.replace(data.root + 't/' + encodeURIComponent(answer.json.threadId));
@@ -42,7 +42,7 @@
 
   $('renew').addEventListener('click', async () => {
     const mine = turn;
-    const answer = await press($('renew'), $('dead-note'), words.renewing, () => call('POST', 'links/renew', { token }));
+    const answer = await press($('renew'), $('dead-note'), i18n.renewing, () => call('POST', 'links/renew', { token }));
     if (!answer || mine !== turn) return;
     $('renew').hidden = true;
     $('renewed').hidden = false;

@@ -1,4 +1,4 @@
-//! What people read, in their language: a catalogue of Project Fluent messages.
+//! Locales: the languages of what people read, and message catalogues of Project Fluent.
 
 use std::sync::OnceLock;
 
@@ -9,7 +9,7 @@ use unic_langid::LanguageIdentifier;
 /// A language that we write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Language {
-    /// English, for whoever's language is none of these.
+    /// English, also for languages that are none of these.
     #[default]
     English,
     /// Spanish.
@@ -74,13 +74,13 @@ impl Language {
 
 /// The messages of one binary in every [`Language`]. A `static`: each language is read at its first
 /// use and kept.
-pub struct Words {
+pub struct Catalogue {
     /// The Fluent sources, in the order of [`Language::ALL`].
     sources: [&'static str; 6],
     bundles: [OnceLock<FluentBundle<FluentResource>>; 6],
 }
 
-impl Words {
+impl Catalogue {
     /// A catalogue of these sources, in the order of [`Language::ALL`].
     #[must_use]
     pub const fn new(sources: [&'static str; 6]) -> Self {
@@ -124,7 +124,7 @@ impl Words {
     }
 
     /// What is wrong with the catalogue: sources that can't be read, and messages that one language
-    /// has and another has not. For the test of whoever has one.
+    /// has and another has not. For tests.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let ids = |source: &str| -> Vec<String> {
@@ -153,7 +153,7 @@ impl Words {
 mod tests {
     use super::*;
 
-    static WORDS: Words = Words::new([
+    static CATALOGUE: Catalogue = Catalogue::new([
         "hello = Hello\nfiles = { $n ->\n    [one] one file\n   *[other] { $n } files\n}\n",
         "hello = Hola\nfiles = { $n } archivos\n",
         "hello = 你好\nfiles = { $n }个文件\n",
@@ -163,13 +163,13 @@ mod tests {
     ]);
 
     #[test]
-    fn each_language_has_its_words_and_plurals() {
-        assert_eq!(WORDS.faults(), Vec::<String>::new());
-        assert_eq!(WORDS.say(Language::Spanish, "hello"), "Hola");
+    fn each_language_has_its_messages_and_plurals() {
+        assert_eq!(CATALOGUE.faults(), Vec::<String>::new());
+        assert_eq!(CATALOGUE.say(Language::Spanish, "hello"), "Hola");
         let files = |language, n| {
             let mut args = FluentArgs::new();
             args.set("n", n);
-            WORDS.say_with(language, "files", &args)
+            CATALOGUE.say_with(language, "files", &args)
         };
         assert_eq!(files(Language::English, 1), "one file");
         assert_eq!(files(Language::English, 3), "3 files");
@@ -179,9 +179,10 @@ mod tests {
 
     #[test]
     fn a_missing_message_or_language_is_a_fault() {
-        let words = Words::new(["a = A\n", "a = A\n", "b = B\n", "a = A\n", "a = {\n", "a = A\n"]);
-        assert_eq!(words.faults().len(), 2);
-        assert_eq!(words.say(Language::English, "missing"), "missing");
+        let catalogue =
+            Catalogue::new(["a = A\n", "a = A\n", "b = B\n", "a = A\n", "a = {\n", "a = A\n"]);
+        assert_eq!(catalogue.faults().len(), 2);
+        assert_eq!(catalogue.say(Language::English, "missing"), "missing");
     }
 
     #[test]

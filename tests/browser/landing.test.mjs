@@ -1,4 +1,4 @@
-// The link in a text, and the door behind it.
+// The link in a text, and the landing page behind it.
 import assert from 'node:assert/strict';
 import {
   answer, api, base, loseAnswer, message, nextPoll, onThread, open, renew, shows, suite, tap, until, vanishes,
@@ -20,7 +20,7 @@ const PREVIEWS = [
 const lunch = stage => stage.family({ dad: { name: 'Dad' }, gran: { name: 'Grandma' } });
 const refused = /Failed to load resource: .*401 .*links\/exchange/;
 
-suite('the door', {
+suite('the landing page', {
   'a tap opens the thread, an answer reaches the other phone by itself, and is texted': async stage => {
     const home = await lunch(stage);
     const gran = await stage.phone();
@@ -215,7 +215,7 @@ suite('the door', {
     await answer(gran, 'Still alive');
     await until('the answer on the server', async () => (await home.said()).includes('Still alive'));
 
-    // The door is open in a tab, and another text's link is tapped: only the fragment changes.
+    // The landing page is open in a tab, and another text's link is tapped: only the fragment changes.
     await gran.goto(first);
     await shows('the button', open(gran));
     await gran.evaluate(hash => { location.hash = hash; }, second.split('#')[1]);
@@ -223,7 +223,7 @@ suite('the door', {
     await onThread(gran);
     await shows('the newer message', message(gran, 'Two'));
     await gran.goBack();
-    await shows('the door as it was left', open(gran));
+    await shows('the landing page as it was left', open(gran));
     await open(gran).click();
     await onThread(gran);
     await shows('the thread again', message(gran, 'Two'));
@@ -270,7 +270,7 @@ suite('the door', {
     await tap(gran, fresh.link);
   },
 
-  'the door and the text speak the language of whoever they are for': async stage => {
+  'the landing page and the text speak the language of the person they are for': async stage => {
     const home = await stage.family({
       dad: { name: 'Dad' },
       es: { name: 'Abuela', locale: 'es' },
@@ -285,7 +285,7 @@ suite('the door', {
     const hereIs = { es: 'este es su enlace', zh: '这是您的链接', ru: 'вот ваша ссылка', fr: 'voici votre lien', de: 'hier ist Ihr Link' };
     await Promise.all(Object.keys(sends).map(async id => {
       const { link } = await home.text(id);
-      // The door only knows the browser, the thread knows the member: here the two differ.
+      // The landing page only knows the browser, the thread knows the member: here the two differ.
       const foreign = await stage.phone({ locale: id === 'de' ? 'fr-FR' : 'de-DE' });
       await foreign.goto(link);
       assert.equal(await foreign.locator('html').getAttribute('lang'), id === 'de' ? 'fr' : 'de');
