@@ -51,6 +51,18 @@ async fn texts_are_listed_and_forgotten() {
 }
 
 #[tokio::test]
+async fn the_root_leads_to_the_wall() {
+    let system = System::start().await;
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let client = client.build().expect("a client");
+    let answer = client.get(format!("{}/", system.url)).send().await.expect("an answer");
+    assert_eq!(answer.status(), 307);
+    assert_eq!(answer.headers()["location"], "/dev");
+    // The API has no such route.
+    assert_eq!(system.nobody().get("/dev/phones/+15550100000/").await.problem(), "404 not_found");
+}
+
+#[tokio::test]
 async fn the_wall_shows_every_handset_and_hears_of_every_text() {
     let system = System::start().await;
     system.family(2).await;

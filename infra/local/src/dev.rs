@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     extract::State,
     response::{
-        Html, IntoResponse, Response,
+        Html, IntoResponse, Redirect, Response,
         sse::{Event, KeepAlive, Sse},
     },
     routing::{get, post, put},
@@ -54,9 +54,10 @@ pub struct Dev {
     pub stop: CancellationToken,
 }
 
-/// `/dev…`
+/// `/dev…`, and `/`, which leads there.
 pub fn router(dev: Dev) -> Router {
     Router::new()
+        .route("/", get(async || Redirect::temporary("/dev")))
         .route("/dev", get(wall))
         .route("/dev/wall.json", get(wall_data))
         .route("/dev/events", get(events))
