@@ -12,6 +12,41 @@ fn seqs(answer: &Answer) -> Vec<i64> {
 }
 
 #[tokio::test]
+async fn one_message_is_read_by_its_id() {
+    let system = System::start().await;
+    system.family(3).await;
+    let (u0, u1) = (system.member("u0"), system.member("u1"));
+    let thread = u0.thread(&["u1".to_owned()]).await;
+    let other = u0.thread(&["u2".to_owned()]).await;
+    u0.say(&thread, "first").await;
+    let posted = u0.say(&thread, "second").await;
+    let id = posted.text("/message/id");
+
+    let path = format!("/threads/{thread}/messages/{id}");
+    let answer = u1.get(&path).await;
+    assert_eq!((answer.status, answer.at("/message")), (200, posted.at("/message")));
+    let tag = answer.header("etag").to_owned();
+    let again = send(u1.request(Method::GET, &path).header("if-none-match", &tag)).await;
+    assert_eq!((again.status, again.header("etag"), &*again.body), (304, &*tag, &b""[..]));
+
+    // Elsewhere there is no such message, and outside of the thread no such thread.
+    for (caller, path, problem) in [
+        (&u0, format!("/threads/{other}/messages/{id}"), "404 message_not_found"),
+        (&u1, format!("/threads/{thread}/messages/{thread}"), "404 message_not_found"),
+        (&system.member("u2"), path.clone(), "404 thread_not_found"),
+        (&u1, format!("/threads/{id}/messages/{id}"), "404 thread_not_found"),
+    ] {
+        assert_eq!(caller.get(&path).await.problem(), problem, "{path}");
+    }
+
+    // Its author's erasure changes it, and its tag with it.
+    assert_eq!(system.host().delete("/families/fam/users/u0?erase=true").await.status, 204);
+    let erased = send(u1.request(Method::GET, &path).header("if-none-match", &tag)).await;
+    assert_eq!((erased.status, erased.at("/message/body")), (200, Value::Null));
+    assert_eq!(erased.at("/message/authorErased"), true);
+}
+
+#[tokio::test]
 async fn a_history_reads_both_ways() {
     let system = System::start().await;
     system.family(2).await;

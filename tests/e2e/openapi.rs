@@ -78,6 +78,7 @@ async fn every_example_is_good() {
         "listThreads",
         "getThread",
         "getThreadPage",
+        "getMessage",
         "listDeliveries",
         "markRead",
         "setTexts",

@@ -44,6 +44,7 @@ pub async fn everything_once(system: &System) {
         path.clone(),
         format!("{path}/messages?before={next}"),
         format!("{path}/messages?after={latest}"),
+        format!("{path}/messages/{message}"),
         format!("{path}/messages/{message}/deliveries"),
     ] {
         done(u0.get(&path).await);

@@ -1,6 +1,5 @@
 //! Reading a thread's messages.
 
-use crate::views::HistoryView;
 use axum::{
     Router,
     extract::State,
@@ -8,23 +7,24 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header};
 use rapidhash::v3::rapidhash_v3;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use shared::messages::{self, HistoryCursor, Range};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     error::Problem,
-    extract::{Params, ThreadMember, bad_cursor, bad_limit, limit},
+    extract::{Params, PathMessage, ThreadMember, bad_cursor, bad_limit, limit},
     openapi::{self, problems::problems, shapes},
     state::Api,
+    views::{HistoryView, MessageView},
 };
 
-/// `GET /threads/{threadId}/messages`.
+/// `GET /threads/{threadId}/messages` and `/threads/{threadId}/messages/{messageId}`.
 pub fn router(api: Api) -> Router {
     routes().with_state(api)
 }
 
-openapi::routes!(Api: history);
+openapi::routes!(Api: history, message);
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -86,15 +86,55 @@ async fn history(
     let page = messages::history(&api.db, &actor, thread_id, range, limit).await?;
     let body = HistoryView::from(page).to_json();
     let body = body.map_err(|_| Problem::from(shared::Error::Corrupt("a page that is no JSON")))?;
-    // One page in 2^64 is taken for another, and who writes two on purpose shows their own family an
-    // old page.
+    Ok(tagged(&headers, body))
+}
+
+#[derive(Serialize, ToSchema)]
+struct OneMessage {
+    message: MessageView,
+}
+
+/// Read one message
+#[utoipa::path(
+    get, path = "/threads/{threadId}/messages/{messageId}", tag = "Messages",
+    operation_id = "getMessage",
+    params(
+        ThreadMember, PathMessage,
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer"),
+    ),
+    security(("member" = []), ("session" = [])),
+    responses(
+        (status = 200, description = "The message", body = OneMessage,
+            headers(("ETag" = String, description = "The version of this answer"))),
+        (status = 304, description = "Nothing has changed since that `ETag`",
+            headers(("ETag" = String, description = "The version of this answer"))),
+        ThreadMember, PathMessage,
+    ),
+)]
+async fn message(
+    State(api): State<Api>,
+    ThreadMember { actor, thread_id }: ThreadMember,
+    PathMessage(message_id): PathMessage,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let message = messages::get(&api.db, &actor, thread_id, message_id).await?;
+    let body = serde_json::to_vec(&OneMessage { message: message.into() });
+    let body =
+        body.map_err(|_| Problem::from(shared::Error::Corrupt("a message that is no JSON")))?;
+    Ok(tagged(&headers, body))
+}
+
+/// JSON with its `ETag`, or `304` when the request names that tag.
+fn tagged(headers: &HeaderMap, body: Vec<u8>) -> Response {
+    // One body in 2^64 has another's tag, and a member who writes two such on purpose shows an old answer
+    // to their own family.
     let tag = format!("\"{:016x}\"", rapidhash_v3(&body));
     let caching =
         [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "private, no-cache".to_owned())];
-    if matches(&headers, &tag) {
-        return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
+    if matches(headers, &tag) {
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
-    Ok((caching, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+    (caching, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Whether `If-None-Match` names `tag` (RFC 9110, 13.1.2: weak comparison).

@@ -235,6 +235,22 @@ pub async fn history(
     Ok(Page { messages, next, latest: HistoryCursor { seq: latest, latest } })
 }
 
+/// Reads one message of a thread.
+///
+/// # Errors
+/// [`Error::ThreadNotFound`], also when the actor is not an active member; [`Error::MessageNotFound`].
+pub async fn get(
+    pool: &Pool,
+    actor: &Actor,
+    thread_id: ThreadId,
+    message_id: MessageId,
+) -> Result<Message> {
+    let mut tx = db::begin_for_family(pool, &actor.family).await?;
+    let found = store::get(&mut tx, actor, thread_id, message_id).await;
+    tx.end();
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,8 +7,9 @@ use sqlx::{Column, FromRow, PgConnection, Row, postgres::PgRow};
 use super::{IdempotencyKey, Message, NewMessage, Range};
 use crate::{
     Error, Result,
+    actor::Actor,
     error::constraint,
-    ids::{FamilyId, NotificationId, ThreadId, UserId},
+    ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
     limits::Pace,
 };
 
@@ -107,7 +108,7 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
     .bind(post.family_id)
     .bind(post.thread_id)
     .bind(post.author_id)
-    .bind(crate::ids::MessageId::new())
+    .bind(MessageId::new())
     .bind(&post.new.body)
     .bind(file_ids)
     .bind(post.new.reply_to_id)
@@ -202,6 +203,37 @@ pub(super) async fn list(
     let columns = Columns::of(first)?;
     let messages = rows.iter().map(|row| columns.message(row)).collect::<Result<_, _>>()?;
     Ok(Some((last_seq, messages)))
+}
+
+/// One message, by its id.
+pub(super) async fn get(
+    tx: &mut PgConnection,
+    actor: &Actor,
+    thread_id: ThreadId,
+    message_id: MessageId,
+) -> Result<Message> {
+    let row = sqlx::query(
+        "SELECT m.*, a.name AS author_name
+         FROM thread_members me
+         LEFT JOIN LATERAL (
+             SELECT message_id, thread_id, seq, author_id, body, file_ids, reply_to_id, created_at,
+                    edited_at, deleted_at
+             FROM messages
+             WHERE family_id = $1 AND thread_id = $2 AND message_id = $4
+             LIMIT 1
+         ) m ON true
+         LEFT JOIN users a ON a.family_id = me.family_id AND a.user_id = m.author_id
+         WHERE me.family_id = $1 AND me.thread_id = $2 AND me.user_id = $3 AND me.status = 'active'",
+    )
+    .bind(&actor.family)
+    .bind(thread_id)
+    .bind(&actor.user)
+    .bind(message_id)
+    .fetch_optional(tx)
+    .await?
+    .ok_or(Error::ThreadNotFound)?;
+    row.try_get::<Option<MessageId>, _>("message_id")?.ok_or(Error::MessageNotFound)?;
+    Ok(Message::from_row(&row)?)
 }
 
 /// Where the columns of a [`Message`] are, looked up once for all rows of a page: by their names in
