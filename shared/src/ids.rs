@@ -169,6 +169,42 @@ typed_id!(
     AuditEventId, "aud_"
 );
 
+/// A link's own id: 64 random bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LinkId([u8; 8]);
+
+impl LinkId {
+    /// A new one, of the operating system's randomness.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "every call gives another id")]
+    pub fn new() -> Self {
+        // The first and last 32 bits of a version 4 UUID are random all through; the bits that
+        // mark its version and variant lie between.
+        let (high, low) = Uuid::new_v4().as_u64_pair();
+        Self(((high & 0xffff_ffff_0000_0000) | (low & 0xffff_ffff)).to_be_bytes())
+    }
+
+    /// As the database keeps it.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<u8>> for LinkId {
+    type Error = std::array::TryFromSliceError;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, Self::Error> {
+        bytes.as_slice().try_into().map(Self)
+    }
+}
+
+impl fmt::Debug for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkId(…)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -21,7 +21,7 @@ pub mod members;
 pub mod messages;
 pub mod phone;
 pub mod queue;
-mod retention;
+pub mod retention;
 pub mod sessions;
 pub mod spending;
 pub mod text;

@@ -123,6 +123,15 @@ const EMPTY_POLLS: u32 = 5;
 /// that takes, so that each is looked at once.
 const REDRIVE_SECONDS: i32 = 60 * 60;
 
+/// What waking the worker for what is due came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Woken {
+    /// Jobs that the queue took.
+    pub enqueued: usize,
+    /// Jobs that it did not take: they are due again.
+    pub not_taken: usize,
+}
+
 /// What moving dead letters back came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Redriven {

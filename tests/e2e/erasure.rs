@@ -324,8 +324,8 @@ async fn what_a_request_does_not_finish_the_sweeper_does() {
     u1.say(&thread, "Back again").await;
     // Two sweepers at once share the work.
     let queue = system.stack.queue();
-    let (one, two) = tokio::join!(delivery::sweep(&pool, &queue), delivery::sweep(&pool, &queue));
-    let batches = one.expect("swept").emptied + two.expect("swept").emptied;
+    let (one, two) = tokio::join!(worker::sweep(&pool, &queue), worker::sweep(&pool, &queue));
+    let batches = one.emptied + two.emptied;
     assert_eq!(batches, 5, "of 2,000 numbers each");
     assert_eq!(left_of_u1(&system).await, 1);
     let kept = "SELECT count(*) FROM messages WHERE author_id = 'u0' AND body LIKE 'Text %'

@@ -135,9 +135,9 @@ async fn the_round_for_old_keys_reaches_every_thread() {
     sqlx::query(sql).bind(first.replace("th_", "")).execute(&system.owner).await.expect("messages");
     // Two at once: one of them goes its round.
     let (pool, queue) = (&system.stack.worker.db, system.stack.queue());
-    let sweep = || shared::delivery::sweep(pool, &queue);
+    let sweep = || worker::sweep(pool, &queue);
     let (one, two) = tokio::join!(sweep(), sweep());
-    let forgotten = one.expect("swept").forgotten + two.expect("swept").forgotten;
+    let forgotten = one.forgotten + two.forgotten;
     let again = system.sweep().await.forgotten;
     assert_eq!(forgotten + again, 1200 + 115);
     let left: i64 = sqlx::query_scalar("SELECT count(idempotency_key) FROM messages")

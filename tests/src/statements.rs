@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use reqwest::Method;
 use serde_json::json;
-use shared::{delivery, limits};
+use shared::limits;
 
 use crate::{
     Answer, System,
@@ -84,7 +84,6 @@ pub async fn everything_once(system: &System) {
     sqlx::query(due).execute(&system.owner).await.expect("due");
     system.pass(Duration::from_mins(1)).await;
     system.sweep().await;
-    delivery::outbox_age(&system.stack.worker.db).await.expect("an age");
     done(u0.put("/dev/faults", &json!({})).await);
 
     // The host: what it reads, and what it ends.

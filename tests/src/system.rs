@@ -11,12 +11,10 @@ use local::{
 };
 use postgres::testing::{self, TestDatabase};
 use serde_json::json;
-use shared::{
-    db::{MIGRATOR, Role},
-    delivery::{self, Swept},
-};
+use shared::db::{MIGRATOR, Role};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use worker::Swept;
 
 use crate::{
     Away, Client,
@@ -221,7 +219,9 @@ impl System {
 
     /// Runs the sweeper once.
     pub async fn sweep(&self) -> Swept {
-        delivery::sweep(&self.stack.worker.db, &self.stack.queue()).await.expect("swept")
+        let swept = worker::sweep(&self.stack.worker.db, &self.stack.queue()).await;
+        assert_eq!(swept.failed, [""; 0]);
+        swept
     }
 
     /// Lets `time` pass for every notification that waits, without waiting.

@@ -1,4 +1,4 @@
-//! Kinline's worker: a batch of wake-up calls from the queue becomes texts.
+//! Kinline's worker: a batch of wake-up calls from the queue becomes SMS. And the sweep.
 //!
 //! The records say only which notifications are due; the database says what is to be done, and
 //! every outcome goes there before its record is acknowledged.
@@ -7,9 +7,9 @@ pub mod carriers;
 mod jobs;
 mod record;
 pub mod sms;
+mod sweep;
 
 use std::{
-    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,12 +18,12 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use platform::config::{self, ConfigError};
 use shared::{
     db::{Database, Pool},
-    ids::LinkRequestId,
-    links::{self, LinkKeys},
-    queue::{Job, NotificationJob},
+    links::LinkKeys,
+    queue::Job,
 };
 
-use crate::{carriers::sns::Sns, record::Origin, sms::Limits};
+pub use self::sweep::{Swept, sweep};
+use crate::{carriers::sns::Sns, record::Attributes, sms::Limits};
 
 const PUBLIC_URL: &str = "KINLINE_PUBLIC_URL";
 
@@ -89,16 +89,16 @@ impl Worker {
         let mut failed = Vec::new();
         let mut records = Vec::new();
         for mut record in event.records {
-            let origin = Origin::of(&record);
+            let attributes = Attributes::of(&record);
             let Some(message_id) = record.message_id.take().filter(|id| !id.is_empty()) else {
                 // Naming it would fail the whole batch; the database knows what it was for.
                 tracing::error!("record without an id");
                 continue;
             };
             if let Ok(job) = Job::parse(record.body.as_deref().unwrap_or_default()) {
-                records.push((message_id, job, origin));
+                records.push((message_id, job, attributes));
             } else {
-                let request_id = origin.request_id.as_deref();
+                let request_id = attributes.request_id.as_deref();
                 tracing::error!(
                     record.id = message_id,
                     request.id = request_id,
@@ -113,66 +113,12 @@ impl Worker {
             tracing::warn!(records = records.len(), "no time left to begin");
             failed.extend(records.into_iter().map(|(message_id, ..)| message_id));
         } else {
-            failed.extend(self.handle_jobs(records, deadline).await);
+            failed.extend(jobs::handle(self, records, deadline).await);
         }
         let mut response = SqsBatchResponse::default();
         for message_id in failed {
             response.add_failure(message_id);
         }
         response
-    }
-
-    /// Does what jobs ask for, and returns the records of those that must come back.
-    async fn handle_jobs(
-        &self,
-        records: Vec<(String, Job, Origin)>,
-        deadline: Instant,
-    ) -> Vec<String> {
-        let mut due: Vec<NotificationJob> = Vec::new();
-        let mut origins = HashMap::new();
-        let mut requests = HashMap::new();
-        for (_, job, origin) in &records {
-            match job {
-                Job::Notification(job) => {
-                    due.push(job.clone());
-                    origins.insert(job.notification_id, origin.clone());
-                }
-                Job::LinkRequest(id) => {
-                    let (request, trace) = (origin.request_id.as_deref(), origin.trace_id());
-                    tracing::info!(request.id = request, trace.id = trace, "a link is asked for");
-                    requests.insert(*id, origin);
-                }
-            }
-        }
-        let mut unanswered = false;
-        if !requests.is_empty() {
-            let ids: Vec<LinkRequestId> = requests.keys().copied().collect();
-            match links::answer(&self.db, &ids).await {
-                // Committed: should this worker go no further, the sweeper finds them.
-                Ok(texts) => {
-                    for (request, job) in texts {
-                        if let Some(&origin) = requests.get(&request) {
-                            origins.insert(job.notification_id, origin.clone());
-                        }
-                        due.push(job);
-                    }
-                }
-                Err(error) => {
-                    let error = error.with_causes();
-                    tracing::error!(requests = requests.len(), error, "can't answer requests");
-                    unanswered = true;
-                }
-            }
-        }
-        let unfinished = if due.is_empty() {
-            HashSet::new()
-        } else {
-            jobs::deliver::deliver(self, &due, origins, deadline).await
-        };
-        let comes_back = |job: &Job| match job {
-            Job::Notification(job) => unfinished.contains(&job.notification_id),
-            Job::LinkRequest(_) => unanswered,
-        };
-        records.into_iter().filter(|(_, job, _)| comes_back(job)).map(|(id, ..)| id).collect()
     }
 }

@@ -7,13 +7,12 @@ use axum::Router;
 use functions::{Api, Rules, auth::Auth, edge, web::site::Site};
 use shared::{
     db::{self, Database, Pool, Role},
-    delivery,
     queue::Queue,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use worker::{Worker, carriers::sns::Sns, sms::Limits};
+use worker::{Swept, Worker, carriers::sns::Sns, sms::Limits};
 
 use crate::{
     aws,
@@ -176,12 +175,9 @@ impl Drop for Stack {
 
 async fn sweep_often(db: Pool, queue: Queue, stop: CancellationToken) {
     loop {
-        match delivery::sweep(&db, &queue).await {
-            Ok(swept) if swept != delivery::Swept::default() => {
-                tracing::info!(?swept, "swept");
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "can't sweep"),
+        let swept = worker::sweep(&db, &queue).await;
+        if swept != Swept::default() {
+            tracing::info!(?swept, "swept");
         }
         tokio::select! {
             () = stop.cancelled() => break,

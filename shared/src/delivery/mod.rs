@@ -14,12 +14,9 @@ use crate::{
     Result,
     actor::Actor,
     db::{self, Pool},
-    erasure,
-    ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
-    links::{self, LinkId},
+    ids::{FamilyId, LinkId, MessageId, NotificationId, ThreadId, UserId},
     phone::PhoneNumber,
-    queue::{NotificationJob, Queue},
-    retention,
+    queue::{NotificationJob, Queue, Woken},
     text::Name,
     threads::Kind,
 };
@@ -29,10 +26,6 @@ use crate::{
 const LEASE: Duration = Duration::from_mins(1);
 /// How long a link opens, counted from when it is sent.
 const LINK_LIFE: Duration = Duration::from_hours(24);
-/// How long one run of the sweeper drops what is old.
-const FORGETTING: Duration = Duration::from_secs(10);
-/// How long one run of the sweeper goes on with erasures.
-const ERASING: Duration = Duration::from_secs(10);
 /// What follows a definite no, by the number of attempts so far; the last one repeats until the
 /// notification expires.
 const BACK_OFF: [Duration; 6] = [
@@ -199,54 +192,26 @@ pub async fn record(
     Ok(recorded)
 }
 
-/// What one run of the sweeper did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Wake-up calls sent: never enqueued, due again, or lost by the queue.
-    pub enqueued: usize,
-    /// Due, but the queue did not take them; the next run tries again.
-    pub not_taken: usize,
-    /// Claims whose worker is gone: `unknown` from now on.
-    pub leases_expired: u64,
-    /// Not sent within their 24 hours: `failed` from now on.
-    pub expired: u64,
-    /// Rows that were dropped, or keys that were forgotten, since they are too old.
-    pub forgotten: u64,
-    /// Batches of messages that were emptied for an erasure.
-    pub emptied: u64,
-}
-
-/// Does what nobody else will: enqueues what waits, gives up what is too old, and marks what a
-/// vanished worker left behind. Several at once are safe; each run is bounded.
+/// Gives up claims whose worker is gone: they are `unknown` from now on. Returns how many.
 ///
 /// # Errors
 /// [`crate::Error`] of the database alone.
-pub async fn sweep(pool: &Pool, queue: &Queue) -> Result<Swept> {
+pub async fn expire_leases(pool: &Pool) -> Result<u64> {
     let mut tx = db::begin_as_worker(pool).await?;
-    let mut swept = Swept {
-        leases_expired: store::expire_leases(&mut tx).await?,
-        expired: store::expire_unsent(&mut tx).await?,
-        ..Swept::default()
-    };
+    let expired = store::expire_leases(&mut tx).await?;
     tx.commit().await?;
-    // Counted here: what goes wrong further on loses no figure of what is committed.
-    metrics::counter!("TextsUnknown").increment(swept.leases_expired);
-    metrics::counter!("TextsFailed").increment(swept.expired);
-    wake_due(pool, queue, &mut swept).await?;
-    // Texts come first: what is amiss with the rest stops none of them.
-    match links::sweep(pool, queue).await {
-        Ok((enqueued, not_taken)) => {
-            swept.enqueued += enqueued;
-            swept.not_taken += not_taken;
-        }
-        Err(error) => tracing::warn!(error = error.with_causes(), "can't sweep link requests"),
-    }
-    swept.forgotten = retention::sweep(pool, Instant::now() + FORGETTING).await;
-    match erasure::sweep(pool, Instant::now() + ERASING).await {
-        Ok(batches) => swept.emptied = batches,
-        Err(error) => tracing::warn!(error = error.with_causes(), "can't empty messages"),
-    }
-    Ok(swept)
+    Ok(expired)
+}
+
+/// Gives up what was not sent within its life: it is `failed` from now on. Returns how many.
+///
+/// # Errors
+/// [`crate::Error`] of the database alone.
+pub async fn expire_unsent(pool: &Pool) -> Result<u64> {
+    let mut tx = db::begin_as_worker(pool).await?;
+    let expired = store::expire_unsent(&mut tx).await?;
+    tx.commit().await?;
+    Ok(expired)
 }
 
 /// How long the text has waited that has been due for longest; zero when none is.
@@ -260,9 +225,12 @@ pub async fn outbox_age(pool: &Pool) -> Result<Duration> {
     Ok(age)
 }
 
-/// Enqueues what is due.
-async fn wake_due(pool: &Pool, queue: &Queue, swept: &mut Swept) -> Result<()> {
-    // One run takes a backlog of ten thousand; a minute later the next one goes on.
+/// Enqueues what is due, until `deadline` or a backlog of ten thousand; the next run goes on.
+///
+/// # Errors
+/// [`crate::Error`] of the database alone; what was enqueued by then is enqueued.
+pub async fn wake_due(pool: &Pool, queue: &Queue, deadline: Instant) -> Result<Woken> {
+    let mut woken = Woken::default();
     for _ in 0..20 {
         let mut tx = db::begin_as_worker(pool).await?;
         let due = store::take_due(&mut tx).await?;
@@ -271,19 +239,19 @@ async fn wake_due(pool: &Pool, queue: &Queue, swept: &mut Swept) -> Result<()> {
             break;
         }
         let not_taken = queue.enqueue(&due).await;
-        swept.enqueued += due.len() - not_taken.len();
+        woken.enqueued += due.len() - not_taken.len();
         if !not_taken.is_empty() {
-            swept.not_taken += not_taken.len();
+            woken.not_taken += not_taken.len();
             let mut tx = db::begin_as_worker(pool).await?;
             store::put_back(&mut tx, &not_taken).await?;
             tx.commit().await?;
-            // A queue that takes nothing gets no further batches in this run.
-            if not_taken.len() == due.len() {
-                break;
-            }
+        }
+        // A queue that takes nothing gets no further batches in this run.
+        if not_taken.len() == due.len() || Instant::now() >= deadline {
+            break;
         }
     }
-    Ok(())
+    Ok(woken)
 }
 
 /// Who got a message, and why not: see `GET …/deliveries`.

@@ -7,8 +7,7 @@ use sqlx::{FromRow, PgConnection, Row};
 use super::{Attempt, BACK_OFF, Claimed, Delivery, LEASE, LINK_LIFE, Lease, Outcome, Settled};
 use crate::{
     Error, Result,
-    ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
-    links::LinkId,
+    ids::{FamilyId, LinkId, MessageId, NotificationId, ThreadId, UserId},
     queue::{Job, NotificationJob},
 };
 

@@ -127,7 +127,7 @@ async fn is_left(pool: &Pool, family_id: &FamilyId, user_id: Option<&UserId>) ->
 ///
 /// # Errors
 /// [`crate::Error`] of the database alone; what was done by then is done.
-pub(crate) async fn sweep(pool: &Pool, deadline: Instant) -> Result<u64> {
+pub async fn sweep(pool: &Pool, deadline: Instant) -> Result<u64> {
     empty_while(pool, None, deadline).await
 }
 

@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-pub use token::{BadToken, LinkId, LinkKeys, TOKEN_LEN};
+pub use token::{BadToken, LinkKeys, TOKEN_LEN};
+
+pub use crate::ids::LinkId;
 
 use crate::{
     Error, Result,
@@ -17,7 +19,7 @@ use crate::{
     ids::{FamilyId, LinkRequestId, ThreadId, UserId},
     limits::{self, FAMILY_LINKS, FRESH_LINKS, SOURCE_LINKS, Subject},
     phone::PhoneNumber,
-    queue::{Job, NotificationJob, Queue},
+    queue::{Job, NotificationJob, Queue, Woken},
     sessions::BrowserSecret,
 };
 
@@ -188,16 +190,16 @@ pub async fn answer(
     Ok(due)
 }
 
-/// Enqueues requests that no worker was woken for, and drops what nobody waits for any more.
+/// Enqueues requests that no worker was woken for, and drops those too old to be answered.
 ///
 /// # Errors
 /// [`Error`] of the database alone.
-pub(crate) async fn sweep(pool: &Pool, queue: &Queue) -> Result<(usize, usize)> {
+pub async fn wake_due(pool: &Pool, queue: &Queue) -> Result<Woken> {
     let mut tx = db::begin_as_worker(pool).await?;
     let due = store::take_due_requests(&mut tx).await?;
     tx.commit().await?;
     if due.is_empty() {
-        return Ok((0, 0));
+        return Ok(Woken::default());
     }
     let jobs: Vec<Job> = due.into_iter().map(Job::LinkRequest).collect();
     let not_taken = queue.enqueue(&jobs).await;
@@ -206,5 +208,5 @@ pub(crate) async fn sweep(pool: &Pool, queue: &Queue) -> Result<(usize, usize)> 
         store::put_back(&mut tx, &not_taken).await?;
         tx.commit().await?;
     }
-    Ok((jobs.len() - not_taken.len(), not_taken.len()))
+    Ok(Woken { enqueued: jobs.len() - not_taken.len(), not_taken: not_taken.len() })
 }

@@ -9,6 +9,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
+use crate::ids::LinkId;
 use platform::{
     config::{ConfigError, Secret},
     secrets,
@@ -19,42 +20,6 @@ const KEYS_ARN: &str = "KINLINE_LINK_KEYS_ARN";
 /// How long a token is, in characters: one for the key, 28 for `{"jti":"…"}`, a dot, 43 for the
 /// signature.
 pub const TOKEN_LEN: usize = 73;
-
-/// A link's own id: 64 random bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LinkId([u8; 8]);
-
-impl LinkId {
-    /// A new one, of the operating system's randomness.
-    #[must_use]
-    #[expect(clippy::new_without_default, reason = "every call gives another id")]
-    pub fn new() -> Self {
-        // The first and last 32 bits of a version 4 UUID are random all through; the bits that
-        // mark its version and variant lie between.
-        let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
-        Self(((high & 0xffff_ffff_0000_0000) | (low & 0xffff_ffff)).to_be_bytes())
-    }
-
-    /// As the database keeps it.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 8] {
-        &self.0
-    }
-}
-
-impl TryFrom<Vec<u8>> for LinkId {
-    type Error = std::array::TryFromSliceError;
-
-    fn try_from(bytes: Vec<u8>) -> Result<Self, Self::Error> {
-        bytes.as_slice().try_into().map(Self)
-    }
-}
-
-impl fmt::Debug for LinkId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LinkId(…)")
-    }
-}
 
 /// A token that none of our keys signed. Says nothing of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -133,7 +98,7 @@ impl LinkKeys {
     /// [`BadToken`] should the signing library fail, which it does for no id.
     pub fn sign(&self, link: LinkId) -> Result<String, BadToken> {
         let key = self.keys.first().ok_or(BadToken)?;
-        let claims = Claims { jti: URL_SAFE_NO_PAD.encode(link.0) };
+        let claims = Claims { jti: URL_SAFE_NO_PAD.encode(link.as_bytes()) };
         let jws = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key.signing)
             .map_err(|_| BadToken)?;
         let signed = jws.strip_prefix(&self.header).ok_or(BadToken)?;

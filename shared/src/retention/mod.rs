@@ -26,7 +26,7 @@ const STATEMENTS: usize = 20;
 
 /// Drops what is too old of each kind, and says how many rows that were. What can't be dropped now is
 /// dropped by a later run, and stops no other kind.
-pub(crate) async fn sweep(pool: &Pool, deadline: Instant) -> u64 {
+pub async fn sweep(pool: &Pool, deadline: Instant) -> u64 {
     let mut dropped = 0;
     for kind in [Kind::Limits, Kind::Sessions, Kind::Notifications, Kind::Keys] {
         let left = deadline.saturating_duration_since(Instant::now());

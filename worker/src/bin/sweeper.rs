@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use serde_json::{Value, json};
-use shared::{db::Database, delivery, queue::Queue};
+use serde_json::Value;
+use shared::{db::Database, queue::Queue};
 
 platform::set_allocator!();
 
@@ -16,17 +16,10 @@ async fn main() -> ExitCode {
         let handle = |_scheduled: LambdaEvent<Value>| {
             let (db, queue) = (db.clone(), queue.clone());
             async move {
-                // Before the sweep: what it finds is how long texts have waited.
-                let age = delivery::outbox_age(&db).await;
-                let age = age.map_err(|error| error.with_causes())?;
-                metrics::gauge!("OutboxAgeSeconds").set(age.as_secs_f64());
-                let swept = delivery::sweep(&db, &queue).await;
-                // Whatever came of it.
+                let swept = worker::sweep(&db, &queue).await;
                 platform::metrics::flush();
-                let swept = swept.map_err(|error| error.with_causes())?;
                 tracing::info!(?swept, "swept");
-                let answer = json!({ "enqueued": swept.enqueued, "notTaken": swept.not_taken });
-                Ok::<Value, Error>(answer)
+                Ok::<Value, Error>(swept.answer()?)
             }
         };
         lambda_runtime::run(service_fn(handle)).await

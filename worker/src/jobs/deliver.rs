@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use crate::{
     Worker,
-    record::Origin,
+    record::Attributes,
     sms::{self, Text},
 };
 
@@ -40,7 +40,7 @@ const RECORD_AGAIN: [Duration; 3] =
 pub(crate) async fn deliver(
     worker: &Worker,
     jobs: &[NotificationJob],
-    mut origins: HashMap<NotificationId, Origin>,
+    mut attributes: HashMap<NotificationId, Attributes>,
     deadline: Instant,
 ) -> HashSet<NotificationId> {
     failpoint::reach("claim.before");
@@ -55,13 +55,13 @@ pub(crate) async fn deliver(
     failpoint::reach("claim.after");
     let Claim { lease, claimed, settled } = claim;
     for settled in settled {
-        let origin = origins.remove(&settled.notification_id).unwrap_or_default();
-        count_settled(&settled, &origin);
+        let attributes = attributes.remove(&settled.notification_id).unwrap_or_default();
+        count_settled(&settled, &attributes);
     }
     let mut drafts: Vec<Draft> =
         claimed.into_iter().map(|claimed| Draft::new(worker, claimed)).collect();
     for draft in &mut drafts {
-        draft.origin = origins.remove(&draft.claimed.notification_id).unwrap_or_default();
+        draft.attributes = attributes.remove(&draft.claimed.notification_id).unwrap_or_default();
     }
     pay(worker, lease, &mut drafts, deadline).await;
     let attempts: Vec<Attempt> = stream::iter(drafts)
@@ -86,7 +86,7 @@ struct Draft {
     text: Result<Text, Outcome>,
     segments: i32,
     /// What its job came of.
-    origin: Origin,
+    attributes: Attributes,
 }
 
 impl Draft {
@@ -94,10 +94,10 @@ impl Draft {
     fn new(worker: &Worker, claimed: Claimed) -> Self {
         let text = catch_unwind(AssertUnwindSafe(|| compose(worker, &claimed)));
         let text = text.unwrap_or(Err(Outcome::Failed { reason: "panic" }));
-        let origin = Origin::default();
+        let attributes = Attributes::default();
         match text {
-            Ok((text, segments)) => Self { claimed, text: Ok(text), segments, origin },
-            Err(why) => Self { claimed, text: Err(why), segments: 0, origin },
+            Ok((text, segments)) => Self { claimed, text: Ok(text), segments, attributes },
+            Err(why) => Self { claimed, text: Err(why), segments: 0, attributes },
         }
     }
 
@@ -176,8 +176,8 @@ async fn attempt(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
         message.id = claimed.message_id.map(tracing::field::display),
         thread.id = %claimed.thread_id,
         attempt = claimed.attempts,
-        request.id = draft.origin.request_id.as_deref(),
-        trace.id = draft.origin.trace_id(),
+        request.id = draft.attributes.request_id.as_deref(),
+        trace.id = draft.attributes.trace_id(),
     );
     let outcome = AssertUnwindSafe(send(worker, draft, deadline))
         .catch_unwind()
@@ -191,17 +191,17 @@ async fn attempt(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
         Outcome::OptedOut => tracing::info!("not sent, number has opted out"),
         Outcome::Suppressed { reason } => tracing::warn!(reason, "not sent"),
     });
-    count(&outcome, &draft.origin);
+    count(&outcome, &draft.attributes);
     outcome
 }
 
 /// Says and counts what the claim itself found.
-fn count_settled(settled: &Settled, origin: &Origin) {
+fn count_settled(settled: &Settled, attributes: &Attributes) {
     let Settled { notification_id, state, reason } = settled;
     tracing::info!(
         notification.id = %notification_id,
-        request.id = origin.request_id.as_deref(),
-        trace.id = origin.trace_id(),
+        request.id = attributes.request_id.as_deref(),
+        trace.id = attributes.trace_id(),
         state,
         reason,
         "not to be sent"
@@ -214,12 +214,12 @@ fn count_settled(settled: &Settled, origin: &Origin) {
 }
 
 /// Counts what became of a text, and how long its job took from the queue to there.
-fn count(outcome: &Outcome, origin: &Origin) {
+fn count(outcome: &Outcome, attributes: &Attributes) {
     match outcome {
         Outcome::Sent { segments, .. } => {
             metrics::counter!("TextsSent").increment(1);
             metrics::counter!("Segments").increment(u64::from(*segments));
-            if let Some(waited) = origin.waited() {
+            if let Some(waited) = attributes.waited() {
                 metrics::histogram!("QueueToTextMilliseconds").record(waited.as_secs_f64() * 1e3);
             }
         }
