@@ -113,10 +113,10 @@ pub fn fragments() -> Vec<Fragment> {
     let mut fragments = Vec::new();
     let mut files = vec![("limits".to_owned(), source.join("limits.rs"))];
     for folder in fs::read_dir(&source).expect("the source").flatten() {
-        files.push((
-            folder.file_name().to_string_lossy().into_owned(),
-            folder.path().join("store.rs"),
-        ));
+        let module = folder.file_name().to_string_lossy().into_owned();
+        for file in ["policy.rs", "store.rs"] {
+            files.push((module.clone(), folder.path().join(file)));
+        }
     }
     for (module, file) in files {
         let Ok(text) = fs::read_to_string(file) else { continue };

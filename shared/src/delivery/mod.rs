@@ -4,12 +4,20 @@
 //! worker sends only what it has claimed, a claim is taken from `pending` alone, and what can't
 //! be known becomes `unknown`, never `pending` again.
 
+mod policy;
 mod store;
 
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+pub(crate) use self::{
+    policy::{may_get_link, recipients, suppressed},
+    store::{
+        cancel_about, cancel_waiting, delete_old, deliveries_json, find_fresh_link,
+        hurry_fresh_link, insert_fresh_link, note_opened, note_paid, note_read, queue,
+    },
+};
 use crate::{
     Result,
     actor::Actor,

@@ -1,10 +1,15 @@
-//! Every SQL statement on notifications.
+//! Every SQL statement that writes notifications.
+//!
+//! Where a statement of another module writes them besides, its part that does is a macro here.
 
 use std::time::Duration;
 
 use sqlx::{FromRow, PgConnection, Row};
 
-use super::{Attempt, BACK_OFF, Claimed, Delivery, LEASE, LINK_LIFE, Lease, Outcome, Settled};
+use super::{
+    Attempt, BACK_OFF, Claimed, Delivery, LEASE, LINK_LIFE, Lease, Outcome, Settled,
+    policy::{claimed_state, not_to_be_sent},
+};
 use crate::{
     Error, Result,
     ids::{FamilyId, LinkId, MessageId, NotificationId, ThreadId, UserId},
@@ -15,6 +20,70 @@ use crate::{
 const WAKE_AGAIN: Duration = Duration::from_mins(5);
 /// Most rows that one statement of the sweeper changes.
 const SWEEP_MAX: i64 = 500;
+
+/// Queues the notifications of a post: a message `posted`, and its `recipients`, in the thread `$2` of
+/// the family `$1`.
+macro_rules! queue {
+    () => {
+        "INSERT INTO notifications (family_id, thread_id, message_id, recipient_id, state, reason)
+         SELECT $1, $2, p.message_id, r.user_id,
+                CASE WHEN r.reason IS NULL THEN 'pending' ELSE 'suppressed' END, r.reason
+         FROM posted p CROSS JOIN recipients r
+         RETURNING notification_id, state "
+    };
+}
+pub(crate) use queue;
+
+/// Notes that the member `$3` has read the messages of the thread `$2` behind `me.noted_after` up to
+/// `me.seq`.
+macro_rules! note_read {
+    () => {
+        "UPDATE notifications n SET read_at = now()
+         FROM me
+         JOIN messages m ON m.family_id = $1 AND m.thread_id = $2 AND m.seq <= me.seq
+             AND m.seq > me.noted_after
+         WHERE n.message_id = m.message_id AND n.recipient_id = $3 AND n.family_id = $1
+           AND n.read_at IS NULL "
+    };
+}
+pub(crate) use note_read;
+
+/// Notes that the link of the notification `bound.notification_id` was opened.
+macro_rules! note_opened {
+    () => {
+        "UPDATE notifications n SET opened_at = coalesce(n.opened_at, now())
+         FROM bound
+         WHERE n.family_id = bound.family_id AND n.notification_id = bound.notification_id "
+    };
+}
+pub(crate) use note_opened;
+
+/// Notes what is paid for claimed notifications: their ids `$1`, segments `$2` and families `$5`, in
+/// the month `$3`, as long as the lease `$4` holds.
+macro_rules! note_paid {
+    () => {
+        "UPDATE notifications n SET paid_segments = c.segments, paid_month = $3
+         FROM unnest($1::uuid[], $2::int[], $5::text[]) AS c (notification_id, segments, family_id)
+         WHERE n.family_id = c.family_id AND n.notification_id = c.notification_id
+           AND n.state = 'sending' AND n.lease_token = $4
+         RETURNING n.family_id, n.paid_segments "
+    };
+}
+pub(crate) use note_paid;
+
+/// The deliveries of the message `m` of the family `$1`, as JSON of [`Delivery`].
+macro_rules! deliveries_json {
+    () => {
+        "SELECT coalesce(json_agg(json_build_object(
+                    'recipient_id', n.recipient_id, 'state', n.state, 'reason', n.reason,
+                    'attempts', n.attempts, 'segments', n.segments, 'sent_at', n.sent_at,
+                    'opened_at', n.opened_at, 'read_at', n.read_at
+                ) ORDER BY n.recipient_id), '[]')
+         FROM notifications n
+         WHERE n.family_id = $1 AND n.message_id = m.message_id "
+    };
+}
+pub(crate) use deliveries_json;
 
 /// Takes what is due from `pending` to `sending`, or to where it belongs instead, makes the rows of
 /// the links, and returns both.
@@ -27,29 +96,16 @@ pub(super) async fn claim(
     let ids: Vec<NotificationId> = jobs.iter().map(|job| job.notification_id).collect();
     let families: Vec<&str> = jobs.iter().map(|job| job.family_id.as_str()).collect();
     let links: Vec<Vec<u8>> = jobs.iter().map(|_| LinkId::new().as_bytes().to_vec()).collect();
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "WITH due AS (
              SELECT n.notification_id, n.family_id, job.link, tm.access_epoch, u.phone, u.locale,
                     coalesce(u.stop_notice_at, '-infinity') < now() - make_interval(secs => $7)
                         IS TRUE AS stop_notice,
-                    f.sms_monthly_cap_segments AS monthly_cap, t.title AS thread_title, t.kind AS thread_kind, author.name AS sender, m.body,
-                    coalesce(cardinality(m.file_ids), 0) AS file_count,
-                    CASE WHEN n.expires_at <= now() THEN 'failed'
-                         WHEN tm.status <> 'active' OR m.deleted_at IS NOT NULL THEN 'cancelled'
-                         WHEN u.phone IS NULL OR u.opted_out_at IS NOT NULL
-                             OR (tm.muted_until > now() AND n.kind = 'message')
-                             OR u.phone_region <> ALL(allowed.regions) THEN 'suppressed'
-                         ELSE 'sending'
-                    END AS state,
-                    CASE WHEN n.expires_at <= now() THEN 'expired'
-                         WHEN tm.status <> 'active' THEN tm.status
-                         WHEN m.deleted_at IS NOT NULL THEN 'message_deleted'
-                         WHEN u.phone IS NULL THEN 'no_number'
-                         WHEN u.opted_out_at IS NOT NULL THEN 'opted_out'
-                         -- Who asks for a link wants it, mute or not.
-                         WHEN tm.muted_until > now() AND n.kind = 'message' THEN 'muted'
-                         WHEN u.phone_region <> ALL(allowed.regions) THEN 'region_not_allowed'
-                    END AS reason
+                    f.sms_monthly_cap_segments AS monthly_cap, t.title AS thread_title,
+                    t.kind AS thread_kind, author.name AS sender, m.body,
+                    coalesce(cardinality(m.file_ids), 0) AS file_count, ",
+        not_to_be_sent!(),
+        "AS reason
              FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS job (notification_id, family_id, link)
              JOIN notifications n
                  ON n.notification_id = job.notification_id AND n.family_id = job.family_id
@@ -78,7 +134,9 @@ pub(super) async fn claim(
                  attempts = n.attempts + CASE WHEN due.state = 'sending' THEN 1 ELSE 0 END,
                  lease_token = CASE WHEN due.state = 'sending' THEN $4 END,
                  lease_until = CASE WHEN due.state = 'sending' THEN now() + make_interval(secs => $5) END
-             FROM due
+             FROM (SELECT *, ",
+        claimed_state!(),
+        "AS state FROM due) due
              WHERE n.family_id = due.family_id AND n.notification_id = due.notification_id
              RETURNING n.notification_id, n.family_id, n.thread_id, n.message_id, n.recipient_id,
                        n.state, n.reason, n.attempts, due.link, due.access_epoch, due.phone, due.locale,
@@ -95,7 +153,7 @@ pub(super) async fn claim(
                  expires_at = excluded.expires_at, created_at = now()
          )
          SELECT * FROM claimed",
-    )
+    ))
     .bind(ids)
     .bind(families)
     .bind(links)
@@ -317,6 +375,135 @@ pub(super) async fn put_back(tx: &mut PgConnection, jobs: &[Job]) -> Result<()> 
     Ok(())
 }
 
+/// Whether the link that is on its way to a member waits for the carrier to come back; `None` when
+/// there is none.
+pub(crate) async fn find_fresh_link(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    thread_id: ThreadId,
+    user_id: &UserId,
+) -> Result<Option<bool>> {
+    let waits = sqlx::query_scalar(
+        "SELECT state = 'pending' AND next_attempt_at > now() FROM notifications
+         WHERE family_id = $1 AND recipient_id = $3 AND thread_id = $2 AND kind = 'link'
+           AND state IN ('pending', 'sending') AND expires_at > now()
+         ORDER BY created_at DESC LIMIT 1",
+    )
+    .bind(family_id)
+    .bind(thread_id)
+    .bind(user_id)
+    .fetch_optional(tx)
+    .await?;
+    Ok(waits)
+}
+
+/// The link that is on its way to a member already, and whether it is due again just now: one that
+/// waits for the carrier to come back is not put off any further once it is asked for.
+pub(crate) async fn hurry_fresh_link(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    thread_id: ThreadId,
+    user_id: &UserId,
+) -> Result<Option<(NotificationId, bool)>> {
+    let found = sqlx::query_as(
+        "WITH found AS (
+             SELECT notification_id, state = 'pending' AND next_attempt_at > now() AS waits
+             FROM notifications
+             WHERE family_id = $1 AND recipient_id = $3 AND thread_id = $2 AND kind = 'link'
+               AND state IN ('pending', 'sending') AND expires_at > now()
+             ORDER BY created_at DESC LIMIT 1
+         ), hurried AS (
+             UPDATE notifications n SET next_attempt_at = now(), wake_at = now() + interval '30 seconds'
+             FROM found
+             WHERE n.family_id = $1 AND n.notification_id = found.notification_id AND found.waits
+         )
+         SELECT notification_id, waits FROM found",
+    )
+    .bind(family_id)
+    .bind(thread_id)
+    .bind(user_id)
+    .fetch_optional(tx)
+    .await?;
+    Ok(found)
+}
+
+/// An SMS that is a link alone. It was asked for just now, so it is given up after an hour.
+pub(crate) async fn insert_fresh_link(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    thread_id: ThreadId,
+    user_id: &UserId,
+) -> Result<NotificationId> {
+    let id = sqlx::query_scalar(
+        "INSERT INTO notifications (family_id, thread_id, recipient_id, kind, state, expires_at)
+         VALUES ($1, $2, $3, 'link', 'pending', now() + interval '1 hour')
+         RETURNING notification_id",
+    )
+    .bind(family_id)
+    .bind(thread_id)
+    .bind(user_id)
+    .fetch_one(tx)
+    .await?;
+    Ok(id)
+}
+
+/// Cancels what waits for a member or, with `None`, for everybody of a family, who are deactivated.
+pub(crate) async fn cancel_waiting(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    user_id: Option<&UserId>,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE notifications SET state = 'cancelled', reason = 'deactivated'
+         WHERE family_id = $1 AND ($2::text IS NULL OR recipient_id = $2)
+           AND state IN ('pending', 'held')",
+    )
+    .bind(family_id)
+    .bind(user_id)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Cancels what waits about these messages, which are deleted.
+pub(crate) async fn cancel_about(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+    messages: &[MessageId],
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE notifications SET state = 'cancelled', reason = 'message_deleted'
+         WHERE family_id = $1 AND message_id = ANY($2) AND state IN ('pending', 'held')",
+    )
+    .bind(family_id)
+    .bind(messages)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Deletes up to `most` finished notifications that are older than `days`, and their links. By their ids, which begin with the time: the oldest are the first of the primary key.
+pub(crate) async fn delete_old(tx: &mut PgConnection, days: i32, most: i64) -> Result<u64> {
+    let done = sqlx::query(
+        "WITH old AS (
+             SELECT family_id, notification_id FROM notifications
+             WHERE notification_id < uuid_v7_floor(now() - make_interval(days => $1))
+               AND state NOT IN ('pending', 'sending', 'held')
+             ORDER BY notification_id LIMIT $2 FOR UPDATE SKIP LOCKED
+         ), links AS (
+             DELETE FROM magic_links l USING old
+             WHERE l.family_id = old.family_id AND l.notification_id = old.notification_id
+         )
+         DELETE FROM notifications n USING old
+         WHERE n.family_id = old.family_id AND n.notification_id = old.notification_id",
+    )
+    .bind(days)
+    .bind(most)
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// The deliveries of a message in a thread of the reader's.
 pub(super) async fn list_deliveries(
     tx: &mut PgConnection,
@@ -347,4 +534,46 @@ pub(super) async fn list_deliveries(
         return Ok(Vec::new());
     }
     Ok(rows.iter().map(Delivery::from_row).collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    /// The files below `folder` with a statement, or a part of one, that writes notifications.
+    fn writers(folder: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).expect("the source") {
+            let path = entry.expect("a file").path();
+            if path.is_dir() {
+                writers(&path, found);
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("a source file").to_lowercase();
+            let words: Vec<&str> = text
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .filter(|w| !w.is_empty())
+                .collect();
+            let writes = words.windows(3).any(|words| {
+                let [before, verb, object] = words else { return false };
+                *object == "notifications"
+                    && match *verb {
+                        "into" => ["insert", "merge"].contains(before),
+                        "from" => *before == "delete",
+                        "only" => *before == "update",
+                        verb => ["update", "truncate", "copy"].contains(&verb),
+                    }
+            });
+            if writes {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn no_other_module_writes_notifications() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut found = Vec::new();
+        writers(&source, &mut found);
+        assert_eq!(found, [source.join("delivery/store.rs").display().to_string()]);
+    }
 }

@@ -13,7 +13,7 @@ use crate::{
     actor::Host,
     audit::{self, Action, Event},
     db::{self, Pool},
-    failpoint, families,
+    delivery, failpoint, families,
     ids::{FamilyId, UserId},
     limits::{self, Subject},
 };
@@ -94,7 +94,9 @@ async fn lock_out_and_forget(pool: &Pool, host: &Host, user_id: Option<&UserId>)
     let mut events = vec![event];
     events.extend(families::end_everything(&mut tx, family_id, user_id).await?);
     // Statements of their own: they see what those had committed who were waited for.
-    store::forget_waiting(&mut tx, family_id, user_id).await?;
+    let emptied = store::empty_waiting(&mut tx, family_id, user_id).await?;
+    // One that is just being sent and comes back finds its message deleted.
+    delivery::cancel_about(&mut tx, family_id, &emptied).await?;
     store::note_stretches(&mut tx, family_id, user_id).await?;
     store::delete_links(&mut tx, family_id, user_id).await?;
 

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::Whose;
 use crate::{
     Error, Result,
-    ids::{FamilyId, UserId},
+    ids::{FamilyId, MessageId, UserId},
     phone::PhoneNumber,
 };
 
@@ -78,14 +78,13 @@ pub(super) async fn forget_people(
     Ok(people)
 }
 
-/// Empties at once what texts are still to be made of, and cancels those that nobody sends just now.
-/// One that is just being sent and comes back finds its message deleted.
-pub(super) async fn forget_waiting(
+/// Empties the messages that SMS are still to be made of, and returns them.
+pub(super) async fn empty_waiting(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     user_id: Option<&UserId>,
-) -> Result<()> {
-    sqlx::query(concat!(
+) -> Result<Vec<MessageId>> {
+    let emptied = sqlx::query_scalar(concat!(
         "WITH waiting AS (
              SELECT DISTINCT n.thread_id, n.message_id
              FROM (SELECT thread_id, message_id FROM notifications
@@ -94,23 +93,19 @@ pub(super) async fn forget_waiting(
                    SELECT thread_id, message_id FROM notifications
                    WHERE state = 'sending' AND family_id = $1) n
              WHERE n.message_id IS NOT NULL
-         ), emptied AS (
-             UPDATE messages m SET ",
-        emptied!(),
-        "    FROM waiting w
-             WHERE m.family_id = $1 AND m.thread_id = w.thread_id AND m.message_id = w.message_id
-               AND ($2::text IS NULL OR m.author_id = $2)
-             RETURNING m.message_id
          )
-         UPDATE notifications n SET state = 'cancelled', reason = 'message_deleted'
-         FROM emptied e
-         WHERE n.family_id = $1 AND n.message_id = e.message_id AND n.state IN ('pending', 'held')",
+         UPDATE messages m SET ",
+        emptied!(),
+        "FROM waiting w
+         WHERE m.family_id = $1 AND m.thread_id = w.thread_id AND m.message_id = w.message_id
+           AND ($2::text IS NULL OR m.author_id = $2)
+         RETURNING m.message_id",
     ))
     .bind(family_id)
     .bind(user_id)
-    .execute(tx)
+    .fetch_all(tx)
     .await?;
-    Ok(())
+    Ok(emptied)
 }
 
 /// Notes which stretches of which threads hold what they wrote.

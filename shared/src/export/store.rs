@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use super::{ExportedMessage, ExportedThread, Person};
 use crate::{
     Result,
+    delivery::deliveries_json,
     erasure::{FORMER_FAMILY, FORMER_MEMBER},
     families::Family,
     ids::{FamilyId, ThreadId, UserId},
@@ -81,15 +82,10 @@ pub(super) async fn list_messages(
     family_id: &FamilyId,
     after: Option<(ThreadId, i64)>,
 ) -> Result<Vec<ExportedMessage>> {
-    let messages = sqlx::query_as(
-        "SELECT m.*, a.name AS author_name,
-                (SELECT coalesce(json_agg(json_build_object(
-                            'recipient_id', n.recipient_id, 'state', n.state, 'reason', n.reason,
-                            'attempts', n.attempts, 'segments', n.segments, 'sent_at', n.sent_at,
-                            'opened_at', n.opened_at, 'read_at', n.read_at
-                        ) ORDER BY n.recipient_id), '[]')
-                 FROM notifications n
-                 WHERE n.family_id = $1 AND n.message_id = m.message_id) AS deliveries
+    let messages = sqlx::query_as(concat!(
+        "SELECT m.*, a.name AS author_name, (",
+        deliveries_json!(),
+        ") AS deliveries
          FROM (
              SELECT own.message_id, own.thread_id, own.seq, own.author_id, own.body, own.file_ids,
                     own.reply_to_id, own.created_at, own.edited_at, own.deleted_at,
@@ -108,7 +104,7 @@ pub(super) async fn list_messages(
          ) m
          JOIN users a ON a.family_id = $1 AND a.user_id = m.author_id
          ORDER BY m.thread_id, m.seq",
-    )
+    ))
     .bind(family_id)
     .bind(after.map(|(thread_id, _)| thread_id))
     .bind(after.map_or(0, |(_, seq)| seq))

@@ -10,6 +10,7 @@ use crate::{
     actor::Host,
     audit::{self, Action, Event},
     db::{self, Pool},
+    delivery,
     ids::{FamilyId, ThreadId, UserId},
     phone::{PhoneNumber, Region},
     text::Name,
@@ -182,6 +183,7 @@ pub(crate) async fn end_everything(
     user_id: Option<&UserId>,
 ) -> Result<Vec<Event>> {
     let ended = store::end_everything(tx, family_id, user_id).await?;
+    delivery::cancel_waiting(tx, family_id, user_id).await?;
     let event = |(action, user_id, thread_id): (Action, UserId, ThreadId)| {
         Event::of(action, &user_id).in_thread(thread_id)
     };

@@ -159,7 +159,7 @@ pub(super) async fn deactivate_everybody(
     Ok(deactivated)
 }
 
-/// Ends memberships, links, sessions and waiting texts, and says which memberships and sessions.
+/// Ends memberships, links and sessions, and says which memberships and sessions.
 pub(super) async fn end_everything(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -178,10 +178,6 @@ pub(super) async fn end_everything(
          ), ended AS (
              DELETE FROM sessions WHERE family_id = $1 AND ($2::text IS NULL OR user_id = $2)
              RETURNING user_id, thread_id
-         ), cancelled AS (
-             UPDATE notifications SET state = 'cancelled', reason = 'deactivated'
-             WHERE family_id = $1 AND ($2::text IS NULL OR recipient_id = $2)
-               AND state IN ('pending', 'held')
          )
          SELECT true, user_id, thread_id FROM memberships
          UNION ALL SELECT false, user_id, thread_id FROM ended",

@@ -16,6 +16,7 @@ use crate::{
     Error, Result,
     audit::{self, Action, Event, Principal},
     db::{self, Pool, RowKeys},
+    delivery,
     ids::{FamilyId, LinkRequestId, ThreadId, UserId},
     limits::{self, FAMILY_LINKS, FRESH_LINKS, SOURCE_LINKS, Subject},
     phone::PhoneNumber,
@@ -118,7 +119,7 @@ async fn send_fresh(
     thread_id: ThreadId,
 ) -> Result<Option<NotificationJob>> {
     // Whoever asks twice has not been sent two: only what is sent counts.
-    if let Some(false) = store::find_fresh(tx, &family_id, thread_id, &user_id).await? {
+    if let Some(false) = delivery::find_fresh_link(tx, &family_id, thread_id, &user_id).await? {
         return Ok(None);
     }
     store::savepoint(tx).await?;
@@ -132,14 +133,14 @@ async fn send_fresh(
         return Ok(None);
     }
     // The limit's row is ours until the end: what another request has inserted meanwhile is seen now.
-    let waiting = store::hurry_fresh(tx, &family_id, thread_id, &user_id).await?;
+    let waiting = delivery::hurry_fresh_link(tx, &family_id, thread_id, &user_id).await?;
     let notification_id = match waiting {
         Some((id, true)) => id,
         Some((_, false)) => {
             store::rollback_to_savepoint(tx).await?;
             return Ok(None);
         }
-        None => store::insert_fresh(tx, &family_id, thread_id, &user_id).await?,
+        None => delivery::insert_fresh_link(tx, &family_id, thread_id, &user_id).await?,
     };
     let event = Event::of(Action::LinkRequested, &user_id).in_thread(thread_id);
     audit::note(tx, &family_id, principal, &[event]).await?;

@@ -7,7 +7,8 @@ use sqlx::{FromRow, PgConnection};
 use super::{LinkId, Opened};
 use crate::{
     Result,
-    ids::{FamilyId, LinkRequestId, NotificationId, ThreadId, UserId},
+    delivery::{may_get_link, note_opened},
+    ids::{FamilyId, LinkRequestId, ThreadId, UserId},
     limits::{FRESH_LINKS, Subject, take_statement},
     phone::PhoneNumber,
     queue::Job,
@@ -103,11 +104,9 @@ pub(super) async fn exchange(
                AND s.user_id = link.user_id AND s.access_epoch = link.access_epoch AND ",
         live!("s"),
         "    RETURNING s.family_id, s.thread_id, s.user_id, s.expires_at, s.browser
-         ), opened AS (
-             UPDATE notifications n SET opened_at = coalesce(n.opened_at, now())
-             FROM bound
-             WHERE n.family_id = bound.family_id AND n.notification_id = bound.notification_id
-         )
+         ), opened AS (",
+        note_opened!(),
+        ")
          SELECT o.*, o.browser = $4 AS renamed
          FROM (SELECT *, true AS first FROM begun UNION ALL SELECT *, false FROM again) o",
     ))
@@ -127,7 +126,7 @@ pub(super) async fn find_spent(
     family_id: &FamilyId,
     link: LinkId,
 ) -> Result<Option<(UserId, ThreadId)>> {
-    let found = sqlx::query_as(
+    let found = sqlx::query_as(concat!(
         "SELECT l.user_id, l.thread_id
          FROM magic_links l
          JOIN thread_members tm ON tm.family_id = l.family_id AND tm.thread_id = l.thread_id
@@ -136,86 +135,14 @@ pub(super) async fn find_spent(
          WHERE l.jti = $2 AND l.family_id = $1
            AND (l.expires_at <= now() OR l.browser IS NOT NULL OR l.revoked_at IS NOT NULL
                 OR l.access_epoch <> tm.access_epoch)
-           AND u.phone IS NOT NULL AND u.opted_out_at IS NULL",
-    )
+           AND ",
+        may_get_link!(),
+    ))
     .bind(family_id)
     .bind(link.as_bytes().as_slice())
     .fetch_optional(tx)
     .await?;
     Ok(found)
-}
-
-/// Whether the link that is on its way to a member waits for the carrier to come back; `None` when
-/// there is none.
-pub(super) async fn find_fresh(
-    tx: &mut PgConnection,
-    family_id: &FamilyId,
-    thread_id: ThreadId,
-    user_id: &UserId,
-) -> Result<Option<bool>> {
-    let waits = sqlx::query_scalar(
-        "SELECT state = 'pending' AND next_attempt_at > now() FROM notifications
-         WHERE family_id = $1 AND recipient_id = $3 AND thread_id = $2 AND kind = 'link'
-           AND state IN ('pending', 'sending') AND expires_at > now()
-         ORDER BY created_at DESC LIMIT 1",
-    )
-    .bind(family_id)
-    .bind(thread_id)
-    .bind(user_id)
-    .fetch_optional(tx)
-    .await?;
-    Ok(waits)
-}
-
-/// The link that is on its way to a member already, and whether it is due again just now: one that
-/// waits for the carrier to come back is not put off any further once somebody asks for it.
-pub(super) async fn hurry_fresh(
-    tx: &mut PgConnection,
-    family_id: &FamilyId,
-    thread_id: ThreadId,
-    user_id: &UserId,
-) -> Result<Option<(NotificationId, bool)>> {
-    let found = sqlx::query_as(
-        "WITH found AS (
-             SELECT notification_id, state = 'pending' AND next_attempt_at > now() AS waits
-             FROM notifications
-             WHERE family_id = $1 AND recipient_id = $3 AND thread_id = $2 AND kind = 'link'
-               AND state IN ('pending', 'sending') AND expires_at > now()
-             ORDER BY created_at DESC LIMIT 1
-         ), hurried AS (
-             UPDATE notifications n SET next_attempt_at = now(), wake_at = now() + interval '30 seconds'
-             FROM found
-             WHERE n.family_id = $1 AND n.notification_id = found.notification_id AND found.waits
-         )
-         SELECT notification_id, waits FROM found",
-    )
-    .bind(family_id)
-    .bind(thread_id)
-    .bind(user_id)
-    .fetch_optional(tx)
-    .await?;
-    Ok(found)
-}
-
-/// A text that is a link alone. Whoever asked for it waits for it now, so it is given up after an
-/// hour.
-pub(super) async fn insert_fresh(
-    tx: &mut PgConnection,
-    family_id: &FamilyId,
-    thread_id: ThreadId,
-    user_id: &UserId,
-) -> Result<NotificationId> {
-    let id = sqlx::query_scalar(
-        "INSERT INTO notifications (family_id, thread_id, recipient_id, kind, state, expires_at)
-         VALUES ($1, $2, $3, 'link', 'pending', now() + interval '1 hour')
-         RETURNING notification_id",
-    )
-    .bind(family_id)
-    .bind(thread_id)
-    .bind(user_id)
-    .fetch_one(tx)
-    .await?;
-    Ok(id)
 }
 
 /// Whether the request was noted: one too many is not. One statement, whoever has the number.
@@ -268,7 +195,7 @@ pub(super) async fn take_requests(
     tx: &mut PgConnection,
     requests: &[LinkRequestId],
 ) -> Result<Vec<Asked>> {
-    let found = sqlx::query_as(
+    let found = sqlx::query_as(concat!(
         "WITH taken AS (
              DELETE FROM link_requests WHERE link_request_id IN (
                  SELECT link_request_id FROM link_requests WHERE link_request_id = ANY($1)
@@ -292,11 +219,12 @@ pub(super) async fn take_requests(
                  WHERE tm.family_id = u.family_id AND tm.user_id = u.user_id AND tm.status = 'active'
                  ORDER BY active_at DESC LIMIT 1
              ) latest
-             WHERE u.phone = asked.phone AND u.deactivated_at IS NULL AND u.opted_out_at IS NULL
-         ) who
+             WHERE u.phone = asked.phone AND u.deactivated_at IS NULL AND ",
+        may_get_link!(),
+        ") who
          WHERE who.nth <= $2
          ORDER BY who.active_at DESC LIMIT $4",
-    )
+    ))
     .bind(requests)
     .bind(SHARING_MAX)
     .bind(REQUEST_LIFE_MINUTES)

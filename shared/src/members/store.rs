@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use super::{Reader, Texts, Wish};
 use crate::{
     Result,
+    delivery::note_read,
     ids::{FamilyId, ThreadId, UserId},
 };
 
@@ -55,7 +56,7 @@ pub(super) async fn mark_read(
     thread_id: ThreadId,
     seq: i64,
 ) -> Result<bool> {
-    let found: Option<i64> = sqlx::query_scalar(
+    let found: Option<i64> = sqlx::query_scalar(concat!(
         "WITH me AS (
              -- Both ends as columns: what is reckoned in a condition is no range for an index, since
              -- an error in it might tell of rows that a policy hides.
@@ -73,16 +74,11 @@ pub(super) async fn mark_read(
              FROM me
              WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3
                AND me.seq > me.earlier
-         ), noted AS (
-             UPDATE notifications n SET read_at = now()
-             FROM me
-             JOIN messages m ON m.family_id = $1 AND m.thread_id = $2 AND m.seq <= me.seq
-                 AND m.seq > me.noted_after
-             WHERE n.message_id = m.message_id AND n.recipient_id = $3 AND n.family_id = $1
-               AND n.read_at IS NULL
-         )
+         ), noted AS (",
+        note_read!(),
+        ")
          SELECT seq FROM me",
-    )
+    ))
     .bind(family_id)
     .bind(thread_id)
     .bind(user_id)

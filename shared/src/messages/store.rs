@@ -8,6 +8,7 @@ use super::{IdempotencyKey, Message, NewMessage, Range};
 use crate::{
     Error, Result,
     actor::Actor,
+    delivery::{queue, recipients},
     error::constraint,
     ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
     limits::Pace,
@@ -40,7 +41,7 @@ pub(super) struct PostRow {
 /// columns, in one statement.
 pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<PostRow> {
     let file_ids: Vec<&str> = post.new.file_ids.iter().map(crate::ids::FileId::as_str).collect();
-    let row = sqlx::query(
+    let row = sqlx::query(concat!(
         "WITH me AS (
              SELECT tm.user_id, u.name,
                     extract(epoch FROM u.post_due_at - now())::float8 - $11 AS too_early
@@ -53,16 +54,9 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
          ), earlier AS (
              SELECT m.* FROM messages m JOIN me ON m.author_id = me.user_id
              WHERE m.family_id = $1 AND m.thread_id = $2 AND m.idempotency_key = $8
-         ), recipients AS (
-             SELECT tm.user_id,
-                    CASE WHEN u.phone IS NULL THEN 'no_number'
-                         WHEN u.opted_out_at IS NOT NULL THEN 'opted_out'
-                         WHEN tm.muted_until > now() THEN 'muted'
-                    END AS reason
-             FROM thread_members tm
-             JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
-             WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id <> $3 AND tm.status = 'active'
-         ), paced AS (
+         ), recipients AS (",
+        recipients!(),
+        "), paced AS (
              -- Of several at once each sees what the one before it has written.
              UPDATE users u SET post_due_at = greatest(u.post_due_at, now()) + make_interval(secs => $10)
              FROM me
@@ -91,20 +85,16 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
              UPDATE thread_members tm SET last_read_seq = n.seq
              FROM numbered n
              WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3
-         ), queued AS (
-             INSERT INTO notifications (family_id, thread_id, message_id, recipient_id, state, reason)
-             SELECT $1, $2, p.message_id, r.user_id,
-                    CASE WHEN r.reason IS NULL THEN 'pending' ELSE 'suppressed' END, r.reason
-             FROM posted p CROSS JOIN recipients r
-             RETURNING notification_id, state
-         )
+         ), queued AS (",
+        queue!(),
+        ")
          SELECT m.*, me.name AS author_name, me.too_early,
                 ARRAY(SELECT notification_id FROM queued WHERE state = 'pending') AS to_enqueue,
                 (SELECT count(*) FROM queued WHERE state = 'suppressed') AS suppressed
          FROM me
          LEFT JOIN (SELECT *, false AS replayed FROM posted
                     UNION ALL SELECT *, true FROM earlier) m ON true",
-    )
+    ))
     .bind(post.family_id)
     .bind(post.thread_id)
     .bind(post.author_id)

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::{
     Result,
     db::{self, Pool},
-    limits, sessions,
+    delivery, limits, sessions,
 };
 
 /// How long a finished notification and its link are kept, in days: far longer than a session that
@@ -73,7 +73,7 @@ impl Kind {
         let dropped = match self {
             Self::Limits => limits::forget_old(&mut tx).await?,
             Self::Sessions => sessions::forget_old(&mut tx).await?,
-            Self::Notifications => store::delete_notifications(&mut tx).await?,
+            Self::Notifications => delivery::delete_old(&mut tx, NOTIFICATION_DAYS, BATCH).await?,
             Self::Keys => {
                 let done = forget_keys(&mut tx).await?;
                 tx.commit().await?;

@@ -3,30 +3,8 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{BATCH, KEY_DAYS, NOTIFICATION_DAYS, THREADS};
+use super::{BATCH, KEY_DAYS, THREADS};
 use crate::{Result, ids::ThreadId};
-
-/// By their ids, which begin with the time: the oldest are the first of the primary key.
-pub(super) async fn delete_notifications(tx: &mut PgConnection) -> Result<u64> {
-    let done = sqlx::query(
-        "WITH old AS (
-             SELECT family_id, notification_id FROM notifications
-             WHERE notification_id < uuid_v7_floor(now() - make_interval(days => $1))
-               AND state NOT IN ('pending', 'sending', 'held')
-             ORDER BY notification_id LIMIT $2 FOR UPDATE SKIP LOCKED
-         ), links AS (
-             DELETE FROM magic_links l USING old
-             WHERE l.family_id = old.family_id AND l.notification_id = old.notification_id
-         )
-         DELETE FROM notifications n USING old
-         WHERE n.family_id = old.family_id AND n.notification_id = old.notification_id",
-    )
-    .bind(NOTIFICATION_DAYS)
-    .bind(BATCH)
-    .execute(tx)
-    .await?;
-    Ok(done.rows_affected())
-}
 
 /// Where the round is; `None` while another sweeper is on it.
 pub(super) async fn lock_round(tx: &mut PgConnection) -> Result<Option<Uuid>> {

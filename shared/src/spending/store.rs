@@ -6,7 +6,7 @@ use time::Date;
 use super::Cost;
 use crate::{
     Result,
-    delivery::Lease,
+    delivery::{Lease, note_paid},
     ids::{FamilyId, NotificationId},
 };
 
@@ -68,18 +68,14 @@ pub(super) async fn pay(
     let ids: Vec<NotificationId> = costs.iter().map(|cost| cost.notification_id).collect();
     let families: Vec<&str> = costs.iter().map(|cost| cost.family_id.as_str()).collect();
     let segments: Vec<i32> = costs.iter().map(|cost| cost.segments).collect();
-    sqlx::query(
-        "WITH paid AS (
-             UPDATE notifications n SET paid_segments = c.segments, paid_month = $3
-             FROM unnest($1::uuid[], $2::int[], $5::text[]) AS c (notification_id, segments, family_id)
-             WHERE n.family_id = c.family_id AND n.notification_id = c.notification_id
-               AND n.state = 'sending' AND n.lease_token = $4
-             RETURNING n.family_id, n.paid_segments
-         )
+    sqlx::query(concat!(
+        "WITH paid AS (",
+        note_paid!(),
+        ")
          UPDATE sms_spending s SET segments = s.segments + p.segments
          FROM (SELECT family_id, sum(paid_segments)::int AS segments FROM paid GROUP BY family_id) p
          WHERE s.family_id = p.family_id AND s.month = $3",
-    )
+    ))
     .bind(ids)
     .bind(segments)
     .bind(month)
