@@ -3,6 +3,7 @@
 //! One folder an aggregate: `mod.rs` holds types, rules and use cases, `store.rs` the SQL.
 //! Nothing here knows of HTTP or Lambda.
 
+pub mod access;
 pub mod actor;
 pub mod audit;
 pub mod cursor;
@@ -25,6 +26,7 @@ pub mod retention;
 pub mod sessions;
 pub mod spending;
 pub mod text;
+mod text_enum;
 pub mod threads;
 
 pub use error::{Error, Result};

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shared::{
     actor::Host,
-    delivery::{self, Attempt, Claim, Outcome},
+    delivery::{self, Attempt, Claim, Outcome, Reason},
     erasure::{self, Erased},
     ids::{FamilyId, UserId},
     queue::NotificationJob,
@@ -389,7 +389,7 @@ async fn only_job(system: &System) -> NotificationJob {
 #[tokio::test]
 async fn a_text_that_is_being_sent_brings_nothing_back() {
     let outcomes = [
-        (Outcome::Retry { reason: "throttled" }, "cancelled"),
+        (Outcome::Retry { reason: Reason::Throttled }, "cancelled"),
         (Outcome::OptedOut, "failed"),
         (
             Outcome::Sent { carrier_message_id: "c".to_owned(), segments: 1, stop_notice: true },

@@ -10,7 +10,7 @@ use std::{
 };
 
 use shared::{
-    delivery::{self, Attempt, Claim, Lease, Outcome},
+    delivery::{self, Attempt, Claim, Lease, Outcome, Reason},
     ids::NotificationId,
     phone::PhoneNumber,
     queue::NotificationJob,
@@ -187,11 +187,11 @@ impl Oracle {
                         stop_notice: false,
                     },
                     Known::Timeout if self.rules == Rules::TimeoutIsRetried => {
-                        Outcome::Retry { reason: "timeout" }
+                        Outcome::Retry { reason: Reason::Timeout }
                     }
-                    Known::Timeout => Outcome::Unknown { reason: "timeout" },
-                    Known::No => Outcome::Retry { reason: "throttled" },
-                    Known::Never => Outcome::Failed { reason: "invalid_number" },
+                    Known::Timeout => Outcome::Unknown { reason: Reason::Timeout },
+                    Known::No => Outcome::Retry { reason: Reason::Throttled },
+                    Known::Never => Outcome::Failed { reason: Reason::InvalidNumber },
                 };
                 let lease = self.leases[worker];
                 let phone = PhoneNumber::parse("+15550100001", None).expect("a number");

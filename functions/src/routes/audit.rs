@@ -3,6 +3,7 @@
 use axum::{Json, Router, extract::State};
 use serde::{Deserialize, Serialize};
 use shared::{
+    access::Role,
     audit::{self, AuditCursor, Noted},
     ids::{AuditEventId, ThreadId, UserId},
 };
@@ -69,7 +70,7 @@ struct EventView {
     thread_id: Option<ThreadId>,
     /// Of a membership: what they are in it.
     #[schema(required = true)]
-    role: Option<String>,
+    role: Option<Role>,
     /// The network address that it came from.
     #[schema(required = true, examples("203.0.113.7"))]
     source: Option<String>,

@@ -11,11 +11,13 @@ use http::{HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use shared::{
     Error,
+    access::Role,
     export::{
-        self, Export, ExportCursor, ExportPlace, ExportedDelivery, ExportedMember, ExportedMessage,
-        ExportedThread, Person,
+        self, Export, ExportCursor, ExportPlace, ExportedMember, ExportedMessage, ExportedThread,
+        Person,
     },
     ids::{MessageId, ThreadId, UserId},
+    members::MemberStatus,
     threads::Kind,
 };
 use time::OffsetDateTime;
@@ -198,8 +200,8 @@ struct ThreadInFull {
 #[serde(rename_all = "camelCase")]
 struct MemberInFull {
     user_id: UserId,
-    role: String,
-    status: String,
+    role: Role,
+    status: MemberStatus,
     last_read_seq: i64,
     joined_at: Timestamp,
     ended_at: Option<Timestamp>,
@@ -283,7 +285,7 @@ impl Part {
         let item = json(&MessageView::from(message))?;
         let deliveries = deliveries
             .into_iter()
-            .map(|delivery: ExportedDelivery| {
+            .map(|delivery| {
                 json(&DeliveryInFull { thread_id, message_id, delivery: delivery.into() })
             })
             .collect::<Result<Vec<_>, _>>()?;

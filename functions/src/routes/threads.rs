@@ -42,7 +42,7 @@ struct NewThread {
     /// What to call a new thread; an existing one keeps its title.
     #[schema(max_length = 200, examples("Sunday lunch"))]
     title: Option<String>,
-    #[schema(value_type = Option<shapes::Kind>, default = "FAMILY")]
+    #[schema(value_type = Option<Kind>, default = "FAMILY")]
     kind: Option<String>,
     /// Always a new one.
     #[serde(default)]

@@ -1,7 +1,10 @@
 //! Deliveries on the wire.
 
 use serde::Serialize;
-use shared::{delivery::Delivery, export::ExportedDelivery, ids::UserId};
+use shared::{
+    delivery::{Delivery, DeliveryState, Reason},
+    ids::UserId,
+};
 use utoipa::ToSchema;
 
 use super::{Timestamp, shapes};
@@ -13,12 +16,11 @@ use super::{Timestamp, shapes};
 pub struct DeliveryView {
     #[schema(value_type = shapes::UserId)]
     user_id: UserId,
-    #[schema(value_type = shapes::DeliveryState)]
-    state: String,
+    state: DeliveryState,
     /// Why it went no further, for a program to read; more may come.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, examples("muted"))]
-    reason: Option<String>,
+    #[schema(value_type = Option<String>, nullable = false, examples("muted"))]
+    reason: Option<Reason>,
     /// How often the carrier was asked.
     #[schema(minimum = 0, examples(1))]
     attempts: i32,
@@ -35,21 +37,6 @@ pub struct DeliveryView {
 
 impl From<Delivery> for DeliveryView {
     fn from(delivery: Delivery) -> Self {
-        Self {
-            user_id: delivery.recipient_id,
-            state: delivery.state,
-            reason: delivery.reason,
-            attempts: delivery.attempts,
-            segments: delivery.segments,
-            sent_at: delivery.sent_at.map(Timestamp::from),
-            opened_at: delivery.opened_at.map(Timestamp::from),
-            read_at: delivery.read_at.map(Timestamp::from),
-        }
-    }
-}
-
-impl From<ExportedDelivery> for DeliveryView {
-    fn from(delivery: ExportedDelivery) -> Self {
         Self {
             user_id: delivery.recipient_id,
             state: delivery.state,

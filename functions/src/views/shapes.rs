@@ -28,36 +28,6 @@ pub struct PhoneNumber;
 /// Stands for every kind of cursor.
 pub struct Cursor;
 
-/// What a thread is for.
-#[derive(ToSchema)]
-#[schema(rename_all = "UPPERCASE")]
-pub enum Kind {
-    /// The family's own.
-    Family,
-    /// Two people.
-    Dm,
-    /// Some of them.
-    Group,
-}
-
-/// How far a notification got.
-///
-/// `unknown` is never sent again by itself: the carrier may have got it.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the contract says what they are")]
-pub enum DeliveryState {
-    Pending,
-    Sending,
-    Sent,
-    Unknown,
-    Failed,
-    Suppressed,
-    Merged,
-    Held,
-    Cancelled,
-}
-
 /// Gives each type a schema by its name: a string with an example and limits.
 macro_rules! strings {
     ($($type:ident: $text:literal, $example:literal, $($limit:ident($value:expr)),+;)+) => {$(

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use shared::{
+    access::Role,
     erasure::FORMER_MEMBER,
     ids::{FamilyId, ThreadId, UserId},
     threads::{InboxEntry, Kind, Thread},
@@ -19,7 +20,6 @@ pub struct ThreadView {
     id: ThreadId,
     #[schema(value_type = shapes::FamilyId)]
     family_id: FamilyId,
-    #[schema(value_type = shapes::Kind)]
     kind: Kind,
     #[schema(max_length = 200, examples("Sunday lunch"))]
     title: String,
@@ -49,9 +49,7 @@ struct MemberView {
     user_id: UserId,
     #[schema(examples("Grandma"))]
     name: String,
-    /// `OWNER` for whoever began the thread, else `MEMBER`; more may come.
-    #[schema(examples("MEMBER"))]
-    role: String,
+    role: Role,
     joined_at: Timestamp,
 }
 

@@ -225,6 +225,7 @@ fn bubble(locale: Locale, reader: &UserId, message: Message) -> Bubble {
 #[cfg(test)]
 pub(super) mod tests {
     use shared::{
+        access::Role,
         ids::{MessageId, ThreadId},
         members,
         threads::Member,
@@ -257,7 +258,7 @@ pub(super) mod tests {
         let member = |id: &str| Member {
             user_id: user(id),
             name: format!("<{id}>"),
-            role: "MEMBER".to_owned(),
+            role: Role::Member,
             joined_at: OffsetDateTime::UNIX_EPOCH,
         };
         let thread = Thread {

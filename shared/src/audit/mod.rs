@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 pub use crate::cursor::AuditCursor;
 use crate::{
     Error, Result,
+    access::Role,
     actor::{Actor, Host},
     db::{self, Pool},
     ids::{AuditEventId, FamilyId, ThreadId, UserId},
@@ -139,7 +140,7 @@ pub(crate) struct Event {
     action: Action,
     user_id: Option<UserId>,
     thread_id: Option<ThreadId>,
-    role: Option<String>,
+    role: Option<Role>,
 }
 
 impl Event {
@@ -158,8 +159,8 @@ impl Event {
     }
 
     /// In this role.
-    pub(crate) fn in_role(self, role: &str) -> Self {
-        Self { role: Some(role.to_owned()), ..self }
+    pub(crate) fn in_role(self, role: Role) -> Self {
+        Self { role: Some(role), ..self }
     }
 }
 
@@ -194,7 +195,7 @@ pub struct Noted {
     /// The thread it was about.
     pub thread_id: Option<ThreadId>,
     /// The role that they have since.
-    pub role: Option<String>,
+    pub role: Option<Role>,
     /// The network address that it came from, where one was known.
     pub source: Option<String>,
 }

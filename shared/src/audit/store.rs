@@ -5,6 +5,7 @@ use sqlx::{FromRow, PgConnection, Row};
 use super::{AuditCursor, Event, Noted, Principal};
 use crate::{
     Result,
+    access::Role,
     ids::{AuditEventId, FamilyId, ThreadId},
 };
 
@@ -27,7 +28,7 @@ pub(super) async fn insert(
         actions.push(event.action.word());
         users.push(event.user_id.as_ref().map(|id| id.as_str().to_owned()));
         threads.push(event.thread_id);
-        roles.push(event.role.as_deref());
+        roles.push(event.role.map(Role::as_str));
     }
     sqlx::query(
         "INSERT INTO audit_events (family_id, audit_event_id, actor, actor_id, action, user_id,

@@ -5,12 +5,14 @@
 //! be known becomes `unknown`, never `pending` again.
 
 mod policy;
+mod state;
 mod store;
 
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+pub use self::state::{DeliveryState, Outcome, Reason};
 pub(crate) use self::{
     policy::{may_get_link, recipients, suppressed},
     store::{
@@ -99,9 +101,9 @@ pub struct Settled {
     /// Its id.
     pub notification_id: NotificationId,
     /// Where it stays: `failed`, `suppressed` or `cancelled`.
-    pub state: String,
-    /// Why, as a stable word.
-    pub reason: String,
+    pub state: DeliveryState,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// What one claim came to.
@@ -112,42 +114,6 @@ pub struct Claim {
     pub claimed: Vec<Claimed>,
     /// What will not be sent.
     pub settled: Vec<Settled>,
-}
-
-/// How an attempt went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The carrier took it.
-    Sent {
-        /// The carrier's own id of it.
-        carrier_message_id: String,
-        /// How many segments it was.
-        segments: u32,
-        /// It said how to opt out.
-        stop_notice: bool,
-    },
-    /// Nobody can know whether the carrier took it.
-    Unknown {
-        /// Why, as a stable word.
-        reason: &'static str,
-    },
-    /// A definite no for now: it is tried again later.
-    Retry {
-        /// Why, as a stable word.
-        reason: &'static str,
-    },
-    /// A permanent no.
-    Failed {
-        /// Why, as a stable word.
-        reason: &'static str,
-    },
-    /// The recipient's number refuses texts: they count as opted out from now on.
-    OptedOut,
-    /// Nobody was called, and nobody will be.
-    Suppressed {
-        /// Why, as a stable word.
-        reason: &'static str,
-    },
 }
 
 /// Claims those of `jobs` that are due, for one worker, and settles those that must not be sent. The
@@ -262,24 +228,27 @@ pub async fn wake_due(pool: &Pool, queue: &Queue, deadline: Instant) -> Result<W
     Ok(woken)
 }
 
-/// Who got a message, and why not: see `GET …/deliveries`.
-#[derive(Debug, Clone, sqlx::FromRow)]
+/// What a recipient got of a message.
+#[derive(Debug, Clone, sqlx::FromRow, serde::Deserialize)]
 pub struct Delivery {
     /// The recipient.
     pub recipient_id: UserId,
     /// Where the notification is in its life.
-    pub state: String,
-    /// Why it is there, as a stable word.
-    pub reason: Option<String>,
+    pub state: DeliveryState,
+    /// Why it is there.
+    pub reason: Option<Reason>,
     /// How many provider calls were begun.
     pub attempts: i32,
     /// How many segments were sent.
     pub segments: Option<i32>,
     /// When the carrier took it.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub sent_at: Option<time::OffsetDateTime>,
     /// When its link was opened.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub opened_at: Option<time::OffsetDateTime>,
     /// When the message was read.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub read_at: Option<time::OffsetDateTime>,
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use sqlx::{FromRow, PgConnection, Row};
 
 use super::{
-    Attempt, BACK_OFF, Claimed, Delivery, LEASE, LINK_LIFE, Lease, Outcome, Settled,
+    Attempt, BACK_OFF, Claimed, Delivery, DeliveryState, LEASE, LINK_LIFE, Lease, Outcome, Reason,
+    Settled,
     policy::{claimed_state, not_to_be_sent},
 };
 use crate::{
@@ -165,30 +166,13 @@ pub(super) async fn claim(
     .await?;
     let (mut claimed, mut settled) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in &rows {
-        if row.try_get::<&str, _>("state")? == "sending" {
+        if row.try_get::<DeliveryState, _>("state")? == DeliveryState::Sending {
             claimed.push(Claimed::from_row(row)?);
         } else {
             settled.push(Settled::from_row(row)?);
         }
     }
     Ok((claimed, settled))
-}
-
-/// State, reason, the carrier's id and the segments that an outcome comes to.
-fn columns(outcome: &Outcome) -> (&'static str, Option<&'static str>, Option<&str>, Option<i32>) {
-    match outcome {
-        Outcome::Sent { carrier_message_id, segments, .. } => (
-            "sent",
-            None,
-            Some(carrier_message_id.as_str()),
-            Some(i32::try_from(*segments).unwrap_or(i32::MAX)),
-        ),
-        Outcome::Unknown { reason } => ("unknown", Some(*reason), None, None),
-        Outcome::Retry { reason } => ("pending", Some(*reason), None, None),
-        Outcome::Failed { reason } => ("failed", Some(*reason), None, None),
-        Outcome::OptedOut => ("failed", Some("opted_out"), None, None),
-        Outcome::Suppressed { reason } => ("suppressed", Some(*reason), None, None),
-    }
 }
 
 /// Writes outcomes where `lease` still holds, and late proof where it had been given up.
@@ -207,16 +191,21 @@ pub(super) async fn record(
     let mut segments = Vec::with_capacity(attempts.len());
     let mut stop_notices = Vec::with_capacity(attempts.len());
     for Attempt { notification_id, family_id, phone, called, outcome } in attempts {
-        let (state, reason, carrier_id, segment_count) = columns(outcome);
+        let sent = match outcome {
+            Outcome::Sent { carrier_message_id, segments, stop_notice } => {
+                Some((carrier_message_id.as_str(), *segments, *stop_notice))
+            }
+            _ => None,
+        };
         ids.push(*notification_id);
         families.push(family_id.as_str());
         phones.push(phone.e164());
         calls.push(*called);
-        states.push(state);
-        reasons.push(reason);
-        carrier_ids.push(carrier_id);
-        segments.push(segment_count);
-        stop_notices.push(matches!(outcome, Outcome::Sent { stop_notice: true, .. }));
+        states.push(outcome.state().as_str());
+        reasons.push(outcome.reason().map(Reason::as_str));
+        carrier_ids.push(sent.map(|(id, ..)| id));
+        segments.push(sent.map(|(_, segments, _)| i32::try_from(segments).unwrap_or(i32::MAX)));
+        stop_notices.push(sent.is_some_and(|(.., stop_notice)| stop_notice));
     }
     let recorded = sqlx::query_scalar(
         "WITH recorded AS (

@@ -9,11 +9,14 @@ use time::OffsetDateTime;
 pub use crate::cursor::{ExportCursor, ExportPlace};
 use crate::{
     Error, Result,
+    access::Role,
     actor::Host,
     audit::{self, Action, Event},
     db::{self, Pool, Transaction},
+    delivery::Delivery,
     families::{Family, User},
     ids::{ThreadId, UserId},
+    members::MemberStatus,
     messages::Message,
     threads::Kind,
 };
@@ -57,10 +60,10 @@ pub struct ExportedThread {
 pub struct ExportedMember {
     /// Who.
     pub user_id: UserId,
-    /// `OWNER`, `ADMIN`, `MODERATOR`, `MEMBER` or `GUEST`.
-    pub role: String,
-    /// `active`, `invited`, `left`, `removed` or `banned`.
-    pub status: String,
+    /// What they are or were in it.
+    pub role: Role,
+    /// Whether they are still in it.
+    pub status: MemberStatus,
     /// The newest message that they have read; 0 before the first.
     pub last_read_seq: i64,
     /// When they joined.
@@ -83,31 +86,7 @@ pub struct ExportedMessage {
     pub thread_kind: Kind,
     /// The deliveries that are still known.
     #[sqlx(json)]
-    pub deliveries: Vec<ExportedDelivery>,
-}
-
-/// What came of one recipient's text.
-#[derive(Debug, Clone, Deserialize)]
-pub struct ExportedDelivery {
-    /// The recipient.
-    pub recipient_id: UserId,
-    /// Where the notification is in its life.
-    pub state: String,
-    /// Why it is there, as a stable word.
-    pub reason: Option<String>,
-    /// How many provider calls were begun.
-    pub attempts: i32,
-    /// How many segments were sent.
-    pub segments: Option<i32>,
-    /// When the carrier took it.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub sent_at: Option<OffsetDateTime>,
-    /// When its link was opened.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub opened_at: Option<OffsetDateTime>,
-    /// When the message was read.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub read_at: Option<OffsetDateTime>,
+    pub deliveries: Vec<Delivery>,
 }
 
 /// An export under way: one transaction, one family.

@@ -9,7 +9,24 @@ use crate::{
     actor::Actor,
     db::{self, Pool},
     ids::ThreadId,
+    text_enum::text_enum,
 };
+
+text_enum! {
+    /// What a member is to a thread.
+    pub enum MemberStatus {
+        /// In it.
+        Active = "active",
+        /// Asked to join.
+        Invited = "invited",
+        /// Left it.
+        Left = "left",
+        /// Was removed from it.
+        Removed = "removed",
+        /// Was removed from it for good.
+        Banned = "banned",
+    }
+}
 
 /// A member as their own page shows them.
 #[derive(Debug, Clone, sqlx::FromRow)]

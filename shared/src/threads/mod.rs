@@ -4,18 +4,19 @@ mod store;
 
 use std::{collections::BTreeSet, str::FromStr};
 
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 pub use crate::cursor::InboxCursor;
 use crate::{
     Error, Result,
+    access::Role,
     actor::Actor,
     audit::{self, Action, Event},
     db::{self, Pool},
     ids::{FamilyId, ThreadId, UserId},
     text::preview,
+    text_enum::text_enum,
 };
 
 /// Most members of a thread, the caller included.
@@ -28,30 +29,25 @@ pub const PREVIEW_MAX: usize = 140;
 /// One to find it, one after losing the race to create it, one after losing a member besides.
 const RESOLVE_ROUNDS: usize = 3;
 
-/// What a thread is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, sqlx::Type)]
-#[serde(rename_all = "UPPERCASE")]
-#[sqlx(type_name = "text", rename_all = "UPPERCASE")]
-pub enum Kind {
-    /// The family's own.
-    #[default]
-    Family,
-    /// Two people.
-    Dm,
-    /// Some of them.
-    Group,
+text_enum! {
+    /// What a thread is for.
+    #[derive(Default, utoipa::ToSchema)]
+    pub enum Kind {
+        /// The family's own.
+        #[default]
+        Family = "FAMILY",
+        /// Two people.
+        Dm = "DM",
+        /// Some of them.
+        Group = "GROUP",
+    }
 }
 
 impl FromStr for Kind {
     type Err = UnknownKind;
 
     fn from_str(value: &str) -> Result<Self, UnknownKind> {
-        match value {
-            "FAMILY" => Ok(Self::Family),
-            "DM" => Ok(Self::Dm),
-            "GROUP" => Ok(Self::Group),
-            _ => Err(UnknownKind),
-        }
+        Self::of(value).ok_or(UnknownKind)
     }
 }
 
@@ -149,8 +145,8 @@ pub struct Member {
     pub user_id: UserId,
     /// What they are called.
     pub name: String,
-    /// `OWNER`, `ADMIN`, `MODERATOR`, `MEMBER` or `GUEST`.
-    pub role: String,
+    /// What they are in it.
+    pub role: Role,
     /// When they joined.
     #[serde(with = "time::serde::rfc3339")]
     pub joined_at: OffsetDateTime,
@@ -271,7 +267,7 @@ fn joined(thread: &Thread, back: Option<&[UserId]>) -> Vec<Event> {
     let new = |member: &&Member| back.is_none_or(|back| back.contains(&member.user_id));
     events.extend(thread.members.iter().filter(new).map(|member| {
         let joined = Event::of(Action::MemberJoined, &member.user_id);
-        joined.in_thread(thread.thread_id).in_role(&member.role)
+        joined.in_thread(thread.thread_id).in_role(member.role)
     }));
     events
 }

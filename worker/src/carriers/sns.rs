@@ -26,9 +26,12 @@ use platform::{
     config::ConfigError,
     https,
 };
-use shared::{delivery::Outcome, phone::PhoneNumber};
+use shared::{
+    delivery::{Outcome, Reason},
+    phone::PhoneNumber,
+};
 
-use crate::sms::{self, Text};
+use crate::sms::{self, Sms};
 
 /// What a connection may take to stand.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -66,22 +69,22 @@ impl Sns {
         Self { client: Client::from_conf(config) }
     }
 
-    /// Sends one text with one call, and says what is known of it afterwards.
-    pub async fn publish(&self, to: &PhoneNumber, text: &Text) -> Outcome {
+    /// Sends one SMS with one call, and says what is known of it afterwards.
+    pub async fn publish(&self, to: &PhoneNumber, sms: &Sms) -> Outcome {
         // Both a type and a value are there, so this can't fail to be made.
         let Ok(transactional) = MessageAttributeValue::builder()
             .data_type("String")
             .string_value("Transactional")
             .build()
         else {
-            return Outcome::Retry { reason: "request" };
+            return Outcome::Retry { reason: Reason::Request };
         };
         let departure = Departure::default();
         let sent = self
             .client
             .publish()
             .phone_number(to.e164())
-            .message(text.as_str())
+            .message(sms.as_str())
             .message_attributes("AWS.SNS.SMS.SMSType", transactional)
             .customize()
             .interceptor(departure.clone())
@@ -90,7 +93,7 @@ impl Sns {
         match sent {
             Ok(done) => Outcome::Sent {
                 carrier_message_id: done.message_id.unwrap_or_default(),
-                segments: sms::measure(text.as_str()).segments,
+                segments: sms::measure(sms.as_str()).segments,
                 stop_notice: false,
             },
             Err(error) => {
@@ -99,7 +102,7 @@ impl Sns {
                 if departure.has_left() {
                     classify(&error)
                 } else {
-                    Outcome::Retry { reason: "not_sent" }
+                    Outcome::Retry { reason: Reason::NotSent }
                 }
             }
         }
@@ -136,23 +139,23 @@ impl Intercept for Departure {
 /// What an error says of whether the text went out. Only what is certainly a no is one.
 fn classify(error: &SdkError<PublishError, HttpResponse>) -> Outcome {
     match error {
-        SdkError::ConstructionFailure(_) => Outcome::Retry { reason: "request" },
+        SdkError::ConstructionFailure(_) => Outcome::Retry { reason: Reason::Request },
         SdkError::DispatchFailure(failure) => {
             if failure.as_connector_error().is_some_and(|error| before_connected(error)) {
-                Outcome::Retry { reason: "unreachable" }
+                Outcome::Retry { reason: Reason::Unreachable }
             } else if failure.is_timeout() {
-                Outcome::Unknown { reason: "timeout" }
+                Outcome::Unknown { reason: Reason::Timeout }
             } else {
-                Outcome::Unknown { reason: "connection_lost" }
+                Outcome::Unknown { reason: Reason::ConnectionLost }
             }
         }
-        SdkError::TimeoutError(_) => Outcome::Unknown { reason: "timeout" },
+        SdkError::TimeoutError(_) => Outcome::Unknown { reason: Reason::Timeout },
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             refusal(status, service.err().code(), service.err().message())
         }
         // An answer that can't be read, and whatever the SDK may add.
-        _ => Outcome::Unknown { reason: "unreadable_answer" },
+        _ => Outcome::Unknown { reason: Reason::UnreadableAnswer },
     }
 }
 
@@ -173,7 +176,8 @@ fn refusal(status: u16, code: Option<&str>, message: Option<&str>) -> Outcome {
     let code = code.unwrap_or_default();
     let message = message.unwrap_or_default().to_ascii_lowercase();
     let opted_out = message.contains("opted out");
-    let reason = if message.contains("phonenumber") { "invalid_number" } else { "invalid_text" };
+    let reason =
+        if message.contains("phonenumber") { Reason::InvalidNumber } else { Reason::InvalidText };
     match (status, code) {
         (_, "OptedOut" | "OptedOutException") => Outcome::OptedOut,
         (400, "InvalidParameter" | "InvalidParameterException") if opted_out => Outcome::OptedOut,
@@ -192,10 +196,10 @@ fn refusal(status: u16, code: Option<&str>, message: Option<&str>) -> Outcome {
             | "Throttling"
             | "ThrottlingException"
             | "TooManyRequestsException",
-        ) => Outcome::Retry { reason: "throttled" },
+        ) => Outcome::Retry { reason: Reason::Throttled },
         // Access, sandbox, spending limit: a no that somebody may mend within the day.
-        (400..=499, _) => Outcome::Retry { reason: "refused" },
-        _ => Outcome::Unknown { reason: "carrier_error" },
+        (400..=499, _) => Outcome::Retry { reason: Reason::Refused },
+        _ => Outcome::Unknown { reason: Reason::CarrierError },
     }
 }
 
@@ -262,7 +266,7 @@ mod tests {
             }
         });
         let keys = Credentials::new("key", "secret", None, None, "test");
-        let unknown = Outcome::Unknown { reason: "carrier_error" };
+        let unknown = Outcome::Unknown { reason: Reason::CarrierError };
         assert_eq!(outcome(config(&endpoint).credentials_provider(keys)).await, unknown);
         assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
@@ -271,20 +275,20 @@ mod tests {
     async fn what_never_left_is_tried_again_and_what_may_have_is_not() {
         let keys = || Credentials::new("key", "secret", None, None, "test");
         let silent = carrier("").await;
-        let never_left = Outcome::Retry { reason: "not_sent" };
+        let never_left = Outcome::Retry { reason: Reason::NotSent };
         assert_eq!(outcome(config(&silent)).await, never_left, "no credentials");
 
         let nobody = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = nobody.local_addr().expect("an address");
         drop(nobody);
         let refused = config(&format!("http://{address}")).credentials_provider(keys());
-        assert_eq!(outcome(refused).await, Outcome::Retry { reason: "unreachable" });
+        assert_eq!(outcome(refused).await, Outcome::Retry { reason: Reason::Unreachable });
 
         let hung_up = config(&silent).credentials_provider(keys());
-        assert_eq!(outcome(hung_up).await, Outcome::Unknown { reason: "connection_lost" });
+        assert_eq!(outcome(hung_up).await, Outcome::Unknown { reason: Reason::ConnectionLost });
         let garbage = carrier("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n???").await;
         let garbage = config(&garbage).credentials_provider(keys());
-        assert_eq!(outcome(garbage).await, Outcome::Unknown { reason: "carrier_error" });
+        assert_eq!(outcome(garbage).await, Outcome::Unknown { reason: Reason::CarrierError });
     }
 
     #[tokio::test(start_paused = true)]
@@ -294,23 +298,26 @@ mod tests {
         let address = silent.local_addr().expect("an address");
         let keys = Credentials::new("key", "secret", None, None, "test");
         let stalled = config(&format!("https://{address}")).credentials_provider(keys);
-        assert_eq!(outcome(stalled).await, Outcome::Retry { reason: "unreachable" });
+        assert_eq!(outcome(stalled).await, Outcome::Retry { reason: Reason::Unreachable });
     }
 
     #[test]
     fn only_a_definite_no_is_tried_again() {
-        let unknown = Outcome::Unknown { reason: "carrier_error" };
+        let unknown = Outcome::Unknown { reason: Reason::CarrierError };
         assert_eq!(refusal(500, Some("InternalFailure"), None), unknown);
         assert_eq!(refusal(503, Some("ServiceUnavailable"), None), unknown);
-        assert_eq!(refusal(400, Some("Throttling"), None), Outcome::Retry { reason: "throttled" });
-        assert_eq!(refusal(429, None, None), Outcome::Retry { reason: "throttled" });
+        assert_eq!(
+            refusal(400, Some("Throttling"), None),
+            Outcome::Retry { reason: Reason::Throttled }
+        );
+        assert_eq!(refusal(429, None, None), Outcome::Retry { reason: Reason::Throttled });
         assert_eq!(
             refusal(403, Some("AuthorizationError"), None),
-            Outcome::Retry { reason: "refused" }
+            Outcome::Retry { reason: Reason::Refused }
         );
         assert_eq!(
             refusal(400, Some("InvalidParameter"), Some("Invalid parameter: PhoneNumber")),
-            Outcome::Failed { reason: "invalid_number" }
+            Outcome::Failed { reason: Reason::InvalidNumber }
         );
         for code in ["InvalidParameter", "OptedOut"] {
             let message = Some("Phone number is opted out");

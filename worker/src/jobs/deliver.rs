@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, stream};
 use shared::{
-    delivery::{self, Attempt, Claim, Claimed, Lease, Outcome, Settled},
+    delivery::{self, Attempt, Claim, Claimed, DeliveryState, Lease, Outcome, Reason, Settled},
     failpoint,
     i18n::Language,
     ids::NotificationId,
@@ -21,15 +21,15 @@ use tracing::Instrument;
 use crate::{
     Worker,
     record::Attributes,
-    sms::{self, Text},
+    sms::{self, Sms},
 };
 
-/// How many texts one batch sends at once. A Lambda batch has ten.
+/// How many SMS one batch sends at once. A Lambda batch has ten.
 const SIDE_BY_SIDE: usize = 32;
 /// What one call may take (5 s), and recording it.
 const SEND_TIME: Duration = Duration::from_secs(6);
 /// There was too little time left to begin a call.
-const NO_TIME: Outcome = Outcome::Retry { reason: "no_time" };
+const NO_TIME: Outcome = Outcome::Retry { reason: Reason::NoTime };
 /// What paying for a batch may take, where there is a cap.
 const PAY_TIME: Duration = Duration::from_secs(2);
 /// Pauses between tries to write outcomes down: a send that is not recorded ends as `unknown`.
@@ -67,7 +67,7 @@ pub(crate) async fn deliver(
     let attempts: Vec<Attempt> = stream::iter(drafts)
         .map(|draft| async move {
             let outcome = attempt(worker, &draft, deadline).await;
-            let called = draft.text.is_ok() && outcome != NO_TIME;
+            let called = draft.sms.is_ok() && outcome != NO_TIME;
             let Claimed { notification_id, family_id, phone, .. } = draft.claimed;
             Attempt { notification_id, family_id, phone, called, outcome }
         })
@@ -80,47 +80,47 @@ pub(crate) async fn deliver(
     unrecorded
 }
 
-/// A text that is ready to go, or why it isn't.
+/// An SMS that is ready to go, or why it isn't.
 struct Draft {
     claimed: Claimed,
-    text: Result<Text, Outcome>,
+    sms: Result<Sms, Outcome>,
     segments: i32,
     /// What its job came of.
     attributes: Attributes,
 }
 
 impl Draft {
-    /// Composes the text. A panic is this text's alone, and nobody was called.
+    /// Composes the SMS. A panic is this one's alone, and the carrier was not called.
     fn new(worker: &Worker, claimed: Claimed) -> Self {
-        let text = catch_unwind(AssertUnwindSafe(|| compose(worker, &claimed)));
-        let text = text.unwrap_or(Err(Outcome::Failed { reason: "panic" }));
+        let composed = catch_unwind(AssertUnwindSafe(|| compose(worker, &claimed)));
+        let composed = composed.unwrap_or(Err(Outcome::Failed { reason: Reason::Panic }));
         let attributes = Attributes::default();
-        match text {
-            Ok((text, segments)) => Self { claimed, text: Ok(text), segments, attributes },
-            Err(why) => Self { claimed, text: Err(why), segments: 0, attributes },
+        match composed {
+            Ok((sms, segments)) => Self { claimed, sms: Ok(sms), segments, attributes },
+            Err(why) => Self { claimed, sms: Err(why), segments: 0, attributes },
         }
     }
 
-    /// What this text costs its family, if that family has a cap.
+    /// What this SMS costs its family, if that family has a cap.
     fn cost(&self) -> Option<Cost> {
         let Claimed { notification_id, ref family_id, monthly_cap, .. } = self.claimed;
         let (cap, segments) = (monthly_cap?, self.segments);
-        self.text.as_ref().ok()?;
+        self.sms.as_ref().ok()?;
         Some(Cost { notification_id, family_id: family_id.clone(), segments, cap })
     }
 }
 
-/// The text, and how many segments it is.
-fn compose(worker: &Worker, claimed: &Claimed) -> Result<(Text, i32), Outcome> {
+/// The SMS, and how many segments it is.
+fn compose(worker: &Worker, claimed: &Claimed) -> Result<(Sms, i32), Outcome> {
     let token = worker.keys.sign(claimed.link);
-    let token = token.map_err(|_| Outcome::Retry { reason: "signing" })?;
-    let text = sms::compose(&sms::Content {
+    let token = token.map_err(|_| Outcome::Retry { reason: Reason::Signing })?;
+    let sms = sms::compose(&sms::Content {
         subject: match &claimed.sender {
             Some(sender) => sms::Subject::Message {
                 sender: sender.as_str(),
                 body: claimed.body.as_deref(),
                 file_count: claimed.file_count,
-                // Each message has a text of its own: nothing is merged into it.
+                // Each message has an SMS of its own: nothing is merged into it.
                 waiting: 0,
             },
             None => sms::Subject::FreshLink,
@@ -131,11 +131,11 @@ fn compose(worker: &Worker, claimed: &Claimed) -> Result<(Text, i32), Outcome> {
         link: &format!("{}/l#{token}", worker.public_url),
         limits: worker.limits,
     });
-    let segments = i32::try_from(sms::measure(text.as_str()).segments).unwrap_or(i32::MAX);
-    Ok((text, segments))
+    let segments = i32::try_from(sms::measure(sms.as_str()).segments).unwrap_or(i32::MAX);
+    Ok((sms, segments))
 }
 
-/// Pays for the texts of families that have a cap, and stops those that it does not reach for.
+/// Pays for the SMS of families that have a cap, and stops those that it does not reach for.
 async fn pay(worker: &Worker, lease: Lease, drafts: &mut [Draft], deadline: Instant) {
     let costs: Vec<Cost> = drafts.iter().filter_map(Draft::cost).collect();
     if costs.is_empty() {
@@ -158,16 +158,16 @@ async fn pay(worker: &Worker, lease: Lease, drafts: &mut [Draft], deadline: Inst
     for draft in drafts.iter_mut().filter(|draft| draft.cost().is_some()) {
         match verdicts.get(&draft.claimed.notification_id) {
             Some(Verdict::Paid) => {}
-            Some(Verdict::Later) => draft.text = Err(Outcome::Retry { reason: "cap_in_use" }),
+            Some(Verdict::Later) => draft.sms = Err(Outcome::Retry { reason: Reason::CapInUse }),
             Some(Verdict::CapReached) => {
-                draft.text = Err(Outcome::Suppressed { reason: "cap_reached" });
+                draft.sms = Err(Outcome::Suppressed { reason: Reason::CapReached });
             }
-            None => draft.text = Err(Outcome::Retry { reason: "cap_unknown" }),
+            None => draft.sms = Err(Outcome::Retry { reason: Reason::CapUnknown }),
         }
     }
 }
 
-/// Sends one text. A panic is this record's alone, and nobody knows how far it had got.
+/// Sends one SMS. A panic is this record's alone; how far it had got is unknown.
 async fn attempt(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
     let claimed = &draft.claimed;
     let span = tracing::info_span!(
@@ -182,14 +182,15 @@ async fn attempt(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
     let outcome = AssertUnwindSafe(send(worker, draft, deadline))
         .catch_unwind()
         .await
-        .unwrap_or(Outcome::Unknown { reason: "panic" });
+        .unwrap_or(Outcome::Unknown { reason: Reason::Panic });
+    let reason = outcome.reason().map(Reason::as_str);
     span.in_scope(|| match &outcome {
         Outcome::Sent { segments, .. } => tracing::info!(segments, "sent"),
-        Outcome::Unknown { reason } => tracing::error!(reason, "unknown whether sent"),
-        Outcome::Retry { reason } => tracing::warn!(reason, "not sent, will be tried again"),
-        Outcome::Failed { reason } => tracing::warn!(reason, "not sent, for good"),
+        Outcome::Unknown { .. } => tracing::error!(reason, "unknown whether sent"),
+        Outcome::Retry { .. } => tracing::warn!(reason, "not sent, will be tried again"),
+        Outcome::Failed { .. } => tracing::warn!(reason, "not sent, for good"),
         Outcome::OptedOut => tracing::info!("not sent, number has opted out"),
-        Outcome::Suppressed { reason } => tracing::warn!(reason, "not sent"),
+        Outcome::Suppressed { .. } => tracing::warn!(reason, "not sent"),
     });
     count(&outcome, &draft.attributes);
     outcome
@@ -202,18 +203,18 @@ fn count_settled(settled: &Settled, attributes: &Attributes) {
         notification.id = %notification_id,
         request.id = attributes.request_id.as_deref(),
         trace.id = attributes.trace_id(),
-        state,
-        reason,
+        state = state.as_str(),
+        reason = reason.as_str(),
         "not to be sent"
     );
-    match state.as_str() {
-        "failed" => metrics::counter!("TextsFailed").increment(1),
-        "suppressed" => metrics::counter!("TextsSuppressed").increment(1),
+    match state {
+        DeliveryState::Failed => metrics::counter!("TextsFailed").increment(1),
+        DeliveryState::Suppressed => metrics::counter!("TextsSuppressed").increment(1),
         _ => metrics::counter!("TextsCancelled").increment(1),
     }
 }
 
-/// Counts what became of a text, and how long its job took from the queue to there.
+/// Counts what became of an SMS, and how long its job took from the queue to there.
 fn count(outcome: &Outcome, attributes: &Attributes) {
     match outcome {
         Outcome::Sent { segments, .. } => {
@@ -233,8 +234,8 @@ fn count(outcome: &Outcome, attributes: &Attributes) {
 }
 
 async fn send(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
-    let text = match &draft.text {
-        Ok(text) => text,
+    let sms = match &draft.sms {
+        Ok(sms) => sms,
         Err(why) => return why.clone(),
     };
     // A claim can be slow: what would be cut short in mid-call is left for another run.
@@ -243,7 +244,7 @@ async fn send(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
     }
     failpoint::reach("send.before");
     // Boxed: the SDK's call nests deeper than the compiler follows through all of its callers.
-    let sending = Box::pin(worker.sns.publish(&draft.claimed.phone, text));
+    let sending = Box::pin(worker.sns.publish(&draft.claimed.phone, sms));
     let mut outcome = sending.in_current_span().await;
     if let Outcome::Sent { stop_notice, .. } = &mut outcome {
         *stop_notice = draft.claimed.stop_notice;

@@ -9,7 +9,7 @@ use shared::i18n::Language;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{
-    Content, Limits, Subject, Text,
+    Content, Limits, Sms, Subject,
     alphabet::{Encoding, is_gsm7},
     defuse::defuse,
     line::Line,
@@ -45,14 +45,14 @@ pub(super) const AROUND_LINK_AND_NOTICE: usize = SENDER_MIN + ": ".len() + NOTIC
 /// it, and the only thing in it that a phone takes for one. It has at most as many segments as its
 /// alphabet's limit says, given a link that [`Limits::check_url`] approves of.
 #[must_use]
-pub fn compose(content: &Content<'_>) -> Text {
+pub fn compose(content: &Content<'_>) -> Sms {
     let written = Written::of(content);
     for language in languages(content.language) {
         for encoding in [Encoding::Gsm7, Encoding::Ucs2] {
             let draft = written.draft(content, language, encoding);
             let text = draft.lay_out(content.limits);
             if let Some(text) = text.filter(|text| Encoding::of(text) == encoding) {
-                return Text(text);
+                return Sms(text);
             }
         }
     }
@@ -63,16 +63,16 @@ pub fn compose(content: &Content<'_>) -> Text {
         let draft = written.plain_draft(content, language, beginning);
         let text = draft.lay_out(content.limits);
         if let Some(text) = text.filter(|text| Encoding::of(text) == Encoding::Gsm7) {
-            return Text(text);
+            return Sms(text);
         }
     }
     let preview = written.preview(language, Encoding::Gsm7);
     let text = written.plain_draft(content, language, preview).squeeze(content.limits);
     if Encoding::of(&text) == Encoding::Gsm7 {
-        return Text(text);
+        return Sms(text);
     }
     let phrase = Piece::whole(written.phrase.say(language));
-    Text(written.plain_draft(content, language, phrase).squeeze(content.limits))
+    Sms(written.plain_draft(content, language, phrase).squeeze(content.limits))
 }
 
 /// The reader's language, then English, whose phrases take the least room.

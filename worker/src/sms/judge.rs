@@ -3,13 +3,13 @@
 use linkify::LinkFinder;
 use shared::i18n::Language;
 
-use super::{Content, Encoding, Measure, Text, measure, phrases::Phrase};
+use super::{Content, Encoding, Measure, Sms, measure, phrases::Phrase};
 
 /// Checks a text made of `content`.
 ///
 /// # Errors
 /// What is wrong with it, and the text.
-pub fn judge(content: &Content<'_>, text: &Text) -> Result<(), String> {
+pub fn judge(content: &Content<'_>, text: &Sms) -> Result<(), String> {
     let text = text.as_str();
     let Measure { encoding, segments } = measure(text);
     let most = match encoding {

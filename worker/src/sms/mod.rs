@@ -1,4 +1,4 @@
-//! The text that tells somebody of a message, and what it costs.
+//! Composing an SMS, and what it costs.
 
 mod alphabet;
 mod compose;
@@ -56,11 +56,11 @@ pub enum Subject<'a> {
     FreshLink,
 }
 
-/// A text as it goes to the carrier. Invisible to `Debug`: it holds a name, a message and a token.
+/// An SMS as it goes to the carrier. Invisible to `Debug`: it holds a name, a message and a token.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Text(String);
+pub struct Sms(String);
 
-impl Text {
+impl Sms {
     /// The whole text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -68,8 +68,8 @@ impl Text {
     }
 }
 
-impl fmt::Debug for Text {
+impl fmt::Debug for Sms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Text(…)")
+        f.write_str("Sms(…)")
     }
 }

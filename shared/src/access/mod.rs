@@ -1,0 +1,5 @@
+//! Access: the roles of a thread's members.
+
+mod role;
+
+pub use role::Role;
