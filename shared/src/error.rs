@@ -1,7 +1,8 @@
 //! What can go wrong in the domain; `functions` maps each to HTTP in one exhaustive match.
 
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
+use platform::causes;
 use sqlx::error::DatabaseError;
 
 /// Result of a use case.
@@ -71,22 +72,11 @@ impl Error {
     /// may repeat the values of a row, only codes and names are told.
     #[must_use]
     pub fn with_causes(&self) -> String {
-        let mut line = self.to_string();
-        let mut source = self.source();
-        while let Some(cause) = source {
-            let sqlx = cause.downcast_ref::<sqlx::Error>();
-            if let Some(db) = sqlx.and_then(sqlx::Error::as_database_error) {
-                let code = db.code().unwrap_or_default();
-                let (table, constraint) = (db.table(), db.constraint());
-                let told = format!(": SQLSTATE {code}, table {table:?}, constraint {constraint:?}");
-                line.push_str(&told);
-                break;
-            }
-            line.push_str(": ");
-            line.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        line
+        let Some(db) = causes::find(self).find_map(sqlx::Error::as_database_error) else {
+            return causes::line(self);
+        };
+        let (code, table, constraint) = (db.code().unwrap_or_default(), db.table(), db.constraint());
+        format!("{self}: SQLSTATE {code}, table {table:?}, constraint {constraint:?}")
     }
 }
 

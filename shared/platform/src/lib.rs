@@ -1,6 +1,7 @@
 //! What any Lambda service needs and no domain does: configuration, secrets, AWS, outbound HTTP, logs, figures.
 
 pub mod aws;
+pub mod causes;
 pub mod config;
 pub mod fetch;
 pub mod https;
