@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use http::Uri;
-use platform::fetch;
+use platform::http_client;
 use postgres_protocol::password::scram_sha_256;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::db::{self, Database, Login};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, migrate::Migrator};
+use url::Url;
 
 /// What answering `CloudFormation` may take, three tries included.
 const ANSWER_TIME: Duration = Duration::from_secs(15);
@@ -164,11 +164,11 @@ pub async fn answer(event: Event, left: Duration) -> anyhow::Result<Value> {
         // Always the same: a new one would have the old one deleted.
         physical_resource_id: event.physical_resource_id.as_deref().unwrap_or("schema"),
     })?;
-    let url: Uri = url.parse().context("CloudFormation's address is none")?;
+    let url: Url = url.parse().context("CloudFormation's address is none")?;
     let mut tries = 3;
     loop {
         tries -= 1;
-        match fetch::put(&url, body.clone()).await {
+        match http_client::put(&url, body.clone()).await {
             Ok(_) => return Ok(json!({ "status": "told CloudFormation" })),
             Err(error) if tries == 0 => {
                 return Err(error).context("can't tell CloudFormation");

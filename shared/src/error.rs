@@ -75,7 +75,8 @@ impl Error {
         let Some(db) = causes::find(self).find_map(sqlx::Error::as_database_error) else {
             return causes::line(self);
         };
-        let (code, table, constraint) = (db.code().unwrap_or_default(), db.table(), db.constraint());
+        let (code, table, constraint) =
+            (db.code().unwrap_or_default(), db.table(), db.constraint());
         format!("{self}: SQLSTATE {code}, table {table:?}, constraint {constraint:?}")
     }
 }

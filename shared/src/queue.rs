@@ -20,7 +20,7 @@ use crate::ids::{FamilyId, LinkRequestId, NotificationId};
 use platform::{
     aws::{self, Service},
     config::{self, ConfigError},
-    https, trace,
+    http_client, trace,
 };
 
 /// Most entries of one `SendMessageBatch` (Amazon SQS quotas).
@@ -166,13 +166,15 @@ impl Queue {
     #[must_use]
     pub fn new(config: aws_sdk_sqs::config::Builder, url: String) -> Self {
         // `enqueue` has a budget for all of them.
-        let timeouts =
-            TimeoutConfig::builder().operation_attempt_timeout(Duration::from_millis(500)).build();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(Duration::from_millis(500))
+            .build();
         let retries = RetryConfig::standard()
             .with_max_attempts(3)
             .with_initial_backoff(Duration::from_millis(50));
         let config = config
-            .http_client(https::sdk_client(CONNECT, IDLE))
+            .http_client(http_client::sdk(IDLE))
             .timeout_config(timeouts)
             .retry_config(retries)
             // For bodies of unknown length; these are a few kilobytes, and have time-outs of their own.

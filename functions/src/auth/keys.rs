@@ -6,14 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderValue, Uri, header};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use platform::{
-    config::Secret,
-    fetch::{self, FetchError},
-    secrets,
-};
+use platform::{config::Secret, http_client, secrets};
 use tokio::sync::Mutex;
+use url::Url;
 
 use super::jwks::{self, PublicKey};
 
@@ -121,7 +117,7 @@ pub(super) struct Remote {
 /// From where.
 pub(super) enum Origin {
     /// A set of public keys, for tokens signed with this algorithm.
-    Jwks { variable: &'static str, url: Uri, algorithm: Algorithm },
+    Jwks { variable: &'static str, url: Url, algorithm: Algorithm },
     /// A secret of AWS Secrets Manager's.
     SecretsManager { variable: &'static str, arn: String },
 }
@@ -256,16 +252,16 @@ impl Origin {
         }
     }
 
-    /// The keys, and how long to keep them.
-    async fn fetch(&self) -> Result<(KeySet, Duration), FetchError> {
+    /// The keys, and how long to keep them; or why there are none.
+    async fn fetch(&self) -> Result<(KeySet, Duration), String> {
         match self {
             Self::Jwks { url, algorithm, .. } => {
-                let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
-                let headers = HeaderMap::from_iter([(header::ACCEPT, accept)]);
-                let answer = fetch::get(url, &headers).await?;
+                let accept = "application/jwk-set+json, application/json";
+                let answer =
+                    http_client::get(url, accept).await.map_err(|error| error.to_string())?;
                 // A set without a key that fits is believed too: that is how all are withdrawn.
-                let keys = jwks::parse(&answer.body, *algorithm)
-                    .ok_or(FetchError::Unusable("the answer is no set of keys"))?;
+                let keys =
+                    jwks::parse(&answer.body, *algorithm).ok_or("the answer is no set of keys")?;
                 if keys.is_empty() {
                     tracing::warn!(source = self.variable(), "no key in the set can be used");
                 }
@@ -273,8 +269,10 @@ impl Origin {
                 Ok((KeySet::Public(keys), age))
             }
             Self::SecretsManager { variable, arn } => {
-                let secret = Secret::new(variable, secrets::read(arn).await?)
-                    .map_err(|_| FetchError::Unusable("the secret is too short"))?;
+                let secret =
+                    secrets::read(arn).await.map_err(|error| format!("the secret {error}"))?;
+                let secret =
+                    Secret::new(variable, secret).map_err(|_| "the secret is too short")?;
                 Ok((KeySet::shared(&secret), SECRET_AGE))
             }
         }

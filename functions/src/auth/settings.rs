@@ -2,12 +2,13 @@
 
 use std::{fs, sync::Arc};
 
-use http::Uri;
 use jsonwebtoken::Algorithm;
 use platform::{
     config::{self, ConfigError, Secret},
     secrets,
 };
+
+use url::Url;
 
 use super::{
     jwks,
@@ -225,14 +226,12 @@ fn file(name: &'static str, path: &str) -> Result<Vec<u8>, ConfigError> {
 }
 
 /// The address of a set of keys: by HTTPS, since whoever can change the answer signs tokens.
-fn address(url: &str) -> Result<Uri, ConfigError> {
-    let parsed: Option<Uri> = url.parse().ok();
-    let usable = |uri: &Uri| {
-        let own_machine = matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        let named = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-        named
-            && (uri.scheme_str() == Some("https")
-                || uri.scheme_str() == Some("http") && own_machine)
+fn address(url: &str) -> Result<Url, ConfigError> {
+    let parsed: Option<Url> = url.parse().ok();
+    let usable = |url: &Url| {
+        let own_machine = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        let anonymous = url.username().is_empty() && url.password().is_none();
+        anonymous && (url.scheme() == "https" || url.scheme() == "http" && own_machine)
     };
     parsed.filter(usable).ok_or_else(|| ConfigError::Invalid {
         name: JWKS_URL,

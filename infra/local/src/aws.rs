@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
-use platform::https;
+use platform::http_client;
 
 /// The region that everything local is said to be in.
 pub const REGION: &str = "us-east-1";
@@ -21,7 +21,7 @@ pub fn sqs(endpoint: &str) -> aws_sdk_sqs::config::Builder {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static(REGION))
         .credentials_provider(credentials())
-        .http_client(https::sdk_client(Duration::from_secs(1), Duration::from_secs(90)))
+        .http_client(http_client::sdk(Duration::from_secs(90)))
         .endpoint_url(endpoint)
 }
 

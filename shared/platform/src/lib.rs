@@ -3,8 +3,7 @@
 pub mod aws;
 pub mod causes;
 pub mod config;
-pub mod fetch;
-pub mod https;
+pub mod http_client;
 pub mod logging;
 pub mod metrics;
 pub mod secrets;

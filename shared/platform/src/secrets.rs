@@ -8,15 +8,13 @@ use aws_sigv4::{
     sign::v4,
 };
 use http::{Request, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
 use crate::{
     aws::{self, Service},
     config::{self, ConfigError},
-    fetch,
+    http_client,
 };
 
 /// A secret's ARN begins with `arn:` and says whose it is.
@@ -81,7 +79,8 @@ struct Refused {
 /// `GetSecretValue` (AWS Secrets Manager API Reference), once.
 async fn try_read(arn: &str) -> Result<String, Failure> {
     let request = request(arn).map_err(Failure::Lasting)?;
-    let answer = fetch::send(&request.uri().clone(), request).await;
+    let request = request.try_into().map_err(|_| Failure::Lasting("its URL is none".to_owned()))?;
+    let answer = http_client::send(request).await;
     let answer = answer.map_err(|error| Failure::Passing(error.to_string()))?;
     if answer.status == StatusCode::OK {
         // The parser's own message may repeat what it read.
@@ -101,7 +100,7 @@ async fn try_read(arn: &str) -> Result<String, Failure> {
 }
 
 /// The request, signed (Signature Version 4); or why there is none.
-fn request(arn: &str) -> Result<Request<Full<Bytes>>, String> {
+fn request(arn: &str) -> Result<Request<Vec<u8>>, String> {
     let credentials = aws::credentials().map_err(|error| error.to_string())?;
     // arn:aws:secretsmanager:eu-west-1:123456789012:secret:name
     let mut parts = arn.split(':').skip(1);
@@ -113,7 +112,7 @@ fn request(arn: &str) -> Result<Request<Full<Bytes>>, String> {
     let mut request = Request::post(format!("{}/", endpoint.trim_end_matches('/')))
         .header(header::CONTENT_TYPE, "application/x-amz-json-1.1")
         .header("x-amz-target", "secretsmanager.GetSecretValue")
-        .body(Full::from(body.clone()))
+        .body(body)
         .map_err(|error| error.to_string())?;
     let identity = credentials.into();
     let params = v4::SigningParams::builder()
@@ -127,7 +126,7 @@ fn request(arn: &str) -> Result<Request<Full<Bytes>>, String> {
     let headers = request.headers().iter();
     let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
     let url = request.uri().to_string();
-    let signable = SignableRequest::new("POST", url, headers, SignableBody::Bytes(&body))
+    let signable = SignableRequest::new("POST", url, headers, SignableBody::Bytes(request.body()))
         .map_err(|error| error.to_string())?;
     let signed = sign(signable, &params.into()).map_err(|error| error.to_string())?;
     signed.into_parts().0.apply_to_request_http1x(&mut request);

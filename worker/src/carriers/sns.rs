@@ -1,7 +1,6 @@
 //! The way to the carrier: Amazon SNS, asked once and never twice.
 
 use std::{
-    error::Error as StdError,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,11 +19,10 @@ use aws_sdk_sns::{
     operation::publish::PublishError,
     types::MessageAttributeValue,
 };
-use hyper_util::client::legacy;
 use platform::{
     aws::{self, Service},
     config::ConfigError,
-    https,
+    http_client,
 };
 use shared::{
     delivery::{Outcome, Reason},
@@ -58,13 +56,16 @@ impl Sns {
     /// SNS with this configuration, but for its retries and time-outs, which are ours.
     #[must_use]
     pub fn new(config: aws_sdk_sns::config::Builder) -> Self {
-        let timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_secs(5)).build();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_timeout(Duration::from_secs(5))
+            .build();
         let config = config
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             // For bodies of unknown length; these are short, and have a time-out of their own.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .http_client(https::sdk_client(CONNECT, IDLE))
+            .http_client(http_client::sdk(IDLE))
             .build();
         Self { client: Client::from_conf(config) }
     }
@@ -141,7 +142,8 @@ fn classify(error: &SdkError<PublishError, HttpResponse>) -> Outcome {
     match error {
         SdkError::ConstructionFailure(_) => Outcome::Retry { reason: Reason::Request },
         SdkError::DispatchFailure(failure) => {
-            if failure.as_connector_error().is_some_and(|error| before_connected(error)) {
+            if failure.as_connector_error().is_some_and(|error| http_client::never_connected(error))
+            {
                 Outcome::Retry { reason: Reason::Unreachable }
             } else if failure.is_timeout() {
                 Outcome::Unknown { reason: Reason::Timeout }
@@ -157,18 +159,6 @@ fn classify(error: &SdkError<PublishError, HttpResponse>) -> Outcome {
         // An answer that can't be read, and whatever the SDK may add.
         _ => Outcome::Unknown { reason: Reason::UnreadableAnswer },
     }
-}
-
-/// Whether the connection never stood, so that no request can have gone out.
-fn before_connected(error: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
 
 /// What an error answer of SNS says (Amazon SNS API Reference, Publish: Errors).
