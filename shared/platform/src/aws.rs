@@ -73,10 +73,22 @@ pub fn config(service: Service) -> Result<SdkConfig, ConfigError> {
     let mut config = SdkConfig::builder()
         .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(credentials()?))
-        .use_fips(is_set("AWS_USE_FIPS_ENDPOINT"))
-        .use_dual_stack(is_set("AWS_USE_DUALSTACK_ENDPOINT"));
+        .use_fips(use_fips())
+        .use_dual_stack(use_dual_stack());
     config.set_endpoint_url(endpoint(service)?);
     Ok(config.build())
+}
+
+/// Whether endpoints must be validated by FIPS 140: `AWS_USE_FIPS_ENDPOINT`.
+#[must_use]
+pub fn use_fips() -> bool {
+    is_set("AWS_USE_FIPS_ENDPOINT")
+}
+
+/// Whether endpoints must have IPv6 addresses as well: `AWS_USE_DUALSTACK_ENDPOINT`.
+#[must_use]
+pub fn use_dual_stack() -> bool {
+    is_set("AWS_USE_DUALSTACK_ENDPOINT")
 }
 
 fn is_set(name: &str) -> bool {

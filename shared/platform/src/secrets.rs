@@ -31,7 +31,7 @@ pub struct NoSecret(String);
 /// The text of the secret at `arn`, read with the credentials that Lambda gives its functions in
 /// their environment; within six seconds, since an environment has ten to start.
 ///
-/// By hand, since the SDK's client would be a quarter of nearly every binary.
+/// One signed request, since the SDK's client would be a quarter of nearly every binary.
 ///
 /// # Errors
 /// [`NoSecret`], after three tries.
@@ -99,15 +99,54 @@ async fn try_read(arn: &str) -> Result<String, Failure> {
     }
 }
 
+/// The partitions of AWS, with the domain of Secrets Manager's endpoints and of its dual-stack ones: those
+/// of `partitions.json` in aws-sdk-secretsmanager 1.125, but for `aws` and `aws-us-gov`, whose usual
+/// endpoints are dual-stack by its rules.
+const PARTITIONS: [(&str, &str, &str); 8] = [
+    ("aws", "amazonaws.com", "amazonaws.com"),
+    ("aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    ("aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu"),
+    ("aws-iso", "c2s.ic.gov", "api.aws.ic.gov"),
+    ("aws-iso-b", "sc2s.sgov.gov", "api.aws.scloud"),
+    ("aws-iso-e", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+    ("aws-iso-f", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+    ("aws-us-gov", "amazonaws.com", "amazonaws.com"),
+];
+
+/// Secrets Manager's endpoint, by the rules of its SDK, which take a `custom` endpoint as it is and refuse
+/// to combine it with FIPS or dual-stack.
+fn endpoint(
+    partition: &str,
+    region: &str,
+    custom: Option<String>,
+    fips: bool,
+    dual_stack: bool,
+) -> Result<String, String> {
+    if let Some(custom) = custom {
+        return if fips || dual_stack {
+            Err("FIPS and dual-stack do not go with an endpoint of one's own".to_owned())
+        } else {
+            Ok(custom)
+        };
+    }
+    let (_, usual, other) = PARTITIONS
+        .iter()
+        .find(|(name, ..)| *name == partition)
+        .ok_or("its ARN names no partition of AWS")?;
+    let host = if fips { "secretsmanager-fips" } else { "secretsmanager" };
+    // China's usual endpoints are dual-stack too, but for FIPS.
+    let domain = if dual_stack && (fips || partition != "aws-cn") { other } else { usual };
+    Ok(format!("https://{host}.{region}.{domain}"))
+}
+
 /// The request, signed (Signature Version 4); or why there is none.
 fn request(arn: &str) -> Result<Request<Vec<u8>>, String> {
     let credentials = aws::credentials().map_err(|error| error.to_string())?;
     // arn:aws:secretsmanager:eu-west-1:123456789012:secret:name
     let mut parts = arn.split(':').skip(1);
     let (partition, region) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
-    let domain = if partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
-    let endpoint = aws::endpoint(Service::SecretsManager).map_err(|error| error.to_string())?;
-    let endpoint = endpoint.unwrap_or_else(|| format!("https://secretsmanager.{region}.{domain}"));
+    let custom = aws::endpoint(Service::SecretsManager).map_err(|error| error.to_string())?;
+    let endpoint = endpoint(partition, region, custom, aws::use_fips(), aws::use_dual_stack())?;
     let body = serde_json::to_vec(&Asked { secret_id: arn }).map_err(|error| error.to_string())?;
     let mut request = Request::post(format!("{}/", endpoint.trim_end_matches('/')))
         .header(header::CONTENT_TYPE, "application/x-amz-json-1.1")
@@ -165,4 +204,49 @@ pub async fn at(name: &'static str) -> Result<String, ConfigError> {
         return Err(invalid("not the ARN of a secret in AWS Secrets Manager".to_owned()));
     }
     read(&arn).await.map_err(|error| invalid(format!("the secret {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_secretsmanager::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn endpoints_are_those_of_the_sdk() {
+        let regions = [
+            ("aws", "us-east-1"),
+            ("aws", "eu-west-1"),
+            ("aws-cn", "cn-north-1"),
+            ("aws-eusc", "eusc-de-east-1"),
+            ("aws-iso", "us-iso-east-1"),
+            ("aws-iso-b", "us-isob-east-1"),
+            ("aws-iso-e", "eu-isoe-west-1"),
+            ("aws-iso-f", "us-isof-south-1"),
+            ("aws-us-gov", "us-gov-west-1"),
+        ];
+        for (partition, ..) in PARTITIONS {
+            assert!(regions.iter().any(|(own, _)| *own == partition), "{partition}");
+        }
+        let flags = [(false, false), (false, true), (true, false), (true, true)];
+        for (partition, region) in regions {
+            for custom in [None, Some("http://127.0.0.1:1")] {
+                for (fips, dual_stack) in flags {
+                    let params = Params::builder()
+                        .region(region)
+                        .use_fips(fips)
+                        .use_dual_stack(dual_stack)
+                        .set_endpoint(custom.map(str::to_owned))
+                        .build()
+                        .expect("parameters");
+                    let theirs = DefaultResolver::new().resolve_endpoint(&params).await;
+                    let theirs = theirs.ok().map(|endpoint| endpoint.url().to_owned());
+                    let custom = custom.map(str::to_owned);
+                    let ours = endpoint(partition, region, custom, fips, dual_stack).ok();
+                    assert_eq!(ours, theirs, "{region}, FIPS {fips}, dual-stack {dual_stack}");
+                }
+            }
+        }
+        assert!(endpoint("aws-moon", "moon-1", None, false, false).is_err());
+    }
 }
