@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
-use platform::http_client;
+use aws_sdk_sqs::config::{Credentials, Region};
+use platform::{aws::behavior_version, http_client};
 
 /// The region that everything local is said to be in.
 pub const REGION: &str = "us-east-1";
@@ -18,7 +18,7 @@ fn credentials() -> Credentials {
 #[must_use]
 pub fn sqs(endpoint: &str) -> aws_sdk_sqs::config::Builder {
     aws_sdk_sqs::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
+        .behavior_version(behavior_version())
         .region(Region::from_static(REGION))
         .credentials_provider(credentials())
         .http_client(http_client::sdk(Duration::from_secs(90)))
@@ -29,7 +29,7 @@ pub fn sqs(endpoint: &str) -> aws_sdk_sqs::config::Builder {
 #[must_use]
 pub fn sns(endpoint: &str) -> aws_sdk_sns::config::Builder {
     aws_sdk_sns::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
+        .behavior_version(behavior_version())
         .region(Region::from_static(REGION))
         .credentials_provider(credentials())
         .endpoint_url(endpoint)

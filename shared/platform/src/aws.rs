@@ -6,6 +6,7 @@
 use std::env;
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_types::{SdkConfig, region::Region};
 
 use crate::config::{self, ConfigError};
@@ -71,6 +72,7 @@ pub fn config(service: Service) -> Result<SdkConfig, ConfigError> {
         }
     };
     let mut config = SdkConfig::builder()
+        .behavior_version(behavior_version())
         .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(credentials()?))
         .use_fips(use_fips())
@@ -89,6 +91,12 @@ pub fn use_fips() -> bool {
 #[must_use]
 pub fn use_dual_stack() -> bool {
     is_set("AWS_USE_DUALSTACK_ENDPOINT")
+}
+
+/// The defaults of the SDK's clients, by date: an update of the SDK changes none of them.
+#[must_use]
+pub fn behavior_version() -> BehaviorVersion {
+    BehaviorVersion::v2026_01_12()
 }
 
 fn is_set(name: &str) -> bool {

@@ -10,6 +10,7 @@ use aws_smithy_http_client::{
     tls::{Provider, rustls_provider::CryptoMode},
 };
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use futures_util::FutureExt;
 use hyper_util::client::legacy;
 use reqwest::{
     Client, ClientBuilder, Method, Request, StatusCode, Url,
@@ -112,7 +113,8 @@ pub(crate) async fn send(request: Request) -> Result<Answer, RequestError> {
     });
     let unreachable = |error: &reqwest::Error| RequestError::Unreachable(causes::line(error));
     let client = CLIENT.as_ref().map_err(unreachable)?;
-    let mut answer = client.execute(request).await.map_err(|error| {
+    // Boxed: the type is so deep that the futures around it reach the compiler's recursion limit.
+    let mut answer = client.execute(request).boxed().await.map_err(|error| {
         if error.is_timeout() { RequestError::TooLong } else { unreachable(&error.without_url()) }
     })?;
     let (status, max_age) = (answer.status(), max_age(answer.headers()));

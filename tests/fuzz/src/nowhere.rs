@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_sqs::config::{Credentials, Region};
 use axum::Router;
 use functions::{Api, auth::Auth, edge, state::Rules, web::site::Site};
 use http::HeaderMap;
 use jsonwebtoken::{EncodingKey, Header};
-use platform::config::Secret;
+use platform::{aws::behavior_version, config::Secret};
 use serde_json::{Value, json};
 use shared::{db::Database, links::LinkKeys, queue::Queue};
 use tokio::runtime::Runtime;
@@ -56,12 +56,12 @@ impl Nowhere {
         let credentials = || Credentials::new("none", "none", None, None, "none");
         let region = || Region::from_static("us-east-1");
         let sqs = aws_sdk_sqs::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
+            .behavior_version(behavior_version())
             .region(region())
             .credentials_provider(credentials())
             .endpoint_url(ENDPOINT);
         let sns = aws_sdk_sns::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
+            .behavior_version(behavior_version())
             .region(region())
             .credentials_provider(credentials())
             .endpoint_url(ENDPOINT);

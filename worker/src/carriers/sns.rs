@@ -11,8 +11,8 @@ use std::{
 use aws_sdk_sns::{
     Client,
     config::{
-        BehaviorVersion, ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
-        http::HttpResponse, interceptors::BeforeTransmitInterceptorContextRef, retry::RetryConfig,
+        ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig, http::HttpResponse,
+        interceptors::BeforeTransmitInterceptorContextRef, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
     error::{BoxError, ProvideErrorMetadata, SdkError},
@@ -49,8 +49,7 @@ impl Sns {
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let config = aws_sdk_sns::config::Builder::from(&aws::config(Service::Sns)?);
-        Ok(Self::new(config.behavior_version(BehaviorVersion::latest())))
+        Ok(Self::new(aws_sdk_sns::config::Builder::from(&aws::config(Service::Sns)?)))
     }
 
     /// SNS with this configuration, but for its retries and time-outs, which are ours.
@@ -208,7 +207,7 @@ mod tests {
 
     fn config(endpoint: &str) -> Builder {
         aws_sdk_sns::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
+            .behavior_version(aws::behavior_version())
             .region(Region::from_static("us-east-1"))
             .endpoint_url(endpoint)
     }

@@ -9,7 +9,7 @@
 
 use std::{env, hint::black_box};
 
-use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_sqs::config::{Credentials, Region};
 use axum::{Router, body::Body, extract::FromRequestParts};
 use functions::{
     Api, auth::Auth, edge, extract::Caller, routes, state::Rules, views::HistoryView,
@@ -20,7 +20,7 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use jsonwebtoken::{EncodingKey, Header};
-use platform::config::Secret;
+use platform::{aws::behavior_version, config::Secret};
 use serde_json::json;
 use shared::{
     cursor::HistoryCursor,
@@ -111,7 +111,7 @@ impl Stage {
         let site = Site::new("https://kin.example").expect("an address");
         let api = Api::new(db, auth, site, Rules::default());
         let sqs = aws_sdk_sqs::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
+            .behavior_version(behavior_version())
             .region(Region::from_static("us-east-1"))
             .credentials_provider(Credentials::new("none", "none", None, None, "none"))
             .endpoint_url(ENDPOINT);
