@@ -2,39 +2,16 @@
 
 use std::time::Duration;
 
-use aws_sdk_sqs::{
-    Client,
-    config::{
-        BehaviorVersion, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
-    },
-    types::{
-        Message, MessageAttributeValue, MessageSystemAttributeNameForSends,
-        MessageSystemAttributeValue, SendMessageBatchRequestEntry,
-    },
+use platform::{
+    config::{self, ConfigError},
+    sqs,
 };
-use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 
 use crate::ids::{FamilyId, LinkRequestId, NotificationId};
-use platform::{
-    aws::{self, Service},
-    config::{self, ConfigError},
-    http_client, trace,
-};
 
-/// Most entries of one `SendMessageBatch` (Amazon SQS quotas).
-const BATCH_MAX: usize = 10;
 /// What a post may spend on waking the worker. The sweeper does what is left.
 const BUDGET: Duration = Duration::from_secs(1);
-/// What a connection may take to stand.
-const CONNECT: Duration = Duration::from_millis(300);
-/// How long a connection is kept for the next call.
-const IDLE: Duration = Duration::from_secs(90);
-
-/// The message attribute that names the request a job came of. Beside the body, which workers of
-/// before would refuse with it.
-pub const REQUEST_ID: &str = "requestId";
 
 /// What a message of the queue wakes the worker for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,10 +123,7 @@ pub struct Redriven {
 
 /// The queue, to send to.
 #[derive(Debug, Clone)]
-pub struct Queue {
-    client: Client,
-    url: String,
-}
+pub struct Queue(sqs::Queue);
 
 impl Queue {
     /// The queue at `KINLINE_QUEUE_URL`, reached as the AWS SDK's own variables say.
@@ -158,43 +132,25 @@ impl Queue {
     /// [`ConfigError`] naming the variable.
     pub fn from_env() -> Result<Self, ConfigError> {
         let url = config::url("KINLINE_QUEUE_URL", "the SQS queue of jobs")?;
-        let config = aws_sdk_sqs::config::Builder::from(&aws::config(Service::Sqs)?);
-        Ok(Self::new(config.behavior_version(BehaviorVersion::latest()), url))
+        Ok(Self(sqs::Queue::from_env(url)?))
     }
 
     /// The queue at `url`. A job sent twice does no harm, so sending is retried within the budget.
     #[must_use]
-    pub fn new(config: aws_sdk_sqs::config::Builder, url: String) -> Self {
-        // `enqueue` has a budget for all of them.
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
-            .operation_attempt_timeout(Duration::from_millis(500))
-            .build();
-        let retries = RetryConfig::standard()
-            .with_max_attempts(3)
-            .with_initial_backoff(Duration::from_millis(50));
-        let config = config
-            .http_client(http_client::sdk(IDLE))
-            .timeout_config(timeouts)
-            .retry_config(retries)
-            // For bodies of unknown length; these are a few kilobytes, and have time-outs of their own.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .build();
-        Self { client: Client::from_conf(config), url }
+    pub fn new(config: sqs::Config, url: String) -> Self {
+        Self(sqs::Queue::new(config, url))
     }
 
-    /// Sends `jobs` in batches of ten side by side, within one second in all, and returns those
-    /// that the queue did not take.
+    /// Sends `jobs` within one second in all, and returns those that the queue did not take.
     ///
     /// Never fails: a job not taken is one that the sweeper will send.
     pub async fn enqueue(&self, jobs: &[Job]) -> Vec<Job> {
-        let batches = jobs.chunks(BATCH_MAX).map(|batch| async move {
-            timeout(BUDGET, self.send(batch)).await.unwrap_or_else(|_| {
-                tracing::warn!(jobs = batch.len(), "queue did not answer in time");
-                batch.to_vec()
-            })
-        });
-        join_all(batches).await.concat()
+        // A job's JSON can't fail to be made.
+        let Ok(bodies) = jobs.iter().map(Job::body).collect::<Result<Vec<_>, _>>() else {
+            return jobs.to_vec();
+        };
+        let not_taken = self.0.send(&bodies, BUDGET).await;
+        not_taken.into_iter().filter_map(|i| jobs.get(i).cloned()).collect()
     }
 
     /// Moves the jobs of a dead-letter queue back here; what is no job stays there as evidence.
@@ -203,91 +159,32 @@ impl Queue {
     ///
     /// # Errors
     /// When either queue can't be reached; what was moved by then has been moved.
-    pub async fn redrive(&self, dead_letter_url: &str) -> Result<Redriven, aws_sdk_sqs::Error> {
+    pub async fn redrive(&self, dead_letter_url: &str) -> Result<Redriven, sqs::Error> {
+        let dead_letters = self.0.at(dead_letter_url);
         let (mut moved, mut left, mut empty, mut refused) = (0, Vec::new(), 0, false);
         // A short poll asks some of the queue's servers: one that finds nothing proves nothing.
         while empty < EMPTY_POLLS && !refused {
-            let receive = self.client.receive_message().queue_url(dead_letter_url);
-            let receive = receive.visibility_timeout(REDRIVE_SECONDS).max_number_of_messages(10);
-            let received = receive.send().await?;
-            empty = if received.messages().is_empty() { empty + 1 } else { 0 };
-            let parsed = |message: &Message| Job::parse(message.body().unwrap_or_default()).ok();
-            let jobs: Vec<Job> = received.messages().iter().filter_map(parsed).collect();
+            let received = dead_letters.receive(REDRIVE_SECONDS).await?;
+            empty = if received.is_empty() { empty + 1 } else { 0 };
+            let parsed = |message: &sqs::Message| Job::parse(&message.body).ok();
+            let jobs: Vec<Job> = received.iter().filter_map(parsed).collect();
             let not_taken = self.enqueue(&jobs).await;
             refused = !not_taken.is_empty();
-            for message in received.messages() {
-                let receipt = message.receipt_handle.clone();
-                if parsed(message).is_some_and(|job| !not_taken.contains(&job)) {
-                    let delete = self.client.delete_message().queue_url(dead_letter_url);
-                    delete.set_receipt_handle(receipt).send().await?;
+            for message in received {
+                if parsed(&message).is_some_and(|job| !not_taken.contains(&job)) {
+                    dead_letters.delete(message).await?;
                     moved += 1;
                 } else {
-                    left.push(receipt);
+                    left.push(message);
                 }
             }
         }
         let redriven = Redriven { moved, left: left.len(), refused };
-        // Hidden until now, so that each was looked at once; whoever comes next sees them again.
-        for receipt in left {
-            let show = self.client.change_message_visibility().queue_url(dead_letter_url);
-            show.set_receipt_handle(receipt).visibility_timeout(0).send().await?;
+        // Hidden until now, so that each was looked at once; a later redrive sees them again.
+        for message in left {
+            dead_letters.show(message).await?;
         }
         Ok(redriven)
-    }
-
-    /// Sends up to ten jobs and returns those not taken.
-    async fn send(&self, jobs: &[Job]) -> Vec<Job> {
-        let mut request = self.client.send_message_batch().queue_url(&self.url);
-        let request_id = trace::request_id().and_then(|id| {
-            MessageAttributeValue::builder().data_type("String").string_value(id).build().ok()
-        });
-        let trace = trace::trace().and_then(|header| {
-            MessageSystemAttributeValue::builder()
-                .data_type("String")
-                .string_value(header)
-                .build()
-                .ok()
-        });
-        for (i, job) in jobs.iter().enumerate() {
-            let entry = job.body().ok().and_then(|body| {
-                let mut entry =
-                    SendMessageBatchRequestEntry::builder().id(i.to_string()).message_body(body);
-                if let Some(id) = request_id.clone() {
-                    entry = entry.message_attributes(REQUEST_ID, id);
-                }
-                // By it, AWS X-Ray draws the worker's run as the next part of this one's trace.
-                if let Some(trace) = trace.clone() {
-                    entry = entry.message_system_attributes(
-                        MessageSystemAttributeNameForSends::AwsTraceHeader,
-                        trace,
-                    );
-                }
-                entry.build().ok()
-            });
-            // Neither a job's JSON nor an entry with both its fields can fail to be made.
-            let Some(entry) = entry else {
-                return jobs.to_vec();
-            };
-            request = request.entries(entry);
-        }
-        match request.send().await {
-            Ok(done) => {
-                let refused: Vec<Job> = done
-                    .failed()
-                    .iter()
-                    .filter_map(|entry| jobs.get(entry.id().parse::<usize>().ok()?).cloned())
-                    .collect();
-                if !refused.is_empty() {
-                    tracing::warn!(jobs = refused.len(), "queue refused jobs");
-                }
-                refused
-            }
-            Err(error) => {
-                let error = aws_sdk_sqs::error::DisplayErrorContext(&error).to_string();
-                tracing::warn!(jobs = jobs.len(), error, "queue took no jobs");
-                jobs.to_vec()
-            }
-        }
     }
 }
 

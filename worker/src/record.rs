@@ -3,8 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::SqsMessage;
-use platform::trace;
-use shared::queue::REQUEST_ID;
+use platform::{sqs::REQUEST_ID, trace};
 
 /// A record's attributes, for the log and the figures; all of them may be missing.
 #[derive(Debug, Clone, Default)]

@@ -7,6 +7,7 @@ pub mod http_client;
 pub mod logging;
 pub mod metrics;
 pub mod secrets;
+pub mod sqs;
 pub mod startup;
 pub mod trace;
 

@@ -1,0 +1,186 @@
+//! A queue of Amazon SQS, whose messages are strings.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::{
+    Client,
+    config::{StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
+    error::DisplayErrorContext,
+    types::{
+        MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+        SendMessageBatchRequestEntry,
+    },
+};
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use crate::{
+    aws::{self, Service},
+    config::ConfigError,
+    http_client, trace,
+};
+
+pub use aws_sdk_sqs::{Error, config::Builder as Config};
+
+/// Most entries of one `SendMessageBatch`, and most messages of one `ReceiveMessage` (Amazon SQS quotas).
+const BATCH_MAX: usize = 10;
+/// What a connection may take to stand.
+const CONNECT: Duration = Duration::from_millis(300);
+/// How long a connection is kept for the next call.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// The message attribute that names the request during which a message was sent. Beside the body, whose
+/// readers may refuse what they do not know.
+pub const REQUEST_ID: &str = "requestId";
+
+/// A queue.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    client: Client,
+    url: String,
+}
+
+/// A received message.
+#[derive(Debug)]
+pub struct Message {
+    /// Its body.
+    pub body: String,
+    receipt: Option<String>,
+}
+
+impl Queue {
+    /// The queue at `url`, reached as the AWS SDK's own variables say.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable.
+    pub fn from_env(url: String) -> Result<Self, ConfigError> {
+        Ok(Self::new(Config::from(&aws::config(Service::Sqs)?), url))
+    }
+
+    /// The queue at `url`. Sending is retried, so a message may come twice, as with SQS it always may.
+    #[must_use]
+    pub fn new(config: Config, url: String) -> Self {
+        // `send` has a budget for all of them.
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(Duration::from_millis(500))
+            .build();
+        let retries = RetryConfig::standard()
+            .with_max_attempts(3)
+            .with_initial_backoff(Duration::from_millis(50));
+        let config = config
+            .http_client(http_client::sdk(IDLE))
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            // For bodies of unknown length; these are a few kilobytes, and have time-outs of their own.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build();
+        Self { client: Client::from_conf(config), url }
+    }
+
+    /// Another queue, reached in the same way.
+    #[must_use]
+    pub fn at(&self, url: &str) -> Self {
+        Self { client: self.client.clone(), url: url.to_owned() }
+    }
+
+    /// Sends `bodies` in batches of ten side by side, within `budget` in all, and returns the indices of
+    /// those that the queue did not take. Says why in the log.
+    pub async fn send(&self, bodies: &[String], budget: Duration) -> Vec<usize> {
+        let batches = bodies.chunks(BATCH_MAX).enumerate().map(|(batch, bodies)| async move {
+            let not_taken = timeout(budget, self.send_batch(bodies)).await.unwrap_or_else(|_| {
+                tracing::warn!(jobs = bodies.len(), "queue did not answer in time");
+                (0..bodies.len()).collect()
+            });
+            not_taken.into_iter().map(|i| batch * BATCH_MAX + i).collect::<Vec<_>>()
+        });
+        join_all(batches).await.concat()
+    }
+
+    /// Sends up to ten messages and returns the indices of those not taken.
+    async fn send_batch(&self, bodies: &[String]) -> Vec<usize> {
+        let all = || (0..bodies.len()).collect();
+        let mut request = self.client.send_message_batch().queue_url(&self.url);
+        let request_id = trace::request_id().and_then(|id| {
+            MessageAttributeValue::builder().data_type("String").string_value(id).build().ok()
+        });
+        let trace = trace::trace().and_then(|header| {
+            MessageSystemAttributeValue::builder()
+                .data_type("String")
+                .string_value(header)
+                .build()
+                .ok()
+        });
+        for (i, body) in bodies.iter().enumerate() {
+            let mut entry =
+                SendMessageBatchRequestEntry::builder().id(i.to_string()).message_body(body);
+            if let Some(id) = request_id.clone() {
+                entry = entry.message_attributes(REQUEST_ID, id);
+            }
+            // By it, AWS X-Ray draws the receiver's run as the next part of this one's trace.
+            if let Some(trace) = trace.clone() {
+                entry = entry.message_system_attributes(
+                    MessageSystemAttributeNameForSends::AwsTraceHeader,
+                    trace,
+                );
+            }
+            // An entry with both its fields can't fail to be made.
+            let Ok(entry) = entry.build() else { return all() };
+            request = request.entries(entry);
+        }
+        match request.send().await {
+            Ok(done) => {
+                let refused: Vec<usize> = done
+                    .failed()
+                    .iter()
+                    .filter_map(|entry| entry.id().parse().ok())
+                    .filter(|i| *i < bodies.len())
+                    .collect();
+                if !refused.is_empty() {
+                    tracing::warn!(jobs = refused.len(), "queue refused jobs");
+                }
+                refused
+            }
+            Err(error) => {
+                let error = DisplayErrorContext(&error).to_string();
+                tracing::warn!(jobs = bodies.len(), error, "queue took no jobs");
+                all()
+            }
+        }
+    }
+
+    /// Receives up to ten messages by a short poll and hides them from others for `seconds`.
+    ///
+    /// # Errors
+    /// When the queue can't be reached.
+    pub async fn receive(&self, seconds: i32) -> Result<Vec<Message>, Error> {
+        let receive = self.client.receive_message().queue_url(&self.url);
+        let receive = receive.visibility_timeout(seconds).max_number_of_messages(10);
+        let messages = receive.send().await?.messages.unwrap_or_default();
+        let message = |message: aws_sdk_sqs::types::Message| Message {
+            body: message.body.unwrap_or_default(),
+            receipt: message.receipt_handle,
+        };
+        Ok(messages.into_iter().map(message).collect())
+    }
+
+    /// Deletes a message.
+    ///
+    /// # Errors
+    /// When the queue can't be reached.
+    pub async fn delete(&self, message: Message) -> Result<(), Error> {
+        let delete = self.client.delete_message().queue_url(&self.url);
+        delete.set_receipt_handle(message.receipt).send().await?;
+        Ok(())
+    }
+
+    /// Ends the hiding of a message that was received.
+    ///
+    /// # Errors
+    /// When the queue can't be reached.
+    pub async fn show(&self, message: Message) -> Result<(), Error> {
+        let show = self.client.change_message_visibility().queue_url(&self.url);
+        show.set_receipt_handle(message.receipt).visibility_timeout(0).send().await?;
+        Ok(())
+    }
+}
