@@ -1,10 +1,14 @@
 //! Moves the jobs of the dead-letter queue back to the queue, from an operator's terminal:
 //! `KINLINE_QUEUE_URL=… KINLINE_DEAD_LETTER_URL=… cargo run -p worker --example redrive`.
+//!
+//! Credentials and region come from where the AWS CLI has them: environment, profile (`AWS_PROFILE`), SSO.
 
 #![expect(clippy::print_stdout, reason = "the terminal is its interface")]
 
+use std::time::Duration;
+
 use anyhow::ensure;
-use platform::config;
+use platform::{aws, config, http_client, sqs};
 use shared::queue::Queue;
 
 #[tokio::main(flavor = "current_thread")]
@@ -12,7 +16,9 @@ async fn main() -> anyhow::Result<()> {
     let from = config::url("KINLINE_DEAD_LETTER_URL", "the SQS queue of dead letters")?;
     let to = config::url("KINLINE_QUEUE_URL", "the SQS queue of jobs")?;
     ensure!(from != to, "KINLINE_DEAD_LETTER_URL and KINLINE_QUEUE_URL are the same queue");
-    let redriven = Queue::from_env()?.redrive(&from).await?;
+    let http = http_client::sdk(Duration::from_secs(90));
+    let aws = aws_config::defaults(aws::behavior_version()).http_client(http).load().await;
+    let redriven = Queue::new(sqs::Config::from(&aws), to).redrive(&from).await?;
     println!("{} jobs moved back, {} records left", redriven.moved, redriven.left);
     ensure!(
         !redriven.refused,
