@@ -4,11 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use platform::http_client;
+use platform::{config::ExposeSecret, http_client};
 use postgres_protocol::password::scram_sha_256;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::db::{self, Database, Login};
+use shared::{
+    config,
+    db::{self, Database, Login},
+};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, migrate::Migrator};
 use url::Url;
 
@@ -68,8 +71,8 @@ impl Migration {
     pub async fn from_env() -> anyhow::Result<Self> {
         Ok(Self {
             owner: Database::from_env().await?,
-            api: Login::at("KINLINE_API_LOGIN_ARN").await?,
-            worker: Login::at("KINLINE_WORKER_LOGIN_ARN").await?,
+            api: Login::at(config::API_LOGIN_ARN).await?,
+            worker: Login::at(config::WORKER_LOGIN_ARN).await?,
         })
     }
 
@@ -118,7 +121,7 @@ async fn let_in(connection: &mut PgConnection, login: &Login, role: &str) -> any
     )
     .bind(verb)
     .bind(name)
-    .bind(scram_sha_256(login.password.as_bytes()))
+    .bind(scram_sha_256(login.password.expose_secret().as_bytes()))
     .bind(role)
     .fetch_one(&mut *connection)
     .await?;

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod actor;
 pub mod audit;
+pub mod config;
 pub mod cursor;
 pub mod db;
 pub mod delivery;

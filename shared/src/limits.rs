@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
 use crate::{
-    Error, Result,
+    Error, Result, config,
     db::{self, Pool},
     ids::{FamilyId, UserId},
 };
-use platform::config::{self, ConfigError};
+use platform::config::ConfigError;
 
 /// At most this often in any hour and in any day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,7 +183,7 @@ impl Pace {
     /// # Errors
     /// [`ConfigError`] when it is no number.
     pub fn of_posts() -> Result<Option<Self>, ConfigError> {
-        Ok(Self::hourly(config::parsed("KINLINE_POSTS_PER_HOUR", 600)?))
+        Ok(Self::hourly(config::POSTS_PER_HOUR.parsed(600)?))
     }
 
     /// From one to the next, in seconds.

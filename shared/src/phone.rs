@@ -8,7 +8,8 @@ use phonenumber::{
 };
 use serde::{Serialize, Serializer};
 
-use platform::config::{self, ConfigError};
+use crate::config;
+use platform::config::ConfigError;
 
 /// A phone number in E.164 (`+` and up to 15 digits, ITU-T E.164). `Debug` shows its last two digits.
 #[derive(Clone, PartialEq, Eq, Hash, sqlx::Type)]
@@ -139,14 +140,11 @@ impl Region {
     /// # Errors
     /// [`ConfigError`] when one of them is none.
     pub fn list_from_env() -> Result<Option<Vec<Self>>, ConfigError> {
-        const NAME: &str = "KINLINE_SMS_REGIONS";
-        let Some(list) = config::optional(NAME) else { return Ok(None) };
+        let Some(list) = config::SMS_REGIONS.optional() else { return Ok(None) };
         let regions: Result<Vec<Self>, _> =
             list.split(',').map(|region| region.trim().parse()).collect();
-        let invalid = |error: UnknownRegion| ConfigError::Invalid {
-            name: NAME,
-            why: format!("one of them is {error}"),
-        };
+        let invalid =
+            |error: UnknownRegion| config::SMS_REGIONS.invalid(&format!("one of them is {error}"));
         regions.map(Some).map_err(invalid)
     }
 }

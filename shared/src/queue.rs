@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use platform::{
-    config::{self, ConfigError},
-    sqs,
-};
+use platform::{config::ConfigError, sqs};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{FamilyId, LinkRequestId, NotificationId};
+use crate::{
+    config,
+    ids::{FamilyId, LinkRequestId, NotificationId},
+};
 
 /// What a post may spend on waking the worker. The sweeper does what is left.
 const BUDGET: Duration = Duration::from_secs(1);
@@ -131,8 +131,7 @@ impl Queue {
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let url = config::url("KINLINE_QUEUE_URL", "the SQS queue of jobs")?;
-        Ok(Self(sqs::Queue::from_env(url)?))
+        Ok(Self(sqs::Queue::from_env(config::QUEUE_URL.url()?)?))
     }
 
     /// The queue at `url`. A job sent twice does no harm, so sending is retried within the budget.

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use local::secrets::TokenClaims;
+use platform::config::ExposeSecret;
 use serde_json::{Value, json};
 use tests::{
     System,
@@ -57,7 +58,10 @@ impl Stage {
             ("text", "Canary-Text".to_owned()),
             ("idempotency key", "Canary-Key".to_owned()),
             ("phone", PHONE[3..].to_owned()),
-            ("service secret", system.secrets().auth().expect("a secret").reveal().to_owned()),
+            (
+                "service secret",
+                system.secrets().auth().expect("a secret").expose_secret().to_owned(),
+            ),
             (
                 "link key",
                 system.secrets().link_pairs().split_once('=').expect("a key").1.to_owned(),

@@ -149,7 +149,7 @@ impl Deployment {
 
     /// Whether this login gets in, and as a member of which roles.
     async fn roles_of(&self, username: &str, password: &str) -> Option<Vec<String>> {
-        let login = Login { username: username.to_owned(), password: password.to_owned() };
+        let login = Login { username: username.to_owned(), password: password.into() };
         let database = Database::new(&self.url, 1).expect("a URL").with_login(&login);
         let mut connection = database.options().connect().await.ok()?;
         let roles = sqlx::query_scalar(
@@ -330,7 +330,7 @@ async fn the_code_of_before_runs_on_a_newer_schema() {
     let migrate = Function::start(&binary("migrate"), &deployment.environment).await;
     migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");
     let [api, _] = &deployment.names;
-    let owner = Login { username: api.replace("api", "owner"), password: "o'wner".to_owned() };
+    let owner = Login { username: api.replace("api", "owner"), password: "o'wner".into() };
     let database = Database::new(&deployment.url, 1).expect("a URL").with_login(&owner);
     let mut connection = database.options().connect().await.expect("a connection");
     let newer =

@@ -6,6 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use functions::{Api, Rules, auth::Auth, edge, web::site::Site};
 use futures_util::{StreamExt, stream};
 use jsonwebtoken::get_current_timestamp;
+use platform::config::Variable;
 use serde_json::{Value, json};
 use shared::db::{Database, Role};
 use tests::{
@@ -27,8 +28,8 @@ struct Gate {
 
 impl Gate {
     async fn new(system: &System, settings: &[(&str, &str)]) -> Self {
-        let variable = |name: &'static str| {
-            let found = settings.iter().find(|(own, _)| *own == name);
+        let variable = |variable: Variable| {
+            let found = settings.iter().find(|(own, _)| *own == variable.name);
             found.map(|(_, value)| (*value).to_owned())
         };
         let auth = Auth::from_variables(&variable).expect("settings");

@@ -9,6 +9,7 @@ use local::{
     secrets::{Secrets, TokenClaims},
     stack::{Parts, Stack},
 };
+use platform::config::ExposeSecret;
 use postgres::testing::{self, TestDatabase};
 use serde_json::json;
 use shared::db::{MIGRATOR, Role};
@@ -208,7 +209,10 @@ impl System {
     pub fn environment(&self, database_url: &str, role: &str) -> Vec<(&'static str, String)> {
         vec![
             ("DATABASE_URL", format!("{database_url}?sslmode=disable&options[role]={role}")),
-            ("KINLINE_AUTH_SECRET", self.secrets.auth().expect("a secret").reveal().to_owned()),
+            (
+                "KINLINE_AUTH_SECRET",
+                self.secrets.auth().expect("a secret").expose_secret().to_owned(),
+            ),
             ("KINLINE_LINK_KEYS", self.secrets.link_pairs()),
             ("KINLINE_PUBLIC_URL", "https://kin.example".to_owned()),
             ("KINLINE_QUEUE_URL", self.stack.sqs.queue_url.clone()),

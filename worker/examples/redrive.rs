@@ -8,13 +8,16 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use platform::{aws, config, http_client, sqs};
-use shared::queue::Queue;
+use platform::{aws, http_client, sqs};
+use shared::{
+    config::{DEAD_LETTER_URL, QUEUE_URL},
+    queue::Queue,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let from = config::url("KINLINE_DEAD_LETTER_URL", "the SQS queue of dead letters")?;
-    let to = config::url("KINLINE_QUEUE_URL", "the SQS queue of jobs")?;
+    let from = DEAD_LETTER_URL.url()?;
+    let to = QUEUE_URL.url()?;
     ensure!(from != to, "KINLINE_DEAD_LETTER_URL and KINLINE_QUEUE_URL are the same queue");
     let http = http_client::sdk(Duration::from_secs(90));
     let aws = aws_config::defaults(aws::behavior_version()).http_client(http).load().await;

@@ -15,8 +15,9 @@ use std::{
 };
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use platform::config::{self, ConfigError};
+use platform::config::ConfigError;
 use shared::{
+    config,
     db::{Database, Pool},
     links::LinkKeys,
     queue::Job,
@@ -24,8 +25,6 @@ use shared::{
 
 pub use self::sweep::{Swept, sweep};
 use crate::{carriers::sns::Sns, record::Attributes, sms::Limits};
-
-const PUBLIC_URL: &str = "KINLINE_PUBLIC_URL";
 
 /// With less time left than this nothing is begun: a send may take 5 s, and recording it must fit.
 const LEAST_TIME: Duration = Duration::from_secs(8);
@@ -53,11 +52,10 @@ pub struct Worker {
 /// # Errors
 /// [`ConfigError`] when it is no number of days up to ten years.
 pub fn stop_notices_from_env() -> Result<Option<Duration>, ConfigError> {
-    const NAME: &str = "KINLINE_SMS_STOP_NOTICE_DAYS";
-    match config::parsed(NAME, 0_u32)? {
+    match config::SMS_STOP_NOTICE_DAYS.parsed(0_u32)? {
         0 => Ok(None),
         days if days <= 3650 => Ok(Some(Duration::from_hours(24 * u64::from(days)))),
-        _ => Err(ConfigError::Invalid { name: NAME, why: "must be 0 to 3650".to_owned() }),
+        _ => Err(config::SMS_STOP_NOTICE_DAYS.invalid("must be 0 to 3650")),
     }
 }
 
@@ -67,11 +65,11 @@ impl Worker {
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub async fn from_env() -> Result<Self, ConfigError> {
-        let url = config::url(PUBLIC_URL, "where the links in texts lead")?;
+        let url = config::PUBLIC_URL.url()?;
         let url = url.trim_end_matches('/');
         let limits = Limits::from_env()?;
         let stop_notices = stop_notices_from_env()?;
-        limits.check_url(PUBLIC_URL, url, stop_notices.is_some())?;
+        limits.check_url(config::PUBLIC_URL, url, stop_notices.is_some())?;
         Ok(Self {
             db: Database::from_env().await?.pool(),
             sns: Sns::from_env()?,

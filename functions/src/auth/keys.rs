@@ -7,7 +7,10 @@ use std::{
 };
 
 use jsonwebtoken::{Algorithm, DecodingKey};
-use platform::{config::Secret, http_client, secrets};
+use platform::{
+    config::{ExposeSecret, SecretString, Variable},
+    http_client, secrets,
+};
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -75,8 +78,8 @@ pub(super) enum KeySet {
 }
 
 impl KeySet {
-    pub(super) fn shared(secret: &Secret) -> Self {
-        Self::Shared(DecodingKey::from_secret(secret.reveal().as_bytes()))
+    pub(super) fn shared(secret: &SecretString) -> Self {
+        Self::Shared(DecodingKey::from_secret(secret.expose_secret().as_bytes()))
     }
 
     /// The keys that may have signed a token with this `kid`: those of that name; without a name
@@ -117,9 +120,9 @@ pub(super) struct Remote {
 /// From where.
 pub(super) enum Origin {
     /// A set of public keys, for tokens signed with this algorithm.
-    Jwks { variable: &'static str, url: Url, algorithm: Algorithm },
+    Jwks { variable: Variable, url: Url, algorithm: Algorithm },
     /// A secret of AWS Secrets Manager's.
-    SecretsManager { variable: &'static str, arn: String },
+    SecretsManager { variable: Variable, arn: String },
 }
 
 impl Remote {
@@ -241,7 +244,7 @@ impl Held {
 impl Origin {
     const fn variable(&self) -> &'static str {
         match self {
-            Self::Jwks { variable, .. } | Self::SecretsManager { variable, .. } => variable,
+            Self::Jwks { variable, .. } | Self::SecretsManager { variable, .. } => variable.name,
         }
     }
 
@@ -271,8 +274,7 @@ impl Origin {
             Self::SecretsManager { variable, arn } => {
                 let secret =
                     secrets::read(arn).await.map_err(|error| format!("the secret {error}"))?;
-                let secret =
-                    Secret::new(variable, secret).map_err(|_| "the secret is too short")?;
+                let secret = variable.secret(secret).map_err(|_| "the secret is too short")?;
                 Ok((KeySet::shared(&secret), SECRET_AGE))
             }
         }

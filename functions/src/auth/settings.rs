@@ -4,10 +4,15 @@ use std::{fs, sync::Arc};
 
 use jsonwebtoken::Algorithm;
 use platform::{
-    config::{self, ConfigError, Secret},
+    config::{ConfigError, Variable},
     secrets,
 };
 
+use shared::config::{
+    AUTH_ALGORITHM, AUTH_AUDIENCE, AUTH_CLAIM_FAMILY, AUTH_CLAIM_ROLE, AUTH_CLAIM_USER,
+    AUTH_ISSUER, AUTH_JWKS_FILE, AUTH_JWKS_URL, AUTH_SECRET, AUTH_SECRET_ARN, AUTH_SECRET_FILE,
+    SERVICE_SECRET, SERVICE_SECRET_ARN, SERVICE_SECRET_FILE,
+};
 use url::Url;
 
 use super::{
@@ -16,36 +21,22 @@ use super::{
     tokens::{Auth, ClaimNames, Service, Verifier},
 };
 
-const AUTH_SECRET: SecretNames = SecretNames {
-    value: "KINLINE_AUTH_SECRET",
-    file: "KINLINE_AUTH_SECRET_FILE",
-    arn: "KINLINE_AUTH_SECRET_ARN",
-};
-const SERVICE_SECRET: SecretNames = SecretNames {
-    value: "KINLINE_SERVICE_SECRET",
-    file: "KINLINE_SERVICE_SECRET_FILE",
-    arn: "KINLINE_SERVICE_SECRET_ARN",
-};
-const JWKS_FILE: &str = "KINLINE_AUTH_JWKS_FILE";
-const JWKS_URL: &str = "KINLINE_AUTH_JWKS_URL";
-const ALGORITHM: &str = "KINLINE_AUTH_ALGORITHM";
-const ISSUER: &str = "KINLINE_AUTH_ISSUER";
-const AUDIENCE: &str = "KINLINE_AUTH_AUDIENCE";
-const CLAIM_USER: &str = "KINLINE_AUTH_CLAIM_USER";
-const CLAIM_FAMILY: &str = "KINLINE_AUTH_CLAIM_FAMILY";
-const CLAIM_ROLE: &str = "KINLINE_AUTH_CLAIM_ROLE";
-
-type Variable<'a> = &'a dyn Fn(&'static str) -> Option<String>;
+type Value<'a> = &'a dyn Fn(Variable) -> Option<String>;
 
 /// The variables by which one secret can be given.
-struct SecretNames {
-    value: &'static str,
-    file: &'static str,
-    arn: &'static str,
+struct SecretVariables {
+    value: Variable,
+    file: Variable,
+    arn: Variable,
 }
 
-impl SecretNames {
-    const fn all(&self) -> [&'static str; 3] {
+const AUTH: SecretVariables =
+    SecretVariables { value: AUTH_SECRET, file: AUTH_SECRET_FILE, arn: AUTH_SECRET_ARN };
+const SERVICE: SecretVariables =
+    SecretVariables { value: SERVICE_SECRET, file: SERVICE_SECRET_FILE, arn: SERVICE_SECRET_ARN };
+
+impl SecretVariables {
+    const fn all(&self) -> [Variable; 3] {
         [self.value, self.file, self.arn]
     }
 }
@@ -57,63 +48,56 @@ impl Auth {
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_variables(&|name| config::optional(name))
+        Self::from_variables(&Variable::optional)
     }
 
-    /// [`Self::from_env`], with `variable` in place of the environment.
+    /// [`Self::from_env`], with `value` in place of the environment.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
-    pub fn from_variables(
-        variable: &dyn Fn(&'static str) -> Option<String>,
-    ) -> Result<Self, ConfigError> {
-        read(variable)
+    pub fn from_variables(value: &dyn Fn(Variable) -> Option<String>) -> Result<Self, ConfigError> {
+        read(value)
     }
 }
 
-fn read(variable: Variable<'_>) -> Result<Auth, ConfigError> {
-    let names = claim_names(variable)?;
-    let pinned = algorithm(variable)?;
-    let [value, file, arn] = AUTH_SECRET.all();
-    let source = one_of(variable, &[value, file, arn, JWKS_FILE, JWKS_URL])?;
-    let (name, set) = source.ok_or(ConfigError::Missing {
-        name: AUTH_SECRET.value,
-        what: "the secret that the host application's tokens are signed with; \
-               KINLINE_AUTH_SECRET_FILE, KINLINE_AUTH_SECRET_ARN, KINLINE_AUTH_JWKS_FILE or \
-               KINLINE_AUTH_JWKS_URL can be set in its place",
-    })?;
+fn read(value: Value<'_>) -> Result<Auth, ConfigError> {
+    let names = claim_names(value)?;
+    let pinned = algorithm(value)?;
+    let sources = [AUTH.value, AUTH.file, AUTH.arn, AUTH_JWKS_FILE, AUTH_JWKS_URL];
+    let (variable, set) = one_of(value, &sources)?.ok_or(AUTH_SECRET.missing())?;
 
-    let (keys, algorithm) = if [JWKS_FILE, JWKS_URL].contains(&name) {
+    let (keys, algorithm) = if [AUTH_JWKS_FILE, AUTH_JWKS_URL].contains(&variable) {
         let algorithm = public_algorithm(pinned)?;
-        let keys = if name == JWKS_FILE {
+        let keys = if variable == AUTH_JWKS_FILE {
             keys_in_file(&set, algorithm)?
         } else {
             let url = address(&set)?;
-            fetched(Origin::Jwks { variable: JWKS_URL, url, algorithm })
+            fetched(Origin::Jwks { variable: AUTH_JWKS_URL, url, algorithm })
         };
         (keys, algorithm)
     } else {
         if pinned.is_some_and(|algorithm| algorithm != Algorithm::HS256) {
-            let why =
-                format!("{name} is for HS256; other algorithms need {JWKS_FILE} or {JWKS_URL}");
-            return Err(ConfigError::Invalid { name: ALGORITHM, why });
+            return Err(AUTH_ALGORITHM.invalid(&format!(
+                "{} is for HS256; other algorithms need {} or {}",
+                variable.name, AUTH_JWKS_FILE.name, AUTH_JWKS_URL.name
+            )));
         }
-        (secret(&AUTH_SECRET, name, set)?, Algorithm::HS256)
+        (secret(&AUTH, variable, set)?, Algorithm::HS256)
     };
     let mut members = Verifier::new(keys, algorithm, names.clone());
-    if let Some(issuer) = variable(ISSUER) {
+    if let Some(issuer) = value(AUTH_ISSUER) {
         members.set_issuer(&issuer);
     }
-    if let Some(audience) = variable(AUDIENCE) {
+    if let Some(audience) = value(AUTH_AUDIENCE) {
         members.set_audience(&audience);
     }
 
-    let service = match one_of(variable, &SERVICE_SECRET.all())? {
-        Some((name, own)) => {
-            let keys = secret(&SERVICE_SECRET, name, own)?;
+    let service = match one_of(value, &SERVICE.all())? {
+        Some((variable, own)) => {
+            let keys = secret(&SERVICE, variable, own)?;
             if keys.are_those_of(&members.keys) {
                 let why = "members' tokens are signed with it; service tokens need another";
-                return Err(ConfigError::Invalid { name, why: why.to_owned() });
+                return Err(variable.invalid(why));
             }
             Service::Own(Box::new(Verifier::new(keys, Algorithm::HS256, names)))
         }
@@ -125,62 +109,53 @@ fn read(variable: Variable<'_>) -> Result<Auth, ConfigError> {
 
 /// The one of these variables that is set, if any is.
 fn one_of(
-    variable: Variable<'_>,
-    names: &[&'static str],
-) -> Result<Option<(&'static str, String)>, ConfigError> {
-    let mut set = names.iter().filter_map(|name| variable(name).map(|value| (*name, value)));
+    value: Value<'_>,
+    variables: &[Variable],
+) -> Result<Option<(Variable, String)>, ConfigError> {
+    let mut set = variables.iter().filter_map(|one| value(*one).map(|value| (*one, value)));
     match (set.next(), set.next()) {
-        (Some((first, _)), Some((name, _))) => {
-            let why = format!("{first} is set too; keys come from one place");
-            Err(ConfigError::Invalid { name, why })
+        (Some((first, _)), Some((second, _))) => {
+            Err(second.invalid(&format!("{} is set too; keys come from one place", first.name)))
         }
         (one, _) => Ok(one),
     }
 }
 
-fn claim_names(variable: Variable<'_>) -> Result<ClaimNames, ConfigError> {
+fn claim_names(value: Value<'_>) -> Result<ClaimNames, ConfigError> {
     let usual = ClaimNames::default();
-    let user = variable(CLAIM_USER).unwrap_or(usual.user);
-    let family = variable(CLAIM_FAMILY).unwrap_or(usual.family);
-    let role = variable(CLAIM_ROLE).unwrap_or(usual.role);
+    let user = value(AUTH_CLAIM_USER).unwrap_or(usual.user);
+    let family = value(AUTH_CLAIM_FAMILY).unwrap_or(usual.family);
+    let role = value(AUTH_CLAIM_ROLE).unwrap_or(usual.role);
     let twice = if user == family {
-        Some(CLAIM_FAMILY)
+        Some(AUTH_CLAIM_FAMILY)
     } else if role == user || role == family {
-        Some(CLAIM_ROLE)
+        Some(AUTH_CLAIM_ROLE)
     } else {
         None
     };
     match twice {
-        Some(name) => {
-            Err(ConfigError::Invalid { name, why: "another claim has this name".to_owned() })
-        }
+        Some(variable) => Err(variable.invalid("another claim has this name")),
         None => Ok(ClaimNames { user, family, role }),
     }
 }
 
-fn algorithm(variable: Variable<'_>) -> Result<Option<Algorithm>, ConfigError> {
-    match variable(ALGORITHM).as_deref() {
+fn algorithm(value: Value<'_>) -> Result<Option<Algorithm>, ConfigError> {
+    match value(AUTH_ALGORITHM).as_deref() {
         None => Ok(None),
         Some("HS256") => Ok(Some(Algorithm::HS256)),
         Some("RS256") => Ok(Some(Algorithm::RS256)),
         Some("ES256") => Ok(Some(Algorithm::ES256)),
         Some("EdDSA") => Ok(Some(Algorithm::EdDSA)),
-        Some(_) => {
-            let why = "one of HS256, RS256, ES256, EdDSA".to_owned();
-            Err(ConfigError::Invalid { name: ALGORITHM, why })
-        }
+        Some(_) => Err(AUTH_ALGORITHM.invalid("one of HS256, RS256, ES256, EdDSA")),
     }
 }
 
 fn public_algorithm(pinned: Option<Algorithm>) -> Result<Algorithm, ConfigError> {
     match pinned {
-        None => Err(ConfigError::Missing {
-            name: ALGORITHM,
-            what: "the one algorithm that tokens are signed with: RS256, ES256 or EdDSA",
-        }),
+        None => Err(AUTH_ALGORITHM.missing()),
         Some(Algorithm::HS256) => {
             let why = "HS256 is for a secret; a set of public keys is for RS256, ES256 or EdDSA";
-            Err(ConfigError::Invalid { name: ALGORITHM, why: why.to_owned() })
+            Err(AUTH_ALGORITHM.invalid(why))
         }
         Some(algorithm) => Ok(algorithm),
     }
@@ -190,39 +165,35 @@ fn fetched(origin: Origin) -> Keys {
     Keys::Fetched(Box::new(Remote::new(origin)))
 }
 
-/// The secret that `name`, one of `names`, was set to, or leads to.
-fn secret(names: &SecretNames, name: &'static str, set: String) -> Result<Keys, ConfigError> {
-    if name == names.arn {
-        return Ok(fetched(secrets_manager(name, set)?));
+/// The secret that `variable`, one of `all`, was set to, or leads to.
+fn secret(all: &SecretVariables, variable: Variable, set: String) -> Result<Keys, ConfigError> {
+    if variable == all.arn {
+        return Ok(fetched(secrets_manager(variable, set)?));
     }
-    let value = if name == names.file { secret_in_file(name, &set)? } else { set };
-    Ok(Keys::Fixed(Arc::new(KeySet::shared(&Secret::new(name, value)?))))
+    let value = if variable == all.file { secret_in_file(variable, &set)? } else { set };
+    Ok(Keys::Fixed(Arc::new(KeySet::shared(&variable.secret(value)?))))
 }
 
 /// The text of a file, without the end of its line, which editors add.
-fn secret_in_file(name: &'static str, path: &str) -> Result<String, ConfigError> {
-    let text = String::from_utf8(file(name, path)?).map_err(|_| ConfigError::Invalid {
-        name,
-        why: "the file holds something else than text".to_owned(),
-    })?;
+fn secret_in_file(variable: Variable, path: &str) -> Result<String, ConfigError> {
+    let text = String::from_utf8(file(variable, path)?)
+        .map_err(|_| variable.invalid("the file holds something else than text"))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn keys_in_file(path: &str, algorithm: Algorithm) -> Result<Keys, ConfigError> {
-    let invalid = |why: &str| ConfigError::Invalid { name: JWKS_FILE, why: why.to_owned() };
-    let keys = jwks::parse(&file(JWKS_FILE, path)?, algorithm)
-        .ok_or_else(|| invalid("the file holds no set of keys (RFC 7517)"))?;
+    let keys = jwks::parse(&file(AUTH_JWKS_FILE, path)?, algorithm)
+        .ok_or_else(|| AUTH_JWKS_FILE.invalid("the file holds no set of keys (RFC 7517)"))?;
     if keys.is_empty() {
-        return Err(invalid("no key in the file is for KINLINE_AUTH_ALGORITHM"));
+        let why = format!("no key in the file is for {}", AUTH_ALGORITHM.name);
+        return Err(AUTH_JWKS_FILE.invalid(&why));
     }
     Ok(Keys::Fixed(Arc::new(KeySet::Public(keys))))
 }
 
-fn file(name: &'static str, path: &str) -> Result<Vec<u8>, ConfigError> {
-    fs::read(path).map_err(|error| {
-        let why = format!("the file can't be read: {}", error.kind());
-        ConfigError::Invalid { name, why }
-    })
+fn file(variable: Variable, path: &str) -> Result<Vec<u8>, ConfigError> {
+    fs::read(path)
+        .map_err(|error| variable.invalid(&format!("the file can't be read: {}", error.kind())))
 }
 
 /// The address of a set of keys: by HTTPS, since whoever can change the answer signs tokens.
@@ -233,18 +204,16 @@ fn address(url: &str) -> Result<Url, ConfigError> {
         let anonymous = url.username().is_empty() && url.password().is_none();
         anonymous && (url.scheme() == "https" || url.scheme() == "http" && own_machine)
     };
-    parsed.filter(usable).ok_or_else(|| ConfigError::Invalid {
-        name: JWKS_URL,
-        why: "not an address as https://host/path (http on this machine alone)".to_owned(),
+    parsed.filter(usable).ok_or_else(|| {
+        AUTH_JWKS_URL.invalid("not an address as https://host/path (http on this machine alone)")
     })
 }
 
-fn secrets_manager(name: &'static str, arn: String) -> Result<Origin, ConfigError> {
+fn secrets_manager(variable: Variable, arn: String) -> Result<Origin, ConfigError> {
     if !secrets::is_arn(&arn) {
-        let why = "not the ARN of a secret in AWS Secrets Manager".to_owned();
-        return Err(ConfigError::Invalid { name, why });
+        return Err(variable.invalid("not the ARN of a secret in AWS Secrets Manager"));
     }
-    Ok(Origin::SecretsManager { variable: name, arn })
+    Ok(Origin::SecretsManager { variable, arn })
 }
 
 #[cfg(test)]
@@ -258,8 +227,8 @@ mod tests {
 
     fn with(variables: &[(&str, &str)]) -> Result<Auth, ConfigError> {
         let variables = variables.to_vec();
-        read(&move |name| {
-            let found = variables.iter().find(|(own, _)| *own == name);
+        read(&move |variable| {
+            let found = variables.iter().find(|(own, _)| *own == variable.name);
             found.map(|(_, value)| (*value).to_owned())
         })
     }
@@ -305,25 +274,30 @@ mod tests {
     fn an_algorithm_fits_its_keys_and_is_named_for_public_ones() {
         for (source, value) in [("KINLINE_AUTH_SECRET", KEY), ("KINLINE_AUTH_SECRET_ARN", ARN)] {
             assert_eq!(refusal(&[(source, value)]), "");
-            assert_eq!(refusal(&[(source, value), (ALGORITHM, "HS256")]), "");
+            assert_eq!(refusal(&[(source, value), (AUTH_ALGORITHM.name, "HS256")]), "");
             for other in ["RS256", "ES256", "EdDSA"] {
-                let error = refusal(&[(source, value), (ALGORITHM, other)]);
-                assert!(error.starts_with(ALGORITHM) && error.contains(source), "{error}");
+                let error = refusal(&[(source, value), (AUTH_ALGORITHM.name, other)]);
+                assert!(
+                    error.starts_with(AUTH_ALGORITHM.name) && error.contains(source),
+                    "{error}"
+                );
             }
         }
         for algorithm in ["RS256", "ES256", "EdDSA"] {
-            assert_eq!(refusal(&[(JWKS_URL, URL), (ALGORITHM, algorithm)]), "");
+            assert_eq!(refusal(&[(AUTH_JWKS_URL.name, URL), (AUTH_ALGORITHM.name, algorithm)]), "");
         }
-        assert!(refusal(&[(JWKS_URL, URL)]).starts_with("KINLINE_AUTH_ALGORITHM is not set"));
+        assert!(
+            refusal(&[(AUTH_JWKS_URL.name, URL)]).starts_with("KINLINE_AUTH_ALGORITHM is not set")
+        );
         for none in ["HS256", "none", "rs256", "RS512", "PS256", "RS256,ES256"] {
-            let error = refusal(&[(JWKS_URL, URL), (ALGORITHM, none)]);
+            let error = refusal(&[(AUTH_JWKS_URL.name, URL), (AUTH_ALGORITHM.name, none)]);
             assert!(error.starts_with("KINLINE_AUTH_ALGORITHM is not valid"), "{none}: {error}");
         }
     }
 
     #[test]
     fn keys_by_address_come_by_https() {
-        let error = |url| refusal(&[(JWKS_URL, url), (ALGORITHM, "ES256")]);
+        let error = |url| refusal(&[(AUTH_JWKS_URL.name, url), (AUTH_ALGORITHM.name, "ES256")]);
         for good in [URL, "https://id.example", "http://127.0.0.1:8080/k", "http://[::1]/k"] {
             assert_eq!(error(good), "", "{good}");
         }
@@ -345,61 +319,67 @@ mod tests {
     fn files_are_read_at_the_start() {
         let secret = temporary("secret", &format!("{KEY}\n"));
         let short = temporary("short", "short-secret\n");
-        assert_eq!(refusal(&[(AUTH_SECRET.file, &secret)]), "");
-        let error = refusal(&[(AUTH_SECRET.file, &short)]);
+        assert_eq!(refusal(&[(AUTH.file.name, &secret)]), "");
+        let error = refusal(&[(AUTH.file.name, &short)]);
         assert!(error.starts_with("KINLINE_AUTH_SECRET_FILE") && !error.contains("short-secret"));
-        let error = refusal(&[(AUTH_SECRET.file, "/nowhere/at/all")]);
+        let error = refusal(&[(AUTH.file.name, "/nowhere/at/all")]);
         assert!(error.starts_with("KINLINE_AUTH_SECRET_FILE is not valid"), "{error}");
 
         let set = r#"{"keys":[{"kty":"OKP","crv":"Ed25519",
                       "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
         let set = temporary("set", set);
-        assert_eq!(refusal(&[(JWKS_FILE, &set), (ALGORITHM, "EdDSA")]), "");
-        let error = refusal(&[(JWKS_FILE, &set), (ALGORITHM, "RS256")]);
+        assert_eq!(refusal(&[(AUTH_JWKS_FILE.name, &set), (AUTH_ALGORITHM.name, "EdDSA")]), "");
+        let error = refusal(&[(AUTH_JWKS_FILE.name, &set), (AUTH_ALGORITHM.name, "RS256")]);
         assert!(error.starts_with("KINLINE_AUTH_JWKS_FILE is not valid: no key"), "{error}");
-        let error = refusal(&[(JWKS_FILE, &secret), (ALGORITHM, "RS256")]);
+        let error = refusal(&[(AUTH_JWKS_FILE.name, &secret), (AUTH_ALGORITHM.name, "RS256")]);
         assert!(error.starts_with("KINLINE_AUTH_JWKS_FILE is not valid"), "{error}");
     }
 
     #[test]
     fn a_secret_by_arn_is_asked_for_when_it_is_needed() {
-        assert_eq!(refusal(&[(AUTH_SECRET.arn, ARN)]), "");
+        assert_eq!(refusal(&[(AUTH.arn.name, ARN)]), "");
         for bad in ["kin/auth", "arn:aws:ssm:eu-west-1:1:parameter/kin"] {
-            let error = refusal(&[(AUTH_SECRET.arn, bad)]);
+            let error = refusal(&[(AUTH.arn.name, bad)]);
             assert!(error.starts_with("KINLINE_AUTH_SECRET_ARN is not valid"), "{error}");
         }
     }
 
     #[test]
     fn the_service_has_a_key_of_its_own_or_members_keys_or_none() {
-        let secret = (AUTH_SECRET.value, KEY);
-        let jwks = [(JWKS_URL, URL), (ALGORITHM, "RS256")];
-        let own = (SERVICE_SECRET.value, OTHER);
+        let secret = (AUTH.value.name, KEY);
+        let jwks = [(AUTH_JWKS_URL.name, URL), (AUTH_ALGORITHM.name, "RS256")];
+        let own = (SERVICE.value.name, OTHER);
         let service = |variables: &[_]| with(variables).expect("settings").service;
         assert!(matches!(service(&[secret]), Service::ByRole));
         assert!(matches!(service(&[secret, own]), Service::Own(_)));
         assert!(matches!(service(&jwks), Service::Nobody));
         assert!(matches!(service(&[jwks[0], jwks[1], own]), Service::Own(_)));
-        let error = refusal(&[secret, (SERVICE_SECRET.value, KEY)]);
+        let error = refusal(&[secret, (SERVICE.value.name, KEY)]);
         assert!(error.starts_with("KINLINE_SERVICE_SECRET is not valid"), "{error}");
         assert!(error.contains("members' tokens") && !error.contains(KEY));
         let file = temporary("same", KEY);
-        let error = refusal(&[secret, (SERVICE_SECRET.file, &file)]);
+        let error = refusal(&[secret, (SERVICE.file.name, &file)]);
         assert!(error.starts_with("KINLINE_SERVICE_SECRET_FILE is not valid"), "{error}");
-        let error = refusal(&[(AUTH_SECRET.arn, ARN), (SERVICE_SECRET.arn, ARN)]);
+        let error = refusal(&[(AUTH.arn.name, ARN), (SERVICE.arn.name, ARN)]);
         assert!(error.starts_with("KINLINE_SERVICE_SECRET_ARN is not valid"), "{error}");
-        let short = refusal(&[secret, (SERVICE_SECRET.value, "short")]);
+        let short = refusal(&[secret, (SERVICE.value.name, "short")]);
         assert!(short.starts_with("KINLINE_SERVICE_SECRET is not valid"), "{short}");
     }
 
     #[test]
     fn claims_have_names_of_their_own() {
-        let secret = (AUTH_SECRET.value, KEY);
-        for (name, value) in [(CLAIM_FAMILY, "sub"), (CLAIM_ROLE, "familyId"), (CLAIM_USER, "role")]
-        {
+        let secret = (AUTH.value.name, KEY);
+        for (name, value) in [
+            (AUTH_CLAIM_FAMILY.name, "sub"),
+            (AUTH_CLAIM_ROLE.name, "familyId"),
+            (AUTH_CLAIM_USER.name, "role"),
+        ] {
             let error = refusal(&[secret, (name, value)]);
             assert!(error.contains("another claim has this name"), "{error}");
         }
-        assert_eq!(refusal(&[secret, (CLAIM_USER, "uid"), (CLAIM_FAMILY, "sub")]), "");
+        assert_eq!(
+            refusal(&[secret, (AUTH_CLAIM_USER.name, "uid"), (AUTH_CLAIM_FAMILY.name, "sub")]),
+            ""
+        );
     }
 }

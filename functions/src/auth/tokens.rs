@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::{Algorithm, Validation};
-use platform::config::Secret;
+use platform::config::SecretString;
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
@@ -40,7 +40,7 @@ pub(super) enum Service {
 impl Auth {
     /// Tokens signed with HS256, members' and the host application's own.
     #[must_use]
-    pub fn hs256(secret: &Secret) -> Self {
+    pub fn hs256(secret: &SecretString) -> Self {
         let keys = Keys::Fixed(Arc::new(KeySet::shared(secret)));
         let members = Verifier::new(keys, Algorithm::HS256, ClaimNames::default());
         Self { members, service: Service::ByRole }

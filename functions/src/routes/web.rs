@@ -162,7 +162,7 @@ mod tests {
 
     use http::Request;
     use http_body_util::BodyExt;
-    use platform::config::Secret;
+    use platform::config::SecretString;
     use shared::{db::Pool, sessions::BrowserSecret};
     use tower::ServiceExt;
 
@@ -173,7 +173,7 @@ mod tests {
     fn served() -> Router {
         let nowhere = "postgres://nobody@127.0.0.1:1/none".parse().expect("an address");
         let pool = Pool::new(nowhere, 1, Duration::from_millis(50));
-        let secret = Secret::new("SECRET", "s".repeat(64)).expect("a secret");
+        let secret = SecretString::from("s".repeat(64));
         let site = Site::new("http://127.0.0.1").expect("an address");
         crate::edge(router(Api::new(pool, Auth::hs256(&secret), site, Rules::default())))
     }

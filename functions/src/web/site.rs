@@ -2,12 +2,11 @@
 
 use cookie::{Cookie, SameSite, time::Duration};
 use http::{HeaderMap, HeaderValue, Method, header};
-use platform::config::{self, ConfigError};
+use platform::config::ConfigError;
+use shared::config::PUBLIC_URL;
 use shared::sessions::{self, BrowserSecret};
 
 use crate::error::Problem;
-
-const PUBLIC_URL: &str = "KINLINE_PUBLIC_URL";
 
 /// The public address.
 #[derive(Debug, Clone)]
@@ -24,7 +23,7 @@ impl Site {
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::new(&config::url(PUBLIC_URL, "where the links in texts lead")?)
+        Self::new(&PUBLIC_URL.url()?)
     }
 
     /// The site at `public_url`.
@@ -32,7 +31,7 @@ impl Site {
     /// # Errors
     /// [`ConfigError`] when it is no address.
     pub fn new(public_url: &str) -> Result<Self, ConfigError> {
-        let url = config::address(PUBLIC_URL, public_url.to_owned())?;
+        let url = PUBLIC_URL.address(public_url.to_owned())?;
         let scheme_end = url.find("://").map_or(0, |at| at + 3);
         let (scheme, rest) = url.split_at(scheme_end);
         let authority = rest.split('/').next().unwrap_or_default().to_ascii_lowercase();

@@ -21,8 +21,11 @@ use local::{
     secrets::Secrets,
     stack::{self, POLLERS, Parts, SWEEP_EVERY, Stack},
 };
-use platform::{config, logging};
-use shared::{limits::Pace, phone::Region};
+use platform::{
+    config::{self as aws_config, ExposeSecret},
+    logging,
+};
+use shared::{config, limits::Pace, phone::Region};
 use sqlx::{Connection, PgConnection};
 use tokio::{
     net::TcpListener,
@@ -54,13 +57,13 @@ struct Settings {
     no_demo: bool,
     /// What the links in texts begin with [default: this machine's address]. HTTPS anywhere else:
     /// over plain HTTP browsers keep no session
-    #[arg(long, env = "KINLINE_PUBLIC_URL")]
+    #[arg(long, env = config::PUBLIC_URL.name)]
     public_url: Option<String>,
     /// How many messages a member may post an hour [default: as many as they like]
-    #[arg(long, env = "KINLINE_POSTS_PER_HOUR", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, env = config::POSTS_PER_HOUR.name, default_value_t = 0, hide_default_value = true)]
     posts_per_hour: u32,
     /// A PostgreSQL (15 or later) to use instead of starting one
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, env = config::DATABASE_URL.name, hide_env_values = true)]
     database_url: Option<String>,
 }
 
@@ -190,7 +193,7 @@ async fn start(
 
     let secrets = Secrets::at(&folder.join("secrets.json"))?;
     let public_url = settings.public_url.clone().unwrap_or_else(|| url.clone());
-    let public_url = config::address("KINLINE_PUBLIC_URL", public_url)?;
+    let public_url = config::PUBLIC_URL.address(public_url)?;
     let mut stack = Stack::new(Parts {
         app_database_url: database_url.clone(),
         worker_database_url: database_url.clone(),
@@ -262,20 +265,20 @@ fn write_environments(
     let joint = if database_url.contains('?') { '&' } else { '?' };
     for (file, role) in [("api.env", "kinline_app"), ("worker.env", "kinline_worker")] {
         let lines = [
-            ("DATABASE_URL", format!("{database_url}{joint}options[role]={role}")),
-            ("KINLINE_AUTH_SECRET", secrets.auth()?.reveal().to_owned()),
-            ("KINLINE_LINK_KEYS", secrets.link_pairs()),
-            ("KINLINE_PUBLIC_URL", public_url.to_owned()),
-            ("KINLINE_QUEUE_URL", stack.sqs.queue_url.clone()),
-            ("KINLINE_DEAD_LETTER_URL", stack.sqs.dead_letter_url.clone()),
-            ("AWS_ENDPOINT_URL_SQS", stack.sqs.endpoint()),
-            ("AWS_ENDPOINT_URL_SNS", stack.carrier_endpoint.clone()),
-            ("AWS_REGION", aws::REGION.to_owned()),
-            ("AWS_ACCESS_KEY_ID", aws::KEY.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", aws::KEY.to_owned()),
+            (config::DATABASE_URL, format!("{database_url}{joint}options[role]={role}")),
+            (config::AUTH_SECRET, secrets.auth()?.expose_secret().to_owned()),
+            (config::LINK_KEYS, secrets.link_pairs()),
+            (config::PUBLIC_URL, public_url.to_owned()),
+            (config::QUEUE_URL, stack.sqs.queue_url.clone()),
+            (config::DEAD_LETTER_URL, stack.sqs.dead_letter_url.clone()),
+            (aws_config::SQS_URL, stack.sqs.endpoint()),
+            (aws_config::SNS_URL, stack.carrier_endpoint.clone()),
+            (aws_config::REGION, aws::REGION.to_owned()),
+            (aws_config::ACCESS_KEY_ID, aws::KEY.to_owned()),
+            (aws_config::SECRET_ACCESS_KEY, aws::KEY.to_owned()),
         ];
         let path = folder.join(file);
-        let text = lines.map(|(name, value)| format!("{name}='{value}'\n")).concat();
+        let text = lines.map(|(variable, value)| format!("{}='{value}'\n", variable.name)).concat();
         // Removed first: the mode counts only for a file that is new.
         let _not_there = fs::remove_file(&path);
         OpenOptions::new()

@@ -4,10 +4,10 @@ use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 use anyhow::Context;
 use jsonwebtoken::{EncodingKey, Header, get_current_timestamp};
-use platform::config::Secret;
+use platform::config::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use shared::links::LinkKeys;
+use shared::{config, links::LinkKeys};
 use uuid::Uuid;
 
 /// What signs tokens and links.
@@ -54,8 +54,8 @@ impl Secrets {
     ///
     /// # Errors
     /// When the file was edited to a secret that is too short.
-    pub fn auth(&self) -> anyhow::Result<Secret> {
-        Ok(Secret::new("KINLINE_AUTH_SECRET", self.auth.clone())?)
+    pub fn auth(&self) -> anyhow::Result<SecretString> {
+        Ok(config::AUTH_SECRET.secret(self.auth.as_str())?)
     }
 
     /// The value of `KINLINE_LINK_KEYS`.

@@ -6,6 +6,7 @@ use anyhow::Context;
 use axum::Router;
 use functions::{Api, Rules, auth::Auth, edge, web::site::Site};
 use shared::{
+    config,
     db::{self, Database, Pool, Role},
     queue::Queue,
 };
@@ -81,7 +82,7 @@ impl Stack {
         let carrier_endpoint = parts.peer.map_or(own_carrier, |peer| format!("http://{peer}"));
         let (limits, stop_notices) = (Limits::from_env()?, worker::stop_notices_from_env()?);
         let public_url = parts.public_url.trim_end_matches('/');
-        limits.check_url("KINLINE_PUBLIC_URL", public_url, stop_notices.is_some())?;
+        limits.check_url(config::PUBLIC_URL, public_url, stop_notices.is_some())?;
         let pool = |url: &str, role, size| anyhow::Ok(Database::new(url, size)?.pool_as(role));
         Ok(Self {
             api: Api::new(

@@ -3,13 +3,11 @@
 //! By hand: `aws_config` looks for credentials in ten places, of which a function has one; with what it
 //! needs for them it was 6 % of a binary's code.
 
-use std::env;
-
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_types::{SdkConfig, region::Region};
 
-use crate::config::{self, ConfigError};
+use crate::config::{self, ConfigError, Variable};
 
 /// A service as the AWS SDK's variables name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +21,11 @@ pub enum Service {
 }
 
 impl Service {
-    const fn endpoint_variable(self) -> &'static str {
+    const fn endpoint_variable(self) -> Variable {
         match self {
-            Self::SecretsManager => "AWS_ENDPOINT_URL_SECRETS_MANAGER",
-            Self::Sns => "AWS_ENDPOINT_URL_SNS",
-            Self::Sqs => "AWS_ENDPOINT_URL_SQS",
+            Self::SecretsManager => config::SECRETS_MANAGER_URL,
+            Self::Sns => config::SNS_URL,
+            Self::Sqs => config::SQS_URL,
         }
     }
 }
@@ -38,12 +36,10 @@ impl Service {
 /// # Errors
 /// [`ConfigError`] naming the variable.
 pub fn credentials() -> Result<Credentials, ConfigError> {
-    let required =
-        |name| config::required(name, "credentials, which Lambda sets for its functions");
     Ok(Credentials::new(
-        required("AWS_ACCESS_KEY_ID")?,
-        required("AWS_SECRET_ACCESS_KEY")?,
-        config::optional("AWS_SESSION_TOKEN"),
+        config::ACCESS_KEY_ID.required()?,
+        config::SECRET_ACCESS_KEY.required()?,
+        config::SESSION_TOKEN.optional(),
         None,
         "environment",
     ))
@@ -55,8 +51,8 @@ pub fn credentials() -> Result<Credentials, ConfigError> {
 /// # Errors
 /// [`ConfigError`] naming the variable.
 pub fn endpoint(service: Service) -> Result<Option<String>, ConfigError> {
-    let of = |name| config::optional(name).map(|url| config::address(name, url)).transpose();
-    Ok(of(service.endpoint_variable())?.or(of("AWS_ENDPOINT_URL")?))
+    let of = |variable: Variable| variable.optional().map(|url| variable.address(url)).transpose();
+    Ok(of(service.endpoint_variable())?.or(of(config::ENDPOINT_URL)?))
 }
 
 /// Configuration of a client of `service`: region, credentials and endpoint by the variables that every
@@ -65,12 +61,8 @@ pub fn endpoint(service: Service) -> Result<Option<String>, ConfigError> {
 /// # Errors
 /// [`ConfigError`] naming the variable.
 pub fn config(service: Service) -> Result<SdkConfig, ConfigError> {
-    let region = match config::optional("AWS_REGION") {
-        Some(region) => region,
-        None => {
-            config::required("AWS_DEFAULT_REGION", "AWS_REGION neither: where the services are")?
-        }
-    };
+    let region = config::REGION.optional().or_else(|| config::DEFAULT_REGION.optional());
+    let region = region.ok_or(config::REGION.missing())?;
     let mut config = SdkConfig::builder()
         .behavior_version(behavior_version())
         .region(Region::new(region))
@@ -84,13 +76,13 @@ pub fn config(service: Service) -> Result<SdkConfig, ConfigError> {
 /// Whether endpoints must be validated by FIPS 140: `AWS_USE_FIPS_ENDPOINT`.
 #[must_use]
 pub fn use_fips() -> bool {
-    is_set("AWS_USE_FIPS_ENDPOINT")
+    is_set(config::USE_FIPS)
 }
 
 /// Whether endpoints must have IPv6 addresses as well: `AWS_USE_DUALSTACK_ENDPOINT`.
 #[must_use]
 pub fn use_dual_stack() -> bool {
-    is_set("AWS_USE_DUALSTACK_ENDPOINT")
+    is_set(config::USE_DUAL_STACK)
 }
 
 /// The defaults of the SDK's clients, by date: an update of the SDK changes none of them.
@@ -99,6 +91,6 @@ pub fn behavior_version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-fn is_set(name: &str) -> bool {
-    env::var(name).is_ok_and(|value| value.eq_ignore_ascii_case("true"))
+fn is_set(variable: Variable) -> bool {
+    variable.optional().is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }

@@ -2,6 +2,8 @@
 
 use std::{env, fmt, str::FromStr};
 
+pub use secrecy::{ExposeSecret, SecretString};
+
 /// A variable that is missing or can't be used. Never carries the value, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -23,109 +25,148 @@ pub enum ConfigError {
     },
 }
 
-/// The value of `name`, which must be set and not empty; `what` says what it is for.
-///
-/// # Errors
-/// [`ConfigError::Missing`].
-pub fn required(name: &'static str, what: &'static str) -> Result<String, ConfigError> {
-    optional(name).ok_or(ConfigError::Missing { name, what })
+/// A variable of the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for.
+    pub what: &'static str,
 }
 
-/// The value of `name`, if it is set and not empty.
-#[must_use]
-pub fn optional(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// The value of `name`, which must be an `http` or `https` address; `what` says what it is for.
-///
-/// # Errors
-/// [`ConfigError`].
-pub fn url(name: &'static str, what: &'static str) -> Result<String, ConfigError> {
-    address(name, required(name, what)?)
-}
-
-/// `value`, if it is an `http` or `https` address that a path can be put after.
-///
-/// # Errors
-/// [`ConfigError::Invalid`] naming `name`.
-pub fn address(name: &'static str, value: String) -> Result<String, ConfigError> {
-    let host = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
-    let whole = host.is_some_and(|host| {
-        !host.is_empty() && !host.starts_with('/') && host.bytes().all(|b| b.is_ascii_graphic())
-    });
-    if whole && !value.contains(['#', '?']) {
-        Ok(value)
-    } else {
-        Err(ConfigError::Invalid { name, why: "not an address, as https://host".to_owned() })
-    }
-}
-
-/// The value of `name` as a `T`, or `default` when it is not set.
-///
-/// # Errors
-/// [`ConfigError::Invalid`] when it is set to something that is no `T`.
-pub fn parsed<T>(name: &'static str, default: T) -> Result<T, ConfigError>
-where
-    T: FromStr,
-    T::Err: fmt::Display,
-{
-    match optional(name) {
-        None => Ok(default),
-        Some(value) => value
-            .parse()
-            .map_err(|error: T::Err| ConfigError::Invalid { name, why: error.to_string() }),
-    }
-}
-
-/// A secret: readable by who asks for it by name, invisible to `Debug`.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
+impl Variable {
     /// Least length of a secret that signs: 32 bytes, as long as an HS256 digest (RFC 7518, 3.2).
-    pub const MIN_LEN: usize = 32;
+    pub const SECRET_MIN: usize = 32;
 
-    /// Takes a secret that signs.
+    /// Its value, if it is set and not empty.
+    #[must_use]
+    pub fn optional(self) -> Option<String> {
+        env::var(self.name).ok().filter(|value| !value.is_empty())
+    }
+
+    /// Its value, which must be set and not empty.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] naming `name` when it is too short.
-    pub fn new(name: &'static str, value: String) -> Result<Self, ConfigError> {
-        if value.len() < Self::MIN_LEN {
-            let why = format!("a secret needs at least {} bytes", Self::MIN_LEN);
-            return Err(ConfigError::Invalid { name, why });
-        }
-        Ok(Self(value))
+    /// [`ConfigError::Missing`].
+    pub fn required(self) -> Result<String, ConfigError> {
+        self.optional().ok_or(self.missing())
     }
 
-    /// The secret itself.
+    /// Its value, which must be an `http` or `https` address.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn url(self) -> Result<String, ConfigError> {
+        self.address(self.required()?)
+    }
+
+    /// `value`, if it is an `http` or `https` address that a path can be put after.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub fn address(self, value: String) -> Result<String, ConfigError> {
+        let host = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+        let whole = host.is_some_and(|host| {
+            !host.is_empty() && !host.starts_with('/') && host.bytes().all(|b| b.is_ascii_graphic())
+        });
+        if whole && !value.contains(['#', '?']) {
+            Ok(value)
+        } else {
+            Err(self.invalid("not an address, as https://host"))
+        }
+    }
+
+    /// Its value as a `T`, or `default` when it is not set.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] when it is set to something that is no `T`.
+    pub fn parsed<T>(self, default: T) -> Result<T, ConfigError>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let parse =
+            |value: String| value.parse().map_err(|error: T::Err| self.invalid(&error.to_string()));
+        self.optional().map_or(Ok(default), parse)
+    }
+
+    /// `value`, if it is long enough for a secret that signs.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub fn secret(self, value: impl Into<SecretString>) -> Result<SecretString, ConfigError> {
+        let secret = value.into();
+        if secret.expose_secret().len() < Self::SECRET_MIN {
+            return Err(
+                self.invalid(&format!("a secret needs at least {} bytes", Self::SECRET_MIN))
+            );
+        }
+        Ok(secret)
+    }
+
+    /// The error that it is not set.
     #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
+    pub const fn missing(self) -> ConfigError {
+        ConfigError::Missing { name: self.name, what: self.what }
+    }
+
+    /// The error that it is of no use. `why` must not repeat the value.
+    #[must_use]
+    pub fn invalid(self, why: &str) -> ConfigError {
+        ConfigError::Invalid { name: self.name, why: why.to_owned() }
     }
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
+/// Declares constants of type [`Variable`], and `ALL` of them.
+#[macro_export]
+macro_rules! variables {
+    ($($constant:ident = $name:literal, $what:literal;)*) => {
+        $(
+            #[doc = concat!("`", $name, "`: ", $what, ".")]
+            pub const $constant: $crate::config::Variable =
+                $crate::config::Variable { name: $name, what: $what };
+        )*
+
+        /// Every variable that is declared here.
+        pub const ALL: &[$crate::config::Variable] = &[$($constant),*];
+    };
+}
+
+variables! {
+    ACCESS_KEY_ID = "AWS_ACCESS_KEY_ID", "credentials, which Lambda sets for its functions";
+    SECRET_ACCESS_KEY = "AWS_SECRET_ACCESS_KEY", "credentials, which Lambda sets for its functions";
+    SESSION_TOKEN = "AWS_SESSION_TOKEN", "credentials, which Lambda sets for its functions";
+    REGION = "AWS_REGION", "where the services are, which Lambda sets for its functions";
+    DEFAULT_REGION = "AWS_DEFAULT_REGION", "where the services are; AWS_REGION goes before it";
+    ENDPOINT_URL = "AWS_ENDPOINT_URL", "an endpoint in place of each service's own";
+    SECRETS_MANAGER_URL = "AWS_ENDPOINT_URL_SECRETS_MANAGER", "an endpoint in place of Secrets Manager's own";
+    SNS_URL = "AWS_ENDPOINT_URL_SNS", "an endpoint in place of SNS's own";
+    SQS_URL = "AWS_ENDPOINT_URL_SQS", "an endpoint in place of SQS's own";
+    USE_FIPS = "AWS_USE_FIPS_ENDPOINT", "whether endpoints must be validated by FIPS 140";
+    USE_DUAL_STACK = "AWS_USE_DUALSTACK_ENDPOINT", "whether endpoints must have IPv6 addresses too";
+    TRACE = "_X_AMZN_TRACE_ID", "the trace of an invocation, which Lambda's runtime keeps there";
+    METRICS_NAMESPACE = "KINLINE_METRICS_NAMESPACE", "the namespace of the metrics; without it there are none";
+    CERT_FILE = "SSL_CERT_FILE", "certificates to trust in place of the system's";
+    CERT_DIR = "SSL_CERT_DIR", "a folder of certificates to trust in place of the system's";
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const KEY: Variable = Variable { name: "KINLINE_TEST_NOT_SET", what: "what for" };
+
     #[test]
     fn a_missing_variable_names_itself_and_its_purpose() {
-        let error = required("KINLINE_TEST_NOT_SET", "what for").expect_err("not set");
+        let error = KEY.required().expect_err("not set");
         assert_eq!(error.to_string(), "KINLINE_TEST_NOT_SET is not set: what for");
     }
 
     #[test]
     fn a_secret_is_long_and_stays_one() {
-        let error = Secret::new("KEY", "short-secret".to_owned()).expect_err("too short");
+        let error = KEY.secret("short-secret").expect_err("too short");
         assert!(!error.to_string().contains("short-secret"));
-        let secret = Secret::new("KEY", "0123456789abcdef0123456789abcdef".to_owned());
-        assert_eq!(format!("{:?}", secret.expect("long enough")), "Secret(…)");
+        let secret = KEY.secret("0123456789abcdef0123456789abcdef").expect("long enough");
+        assert!(!format!("{secret:?}").contains("0123"));
     }
 }

@@ -7,13 +7,11 @@ use metrics_cloudwatch_embedded::{Builder, Collector};
 
 use crate::config;
 
-const NAMESPACE: &str = "KINLINE_METRICS_NAMESPACE";
-
 static COLLECTOR: OnceLock<&Collector> = OnceLock::new();
 
 /// Begins to collect, where `KINLINE_METRICS_NAMESPACE` says under which name; counts the start.
 pub(crate) fn init() {
-    let Some(namespace) = config::optional(NAMESPACE) else { return };
+    let Some(namespace) = config::METRICS_NAMESPACE.optional() else { return };
     // A recorder is there already only when this is called twice.
     if let Ok(collector) = Builder::new().cloudwatch_namespace(namespace).init() {
         let _first = COLLECTOR.set(collector);

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     aws::{self, Service},
-    config::{self, ConfigError},
+    config::{ConfigError, SecretString, Variable},
     http_client,
 };
 
@@ -35,7 +35,7 @@ pub struct NoSecret(String);
 ///
 /// # Errors
 /// [`NoSecret`], after three tries.
-pub async fn read(arn: &str) -> Result<String, NoSecret> {
+pub async fn read(arn: &str) -> Result<SecretString, NoSecret> {
     let mut pauses = [Duration::from_millis(50), Duration::from_millis(200)].into_iter();
     let reading = async {
         loop {
@@ -67,7 +67,7 @@ struct Asked<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answered {
-    secret_string: Option<String>,
+    secret_string: Option<SecretString>,
 }
 
 #[derive(Default, Deserialize)]
@@ -77,7 +77,7 @@ struct Refused {
 }
 
 /// `GetSecretValue` (AWS Secrets Manager API Reference), once.
-async fn try_read(arn: &str) -> Result<String, Failure> {
+async fn try_read(arn: &str) -> Result<SecretString, Failure> {
     let request = request(arn).map_err(Failure::Lasting)?;
     let request = request.try_into().map_err(|_| Failure::Lasting("its URL is none".to_owned()))?;
     let answer = http_client::send(request).await;
@@ -172,38 +172,32 @@ fn request(arn: &str) -> Result<Request<Vec<u8>>, String> {
     Ok(request)
 }
 
-/// The value of the variable `name`, or of the secret whose ARN is in the variable `arn`; one of
-/// the two must be set. `what` says what it is for.
+/// The value of `variable`, or the text of the secret whose ARN is in `arn`; one of the two must be set.
 ///
 /// # Errors
 /// [`ConfigError`].
-pub async fn required(
-    name: &'static str,
-    arn: &'static str,
-    what: &'static str,
-) -> Result<String, ConfigError> {
-    match (config::optional(name), config::optional(arn)) {
-        (Some(value), None) => Ok(value),
+pub async fn required(variable: Variable, arn: Variable) -> Result<SecretString, ConfigError> {
+    match (variable.optional(), arn.optional()) {
+        (Some(value), None) => Ok(value.into()),
         (None, Some(_)) => at(arn).await,
-        (None, None) => Err(ConfigError::Missing { name, what }),
+        (None, None) => Err(variable.missing()),
         (Some(_), Some(_)) => {
-            let why = format!("{name} is set too; a secret comes from one place");
-            Err(ConfigError::Invalid { name: arn, why })
+            let name = variable.name;
+            Err(arn.invalid(&format!("{name} is set too; a secret comes from one place")))
         }
     }
 }
 
-/// The text of the secret whose ARN is in the variable `name`, which is set.
+/// The text of the secret whose ARN is in `variable`.
 ///
 /// # Errors
 /// [`ConfigError`].
-pub async fn at(name: &'static str) -> Result<String, ConfigError> {
-    let arn = config::required(name, "the ARN of a secret in AWS Secrets Manager")?;
-    let invalid = |why: String| ConfigError::Invalid { name, why };
+pub async fn at(variable: Variable) -> Result<SecretString, ConfigError> {
+    let arn = variable.required()?;
     if !is_arn(&arn) {
-        return Err(invalid("not the ARN of a secret in AWS Secrets Manager".to_owned()));
+        return Err(variable.invalid("not the ARN of a secret in AWS Secrets Manager"));
     }
-    read(&arn).await.map_err(|error| invalid(format!("the secret {error}")))
+    read(&arn).await.map_err(|error| variable.invalid(&format!("the secret {error}")))
 }
 
 #[cfg(test)]

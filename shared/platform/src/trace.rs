@@ -1,7 +1,7 @@
 //! What began the work at hand: the request's id and AWS X-Ray's trace go with a job through the
 //! queue, so that the lines of API, queue and worker can be put together.
 
-use std::env;
+use crate::config;
 
 tokio::task_local! {
     static REQUEST: String;
@@ -21,7 +21,7 @@ pub fn request_id() -> Option<String> {
 /// The trace of this invocation as AWS writes it in headers, which Lambda's runtime keeps there.
 #[must_use]
 pub fn trace() -> Option<String> {
-    env::var("_X_AMZN_TRACE_ID").ok().filter(|trace| trace.starts_with("Root="))
+    config::TRACE.optional().filter(|trace| trace.starts_with("Root="))
 }
 
 /// The id of a trace alone, of its header.

@@ -7,14 +7,14 @@ use sqlx::{PgConnection, migrate::Migrator, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
 use platform::{
-    config::{self, ConfigError},
+    config::{ConfigError, ExposeSecret, SecretString, Variable},
     secrets,
 };
 mod pool;
 
 pub use pool::{Pool, Transaction};
 
-use crate::{Result, ids::FamilyId};
+use crate::{Result, config, ids::FamilyId};
 
 /// The schema, forward only.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -37,35 +37,31 @@ impl Role {
     }
 }
 
-const SECRET_ARN: &str = "KINLINE_DATABASE_SECRET_ARN";
-
 /// Who enters the database, as Secrets Manager and RDS keep it: `{"username", "password"}`. What
 /// else stands there is not looked at.
-#[derive(Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Login {
     /// The role.
     pub username: String,
     /// Its password.
-    pub password: String,
+    pub password: SecretString,
 }
 
 impl Login {
-    /// The login in the secret whose ARN is in the variable `name`.
+    /// The login in the secret whose ARN is in `variable`.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
-    pub async fn at(name: &'static str) -> Result<Self, ConfigError> {
-        let secret = secrets::at(name).await?;
+    pub async fn at(variable: Variable) -> Result<Self, ConfigError> {
+        let secret = secrets::at(variable).await?;
         // The parser's own message may repeat what it read.
-        serde_json::from_str(&secret).map_err(|_| ConfigError::Invalid {
-            name,
-            why: r#"the secret is not {"username", "password"}"#.to_owned(),
-        })
+        serde_json::from_str(secret.expose_secret())
+            .map_err(|_| variable.invalid(r#"the secret is not {"username", "password"}"#))
     }
 
     /// These options, with this login in the place of theirs.
     pub(crate) fn enter(&self, options: PgConnectOptions) -> PgConnectOptions {
-        options.username(&self.username).password(&self.password)
+        options.username(&self.username).password(self.password.expose_secret())
     }
 }
 
@@ -75,7 +71,7 @@ pub struct Database {
     options: PgConnectOptions,
     max_connections: u32,
     /// The variable that says where the login is kept, if it is.
-    secret: Option<&'static str>,
+    secret: Option<Variable>,
 }
 
 impl Database {
@@ -87,14 +83,15 @@ impl Database {
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub async fn from_env() -> Result<Self, ConfigError> {
-        let url = config::required("DATABASE_URL", "where PostgreSQL is, as postgres://…")?;
-        let max_connections = config::parsed("KINLINE_DATABASE_CONNECTIONS", 1)?;
+        let url = config::DATABASE_URL.required()?;
+        let max_connections = config::DATABASE_CONNECTIONS.parsed(1)?;
         let database = Self::new(&url, max_connections)?;
-        if config::optional(SECRET_ARN).is_none() {
+        let arn = config::DATABASE_SECRET_ARN;
+        if arn.optional().is_none() {
             return Ok(database);
         }
-        let database = database.with_login(&Login::at(SECRET_ARN).await?);
-        Ok(Self { secret: Some(SECRET_ARN), ..database })
+        let database = database.with_login(&Login::at(arn).await?);
+        Ok(Self { secret: Some(arn), ..database })
     }
 
     /// The same database, entered as `login`.
@@ -114,10 +111,10 @@ impl Database {
     /// # Errors
     /// [`ConfigError`] when the URL can't be read.
     pub fn new(url: &str, max_connections: u32) -> Result<Self, ConfigError> {
-        let invalid = || ConfigError::Invalid {
-            name: "DATABASE_URL",
+        let invalid = || {
             // The parser's own message may repeat the password.
-            why: "not a PostgreSQL URL, as postgres://user:password@host/database".to_owned(),
+            let why = "not a PostgreSQL URL, as postgres://user:password@host/database";
+            config::DATABASE_URL.invalid(why)
         };
         // The parser takes any scheme.
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {

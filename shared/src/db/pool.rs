@@ -12,6 +12,7 @@ use std::{
 
 use deadpool::managed::{self, Manager, Metrics, Object, PoolConfig, PoolError, QueueMode};
 use futures_util::FutureExt;
+use platform::config::Variable;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, PgConnection, error::DatabaseError, postgres::PgConnectOptions,
 };
@@ -59,7 +60,7 @@ impl Pool {
         options: PgConnectOptions,
         size: usize,
         patience: Duration,
-        secret: &'static str,
+        secret: Variable,
     ) -> Self {
         Self::of(Connector::new(options, Some(secret)), size, patience)
     }
@@ -111,13 +112,13 @@ impl Pool {
 struct Connector {
     options: Mutex<PgConnectOptions>,
     /// The variable that says where the login is kept.
-    secret: Option<&'static str>,
+    secret: Option<Variable>,
     /// When the login was last read because it was refused. Held by who reads it.
     read_anew: sync::Mutex<Option<Instant>>,
 }
 
 impl Connector {
-    fn new(options: PgConnectOptions, secret: Option<&'static str>) -> Self {
+    fn new(options: PgConnectOptions, secret: Option<Variable>) -> Self {
         let (options, read_anew) = (Mutex::new(options), sync::Mutex::default());
         Self { options, secret, read_anew }
     }

@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::LinkId;
 use platform::{
-    config::{ConfigError, Secret},
+    config::{ConfigError, ExposeSecret},
     secrets,
 };
 
-const KEYS: &str = "KINLINE_LINK_KEYS";
-const KEYS_ARN: &str = "KINLINE_LINK_KEYS_ARN";
+use crate::config::{LINK_KEYS, LINK_KEYS_ARN};
+
 /// How long a token is, in characters: one for the key, 28 for `{"jti":"…"}`, a dot, 43 for the
 /// signature.
 pub const TOKEN_LEN: usize = 73;
@@ -53,8 +53,7 @@ impl LinkKeys {
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub async fn from_env() -> Result<Self, ConfigError> {
-        let what = "the keys that sign links, as kid=secret,…";
-        Self::parse(&secrets::required(KEYS, KEYS_ARN, what).await?)
+        Self::parse(secrets::required(LINK_KEYS, LINK_KEYS_ARN).await?.expose_secret())
     }
 
     /// Reads `kid=secret` pairs. A secret that stands alone, as Secrets Manager makes one up, is
@@ -63,20 +62,19 @@ impl LinkKeys {
     /// # Errors
     /// [`ConfigError`] when a pair is malformed, a `kid` comes twice, or a secret is too short.
     pub fn parse(pairs: &str) -> Result<Self, ConfigError> {
-        let invalid = |why: &str| ConfigError::Invalid { name: KEYS, why: why.to_owned() };
         let mut keys: Vec<Key> = Vec::new();
         for pair in pairs.split(',') {
             let (id, secret) = pair.trim().split_once('=').unwrap_or(("a", pair.trim()));
             let mut chars = id.chars();
             let id = match (chars.next(), chars.next()) {
                 (Some(id), None) if id.is_ascii_alphanumeric() => id,
-                _ => return Err(invalid("a kid is one letter or digit")),
+                _ => return Err(LINK_KEYS.invalid("a kid is one letter or digit")),
             };
             if keys.iter().any(|key| key.id == id) {
-                return Err(invalid("a kid comes twice"));
+                return Err(LINK_KEYS.invalid("a kid comes twice"));
             }
-            let secret = Secret::new(KEYS, secret.to_owned())?;
-            let bytes = secret.reveal().as_bytes();
+            let secret = LINK_KEYS.secret(secret)?;
+            let bytes = secret.expose_secret().as_bytes();
             keys.push(Key {
                 id,
                 signing: EncodingKey::from_secret(bytes),
@@ -84,7 +82,7 @@ impl LinkKeys {
             });
         }
         let header = serde_json::to_vec(&Header::new(Algorithm::HS256))
-            .map_err(|error| invalid(&error.to_string()))?;
+            .map_err(|error| LINK_KEYS.invalid(&error.to_string()))?;
         let mut validation = Validation::new(Algorithm::HS256);
         // When a link ends, its row says.
         validation.required_spec_claims.clear();
@@ -215,7 +213,7 @@ mod tests {
     fn bad_keys_stop_the_start_without_showing_themselves() {
         for pairs in ["", "a", "=x", &format!("ab={ONE}"), "a=short", &format!("a={ONE},a={TWO}")] {
             let error = LinkKeys::parse(pairs).expect_err(pairs).to_string();
-            assert!(error.contains(KEYS) && !error.contains("0123"), "{error}");
+            assert!(error.contains(LINK_KEYS.name) && !error.contains("0123"), "{error}");
         }
     }
 }

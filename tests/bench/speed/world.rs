@@ -11,6 +11,7 @@ use local::{
     secrets::{Secrets, TokenClaims},
     stack,
 };
+use platform::config::ExposeSecret;
 use postgres::{Options, Server};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tests::dataset::{self, Place};
@@ -79,7 +80,10 @@ impl World {
     pub(crate) fn environment(&self, role: &str) -> Vec<(&'static str, String)> {
         vec![
             ("DATABASE_URL", format!("{}?sslmode=disable&options[role]={role}", self.url())),
-            ("KINLINE_AUTH_SECRET", self.secrets.auth().expect("a secret").reveal().to_owned()),
+            (
+                "KINLINE_AUTH_SECRET",
+                self.secrets.auth().expect("a secret").expose_secret().to_owned(),
+            ),
             ("KINLINE_LINK_KEYS", self.secrets.link_pairs()),
             ("KINLINE_PUBLIC_URL", "https://kin.example".to_owned()),
             (

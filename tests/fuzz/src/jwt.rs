@@ -13,6 +13,7 @@ use functions::{
 };
 use http::{HeaderValue, Request, header::AUTHORIZATION, request::Parts};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use platform::config::Variable;
 use serde_json::Value;
 use shared::actor::Scope;
 
@@ -38,8 +39,8 @@ pub(crate) fn harness(bytes: &[u8]) {
 /// Each way of checking tokens that there is.
 fn auths() -> [Auth; 5] {
     let auth = |variables: &[(&str, &str)]| {
-        let variable = |name: &'static str| {
-            let set = variables.iter().find(|(known, _)| *known == name);
+        let variable = |variable: Variable| {
+            let set = variables.iter().find(|(known, _)| *known == variable.name);
             set.map(|(_, value)| (*value).to_owned())
         };
         Auth::from_variables(&variable).expect("a way of checking tokens")

@@ -7,7 +7,7 @@ use axum::Router;
 use functions::{Api, auth::Auth, edge, state::Rules, web::site::Site};
 use http::HeaderMap;
 use jsonwebtoken::{EncodingKey, Header};
-use platform::{aws::behavior_version, config::Secret};
+use platform::{aws::behavior_version, config::SecretString};
 use serde_json::{Value, json};
 use shared::{db::Database, links::LinkKeys, queue::Queue};
 use tokio::runtime::Runtime;
@@ -48,7 +48,7 @@ impl Nowhere {
         let runtime = runtime.expect("a runtime");
         let within = runtime.enter();
         let db = Database::new(DATABASE, 1).expect("an address").pool();
-        let auth = Auth::hs256(&Secret::new("SECRET", SECRET.to_owned()).expect("a secret"));
+        let auth = Auth::hs256(&SecretString::from(SECRET));
         let site = Site::new(PUBLIC_URL).expect("an address");
         let api = Api::new(db.clone(), auth, site, Rules::default());
         let keys = LinkKeys::parse("a=0123456789abcdef0123456789abcdef").expect("a key");

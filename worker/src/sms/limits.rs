@@ -1,15 +1,15 @@
 //! How long texts may be, and the longest link that leaves room for anything else.
 
-use platform::config::{self, ConfigError};
-use shared::links::TOKEN_LEN;
+use platform::config::{ConfigError, Variable};
+use shared::{
+    config::{SMS_MAX_SEGMENTS as GSM7, SMS_MAX_SEGMENTS_UCS2 as UCS2},
+    links::TOKEN_LEN,
+};
 
 use super::{
     alphabet::Encoding,
     compose::{AROUND_LINK, AROUND_LINK_AND_NOTICE},
 };
-
-const GSM7: &str = "KINLINE_SMS_MAX_SEGMENTS";
-const UCS2: &str = "KINLINE_SMS_MAX_SEGMENTS_UCS2";
 
 /// What stands between the public address and the token.
 const LINK_PATH: &str = "/l#";
@@ -37,8 +37,8 @@ impl Limits {
     /// # Errors
     /// [`ConfigError`] naming the variable that is not a number from 1 to 4.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let gsm7 = config::parsed(GSM7, 1)?;
-        Self::new(gsm7, config::parsed(UCS2, gsm7.max(2))?)
+        let gsm7 = GSM7.parsed(1)?;
+        Self::new(gsm7, UCS2.parsed(gsm7.max(2))?)
     }
 
     /// At most `gsm7` segments in the default alphabet, and `ucs2` in UCS-2.
@@ -54,10 +54,10 @@ impl Limits {
     /// may have.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] naming the variable `name`, and how long the address may be.
+    /// [`ConfigError::Invalid`] naming `variable`, and how long the address may be.
     pub fn check_url(
         self,
-        name: &'static str,
+        variable: Variable,
         url: &str,
         notices: bool,
     ) -> Result<(), ConfigError> {
@@ -69,43 +69,41 @@ impl Limits {
         }
         let why = format!(
             "may have at most {longest} characters, all of them of the GSM 7-bit alphabet, for a \
-             text to fit {GSM7} of {}",
-            self.gsm7
+             text to fit {} of {}",
+            GSM7.name, self.gsm7
         );
-        Err(ConfigError::Invalid { name, why })
+        Err(variable.invalid(&why))
     }
 }
 
-fn checked(name: &'static str, segments: usize) -> Result<usize, ConfigError> {
-    if (1..=4).contains(&segments) {
-        Ok(segments)
-    } else {
-        Err(ConfigError::Invalid { name, why: "must be 1 to 4".to_owned() })
-    }
+fn checked(variable: Variable, segments: usize) -> Result<usize, ConfigError> {
+    if (1..=4).contains(&segments) { Ok(segments) } else { Err(variable.invalid("must be 1 to 4")) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const URL: Variable = Variable { name: "URL", what: "a test" };
+
     #[test]
     fn an_address_leaves_room_for_words() {
         let one = Limits::default();
         let of_length = |length: usize| format!("{:a<length$}", "https://kin.");
         for (notices, longest) in [(true, 45), (false, 58)] {
-            assert_eq!(one.check_url("URL", &of_length(longest), notices), Ok(()));
-            let error = one.check_url("URL", &of_length(longest + 1), notices);
+            assert_eq!(one.check_url(URL, &of_length(longest), notices), Ok(()));
+            let error = one.check_url(URL, &of_length(longest + 1), notices);
             let error = error.expect_err("too long").to_string();
             assert!(error.contains("URL") && error.contains(&format!("most {longest}")), "{error}");
         }
         // What API Gateway calls an API without a domain of its own.
         let gateway = "https://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com";
-        assert_eq!(one.check_url("URL", gateway, false), Ok(()));
-        assert_eq!(Limits { gsm7: 2, ucs2: 2 }.check_url("URL", &of_length(183), true), Ok(()));
+        assert_eq!(one.check_url(URL, gateway, false), Ok(()));
+        assert_eq!(Limits { gsm7: 2, ucs2: 2 }.check_url(URL, &of_length(183), true), Ok(()));
         // Two units each, and none of the alphabet.
         let tildes = format!("https://kin.example/{}", "~".repeat(20));
-        assert!(one.check_url("URL", &tildes, false).is_err());
-        assert!(one.check_url("URL", "https://kin.example/`", false).is_err());
+        assert!(one.check_url(URL, &tildes, false).is_err());
+        assert!(one.check_url(URL, "https://kin.example/`", false).is_err());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use jsonwebtoken::{EncodingKey, Header};
-use platform::{aws::behavior_version, config::Secret};
+use platform::{aws::behavior_version, config::SecretString};
 use serde_json::json;
 use shared::{
     cursor::HistoryCursor,
@@ -107,7 +107,7 @@ impl Stage {
         let runtime = runtime.expect("a runtime");
         let within = runtime.enter();
         let db = Database::new(DATABASE, 1).expect("an address").pool();
-        let auth = Auth::hs256(&Secret::new("SECRET", SECRET.to_owned()).expect("a secret"));
+        let auth = Auth::hs256(&SecretString::from(SECRET));
         let site = Site::new("https://kin.example").expect("an address");
         let api = Api::new(db, auth, site, Rules::default());
         let sqs = aws_sdk_sqs::Config::builder()
