@@ -33,3 +33,31 @@ platform::variables! {
     SMS_MAX_SEGMENTS_UCS2 = "KINLINE_SMS_MAX_SEGMENTS_UCS2", "how long a text in UCS-2 may be";
     SMS_STOP_NOTICE_DAYS = "KINLINE_SMS_STOP_NOTICE_DAYS", "how often texts say how to opt out";
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// Those that only the local stack, tests and debug builds read have no constant.
+    #[test]
+    fn the_documentation_names_each_variable_and_no_other() {
+        let declared = super::ALL.iter().chain(platform::config::ALL).map(|variable| variable.name);
+        let declared: BTreeSet<&str> = declared.collect();
+        let rows = include_str!("../../docs/configuration.md").lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            Some((cells.next()?, cells.next()?))
+        });
+        let of_functions = rows.filter(|(_, readers)| {
+            readers.split(", ").any(|reader| {
+                reader != "local" && reader != "debug builds" && !reader.contains("tests")
+            })
+        });
+        let is_name = |word: &&str| {
+            word.contains('_')
+                && word.bytes().all(|b| b == b'_' || b.is_ascii_uppercase() || b.is_ascii_digit())
+        };
+        let documented: BTreeSet<&str> =
+            of_functions.flat_map(|(names, _)| names.split('`')).filter(is_name).collect();
+        assert_eq!(declared, documented);
+    }
+}
