@@ -18,6 +18,7 @@ mod faults;
 mod history;
 mod lambda;
 mod links;
+mod migrations;
 mod openapi;
 mod partitions;
 mod plans;

@@ -52,7 +52,7 @@ const USED: [(&str, &[&str]); 6] = [
         &[
             "messages_idempotency_key (thread_id, idempotency_key)",
             "thread_members_pkey (family_id, thread_id)",
-            "thread_members_user (family_id, user_id)",
+            "thread_members_of_user (family_id, user_id, thread_id)",
             "threads_family_id_thread_id_key (family_id, thread_id)",
             "users_pkey (family_id, user_id)",
         ],
@@ -61,7 +61,7 @@ const USED: [(&str, &[&str]); 6] = [
         "messages::history!",
         &[
             "messages_pkey (thread_id, seq)",
-            "thread_members_user (family_id, user_id)",
+            "thread_members_of_user (family_id, user_id, thread_id)",
             "threads_family_id_thread_id_key (family_id, thread_id)",
             "users_pkey (family_id, user_id)",
         ],
@@ -92,7 +92,7 @@ const USED: [(&str, &[&str]); 6] = [
             "messages_pkey (thread_id, seq)",
             "notifications_recipient (message_id, recipient_id)",
             "thread_members_pkey (family_id, thread_id, user_id)",
-            "thread_members_user (family_id, user_id)",
+            "thread_members_of_user (family_id, user_id, thread_id)",
             "threads_family_id_thread_id_key (family_id, thread_id)",
         ],
     ),
