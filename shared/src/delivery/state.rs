@@ -163,37 +163,3 @@ impl Outcome {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::members::MemberStatus;
-
-    #[test]
-    fn statements_write_known_states_and_reasons() {
-        let source = concat!(include_str!("policy.rs"), include_str!("store.rs"));
-        let after = |mark: &'static str| {
-            source.split(mark).skip(1).filter_map(|rest| rest.split('\'').next())
-        };
-        let is_reason = |text: &str| Reason::of(text).is_some_and(|reason| reason != Reason::Other);
-        for state in after("state = '") {
-            assert!(DeliveryState::of(state).is_some(), "{state}");
-        }
-        for reason in after("reason = '") {
-            assert!(is_reason(reason), "{reason}");
-        }
-        for either in after("THEN '") {
-            assert!(DeliveryState::of(either).is_some() || is_reason(either), "{either}");
-        }
-        // The claim takes what a member is instead of active as the reason.
-        for status in MemberStatus::ALL.iter().filter(|&&status| status != MemberStatus::Active) {
-            assert!(is_reason(status.as_str()), "{status:?}");
-        }
-    }
-
-    #[test]
-    fn a_reason_of_another_release_is_read() {
-        assert_eq!(Reason::of("quiet"), Some(Reason::Other));
-        assert_eq!(DeliveryState::of("quiet"), None);
-    }
-}

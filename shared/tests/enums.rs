@@ -1,0 +1,73 @@
+//! The texts of enums are those that the schema allows and the statements write.
+
+use std::collections::BTreeSet;
+
+use shared::{
+    access::Role,
+    delivery::{DeliveryState, Reason},
+    members::MemberStatus,
+    threads::Kind,
+};
+
+const SCHEMA: &str = include_str!("../migrations/20261120000001_core.sql");
+const STATEMENTS: &str =
+    concat!(include_str!("../src/delivery/policy.rs"), include_str!("../src/delivery/store.rs"));
+
+/// The texts that the schema allows in a column.
+fn allowed(column: &str) -> BTreeSet<&'static str> {
+    let list = SCHEMA.split(&format!("({column} IN (")).nth(1);
+    let list = list.and_then(|rest| rest.split(')').next()).unwrap_or_default();
+    list.split('\'').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_schema_allows_these_and_no_others() {
+    assert_eq!(allowed("kind"), Kind::ALL.iter().map(|kind| kind.as_str()).collect());
+    assert_eq!(allowed("role"), Role::ALL.iter().map(|role| role.as_str()).collect());
+    assert_eq!(allowed("status"), MemberStatus::ALL.iter().map(|s| s.as_str()).collect());
+    assert_eq!(allowed("state"), DeliveryState::ALL.iter().map(|s| s.as_str()).collect());
+}
+
+/// The texts in the statements right after `mark`, of which there are some.
+fn written(mark: &str) -> BTreeSet<&'static str> {
+    let rests = STATEMENTS.split(mark).skip(1);
+    let texts: BTreeSet<_> = rests.filter_map(|rest| rest.split('\'').next()).collect();
+    assert!(!texts.is_empty(), "{mark}");
+    texts
+}
+
+fn is_reason(text: &str) -> bool {
+    Reason::of(text).is_some_and(|reason| reason != Reason::Other)
+}
+
+#[test]
+fn statements_write_known_states_and_reasons() {
+    for state in written("state = '") {
+        assert!(DeliveryState::of(state).is_some(), "{state}");
+    }
+    for reason in written("reason = '") {
+        assert!(is_reason(reason), "{reason}");
+    }
+    for either in written("THEN '") {
+        assert!(DeliveryState::of(either).is_some() || is_reason(either), "{either}");
+    }
+    // The claim takes as the reason what a member is instead of active.
+    for status in MemberStatus::ALL.iter().filter(|&&status| status != MemberStatus::Active) {
+        assert!(is_reason(status.as_str()), "{status:?}");
+    }
+}
+
+#[test]
+fn a_text_is_the_same_in_json() {
+    for &role in Role::ALL {
+        assert_eq!(serde_json::to_value(role).expect("JSON"), role.as_str());
+        assert_eq!(Role::of(role.as_str()), Some(role));
+    }
+    assert_eq!(Role::of("owner"), None);
+}
+
+#[test]
+fn a_reason_of_another_release_is_read() {
+    assert_eq!(Reason::of("quiet"), Some(Reason::Other));
+    assert_eq!(DeliveryState::of("quiet"), None);
+}
