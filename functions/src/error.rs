@@ -23,32 +23,32 @@ pub struct Problem {
     pub(crate) cause: Option<Arc<str>>,
 }
 
-/// What is wrong (RFC 9457).
+/// An error response (RFC 9457).
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Problem)]
 pub(crate) struct ProblemBody<'a> {
-    /// `urn:kinline:problem:` and the code.
+    /// `urn:kinline:problem:` followed by the code.
     #[schema(format = "uri")]
     r#type: String,
-    /// What the status is called.
+    /// The name of the status.
     title: &'static str,
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// For whoever writes the client: what to do about it.
+    /// An explanation for developers, with what to do. Do not parse it.
     detail: &'a str,
     /// The stable code.
     #[schema(pattern = "^[a-z][a-z0-9_]*$")]
     error: &'static str,
-    /// What in the request is wrong.
+    /// The field or parameter that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<&'a str>,
-    /// Of `unknown_member`: who is none, as they were written.
+    /// With `unknown_member`: the ids that are not active users of the family, as they were sent.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     #[schema(required = false)]
     member_ids: &'a [String],
-    /// The `x-request-id` of this answer.
+    /// The `x-request-id` of this response.
     request_id: &'a str,
 }
 
@@ -106,7 +106,7 @@ impl Problem {
             ..Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
-                "Tokens can't be checked just now. It is safe to try again.",
+                "Tokens cannot be verified at the moment. It is safe to try again.",
             )
         }
     }
@@ -133,7 +133,7 @@ impl Problem {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
-            "The database can't be reached just now. It is safe to try again.",
+            "The database is temporarily unavailable. It is safe to try again.",
         )
     }
 
@@ -143,7 +143,7 @@ impl Problem {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "database_unavailable",
-            "The database can't be reached.",
+            "The database cannot be reached.",
         )
     }
 
@@ -153,14 +153,14 @@ impl Problem {
         Self::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_requests",
-            "This was done too often. 'Retry-After' says in how many seconds it may be again.",
+            "Too many requests. Try again after the seconds in 'Retry-After'.",
         )
     }
 
     /// `403`: a browser that another site's page makes write.
     #[must_use]
     pub fn cross_site() -> Self {
-        let detail = "This browser's session is for our own pages.";
+        let detail = "A browser may send this request only from Kinline's own pages.";
         Self::new(StatusCode::FORBIDDEN, "cross_site", detail)
     }
 
@@ -173,14 +173,14 @@ impl Problem {
     /// What there is to say of a response that is an error but none of ours.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let (error, detail) = match status {
-            StatusCode::NOT_FOUND => ("not_found", "There is nothing at this address."),
+            StatusCode::NOT_FOUND => ("not_found", "There is nothing at this path."),
             StatusCode::METHOD_NOT_ALLOWED => {
-                ("method_not_allowed", "This address does not take this method; see 'Allow'.")
+                ("method_not_allowed", "This path does not accept this method; see 'Allow'.")
             }
             StatusCode::REQUEST_TIMEOUT => {
                 ("request_timeout", "The request did not arrive in time. It is safe to try again.")
             }
-            status if status.is_client_error() => ("bad_request", "The request can't be read."),
+            status if status.is_client_error() => ("bad_request", "The request cannot be read."),
             _ => return Self { status, ..Self::internal() },
         };
         Self::new(status, error, detail)
@@ -200,7 +200,7 @@ impl Problem {
     }
 }
 
-const INTERNAL: &str = "Something went wrong on our side. The request id finds it in our log.";
+const INTERNAL: &str = "An internal error occurred. Quote the request id when you report it.";
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
@@ -213,51 +213,53 @@ impl From<Error> for Problem {
             Error::LinkInvalid => Self::new(
                 StatusCode::UNAUTHORIZED,
                 "link_invalid",
-                "This link opens nothing here. A fresh one can be sent with POST /links/renew.",
+                "This link is not valid in this browser. Request a new one with POST /links/renew.",
             ),
             Error::NoSession => Self::unauthenticated(),
             Error::TooOften { retry_after } => Self {
                 // Never a moment too early.
-                retry_after: Some(NonZeroU32::MIN.saturating_add(
-                    u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX),
-                )),
+                retry_after: Some(
+                    NonZeroU32::MIN
+                        .saturating_add(u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX)),
+                ),
                 ..Self::too_often()
             },
             Error::RegionNotAllowed => Self::unprocessable(
                 "region_not_allowed",
-                "This family's texts do not go to the country of this phone number; see 'smsRegions'.",
+                "This family may not send SMS to the country of this number; see 'smsRegions'.",
             )
             .field("phone"),
             Error::UnknownMembers(ids) => Self {
                 member_ids: ids,
                 ..Self::unprocessable(
                     "unknown_member",
-                    "Some members are not active users of this family; see 'memberIds'.",
+                    "Some ids are not active users of this family; see 'memberIds'.",
                 )
                 .field("memberIds")
             },
             Error::DmNeedsTwo => Self::unprocessable(
                 "dm_needs_two",
-                "A direct message has exactly two members, the caller being one.",
+                "A direct message has exactly two members, including the caller.",
             )
             .field("memberIds"),
             Error::TooManyMembers => Self::unprocessable(
                 "too_many_members",
-                "A thread has at most 256 members, the caller being one.",
+                "A thread has at most 256 members, including the caller.",
             )
             .field("memberIds"),
             Error::UnknownReply => Self::unprocessable(
                 "unknown_reply",
-                "The message that is replied to is not in this thread.",
+                "The message to reply to is not in this thread.",
             )
             .field("replyToId"),
-            Error::UnknownTimeZone => {
-                Self::unprocessable("invalid_field", "timeZone is not an IANA time zone.")
-                    .field("timeZone")
-            }
+            Error::UnknownTimeZone => Self::unprocessable(
+                "invalid_field",
+                "timeZone must be an IANA name, as America/Chicago.",
+            )
+            .field("timeZone"),
             Error::IdempotencyKeyReused => Self::unprocessable(
                 "idempotency_key_reused",
-                "This Idempotency-Key was used in this thread for another message.",
+                "This Idempotency-Key was used in this thread for another message. Use a new key.",
             ),
             Error::Unavailable(_) => {
                 Self { cause: Some(error.with_causes().into()), ..Self::unavailable() }

@@ -74,11 +74,11 @@ impl Auth {
 }
 
 pub(crate) fn not_a_member() -> Problem {
-    Problem::forbidden("This is for members; a service token is not one.")
+    Problem::forbidden("This operation needs a member's token or session, not a service token.")
 }
 
 pub(crate) fn not_the_host() -> Problem {
-    Problem::forbidden("This needs a token with the role \"service\".")
+    Problem::forbidden("This operation needs a token with the role \"service\".")
 }
 
 /// The one token that a request carries.

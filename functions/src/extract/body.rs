@@ -66,30 +66,29 @@ fn unsupported_media_type() -> Problem {
     Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported_media_type",
-        "Send JSON, as 'Content-Type: application/json'.",
+        "Send JSON with 'Content-Type: application/json'.",
     )
 }
 
 fn body_too_large() -> Problem {
-    let detail = "A body has at most 64 KiB.";
+    let detail = "The body must have at most 64 KiB.";
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
 }
 
 fn incomplete_body() -> Problem {
-    Problem::bad_request("incomplete_body", "The body did not arrive whole.")
+    Problem::bad_request("incomplete_body", "The body is incomplete. Send the request again.")
 }
 
 fn invalid_json() -> Problem {
-    Problem::bad_request("invalid_json", "The body is not a JSON object in UTF-8.")
+    Problem::bad_request("invalid_json", "The body must be a JSON object in UTF-8.")
 }
 
 fn wrong_type(field: String) -> Problem {
-    Problem::unprocessable("invalid_field", format!("{field} is not of the right type."))
-        .field(field)
+    Problem::unprocessable("invalid_field", format!("{field} has the wrong type.")).field(field)
 }
 
 fn unknown_field(field: String) -> Problem {
-    Problem::unprocessable("unknown_field", "There is no such field here.").field(field)
+    Problem::unprocessable("unknown_field", "There is no such field here. Remove it.").field(field)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

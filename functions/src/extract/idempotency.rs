@@ -30,7 +30,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Idempotency {
 fn bad_idempotency_key() -> Problem {
     Problem::bad_request(
         "bad_idempotency_key",
-        "An Idempotency-Key is 1 to 255 visible ASCII characters, sent once.",
+        "Send one Idempotency-Key of 1 to 255 visible ASCII characters.",
     )
 }
 

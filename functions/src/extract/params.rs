@@ -23,17 +23,14 @@ pub fn limit(text: Option<&str>) -> Result<usize, Problem> {
 
 /// `400 bad_limit`.
 pub(crate) fn bad_limit() -> Problem {
-    Problem::bad_request("bad_limit", "limit is a number from 1 to 200.").field("limit")
+    Problem::bad_request("bad_limit", "limit must be a number from 1 to 200.").field("limit")
 }
 
 /// `400 bad_cursor`, in `field`.
 #[must_use]
 pub fn bad_cursor(field: &'static str) -> Problem {
-    Problem::bad_request(
-        "bad_cursor",
-        "A cursor comes from an earlier answer, unchanged, one at a time.",
-    )
-    .field(field)
+    Problem::bad_request("bad_cursor", "Send one cursor from an earlier response, unchanged.")
+        .field(field)
 }
 
 /// A query string; parameters that `T` does not know are ignored.
@@ -57,6 +54,6 @@ impl<T> utoipa::IntoResponses for Params<T> {
 }
 
 fn bad_query() -> Problem {
-    let detail = "The query string can't be read, or repeats a parameter.";
+    let detail = "The query string cannot be read or repeats a parameter.";
     Problem::bad_request("bad_query", detail)
 }

@@ -24,7 +24,7 @@ pub(super) fn finish(document: &mut Value) {
     let shared = share_responses(&mut document["paths"]);
     document["components"]["responses"] = shared.into();
     document["components"]["headers"]["x-request-id"] = json!({
-        "description": "Names this request in our log; the request's own, if it came with one.",
+        "description": "Identifies this request in the server's log. A valid id of the request's is kept.",
         "required": true,
         "schema": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" },
     });
@@ -116,13 +116,15 @@ fn header_of(status: &str) -> Option<Value> {
     match status {
         "401" => header(
             "WWW-Authenticate",
-            "What to authenticate with (RFC 6750).",
+            "The authentication scheme (RFC 6750).",
             json!({ "type": "string", "const": "Bearer realm=\"kinline\"" }),
         ),
-        "405" => header("Allow", "What this address takes.", json!({ "type": "string" })),
+        "405" => {
+            header("Allow", "The methods that this path accepts.", json!({ "type": "string" }))
+        }
         "429" | "503" => header(
             "Retry-After",
-            "Seconds after which it is safe to try again.",
+            "Seconds to wait before trying again.",
             json!({ "type": "integer", "minimum": 1 }),
         ),
         _ => None,

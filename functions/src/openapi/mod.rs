@@ -70,14 +70,14 @@ pub(crate) fn methods(methods: Vec<HttpMethod>) -> axum::routing::MethodFilter {
         contact(name = "Kinline"),
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    servers((url = "/", description = "Where this document is served")),
+    servers((url = "/", description = "The server of this document")),
     tags(
-        (name = "Threads", description = "Who talks to whom."),
-        (name = "Messages", description = "Posting, reading, and who got it."),
-        (name = "Links", description = "From a text to a session in a browser."),
-        (name = "Provisioning", description = "The host application says who is in which family."),
-        (name = "Pages", description = "What a person with a link sees."),
-        (name = "Operations", description = "Whether it works, and how."),
+        (name = "Threads", description = "Threads of a family, and a member's settings in them."),
+        (name = "Messages", description = "Post and read messages, and see how far each one got."),
+        (name = "Links", description = "Exchange links from SMS for browser sessions, and request new links."),
+        (name = "Provisioning", description = "For the host application: families, users, audit, export."),
+        (name = "Pages", description = "HTML pages for family members."),
+        (name = "Operations", description = "Health check and API description."),
     ),
     components(schemas(crate::error::ProblemBody)),
 )]
@@ -113,24 +113,24 @@ fn security_schemes() -> [(&'static str, SecurityScheme); 3] {
         (
             "member",
             bearer(
-                "A member's token from the host application's identity provider: `sub`, \
-                 `familyId`, `exp`.",
+                "A member's token, from the host application's identity provider. Claims: \
+                 `sub`, `familyId`, `exp`.",
             ),
         ),
         (
             "service",
             bearer(
-                "The host application's own token: `role` is `service`, and `exp`. With a \
-                 `familyId` it is good for that family alone.",
+                "The host application's own token. Claims: `role` (`service`), `exp`. With \
+                 `familyId` it is limited to that family.",
             ),
         ),
         (
             "session",
             SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
                 "__Host-kin",
-                "A browser's session, which a link was exchanged for. Called `kin` on \
-                 http://localhost, where browsers refuse the prefix. It is for the threads that \
-                 links opened in that browser.",
+                "A browser's session. Exchanging a link sets the cookie. It reaches the threads \
+                 whose links were exchanged in that browser. On http://localhost the cookie is \
+                 `kin`: browsers refuse the prefix there.",
             ))),
         ),
     ]

@@ -27,10 +27,10 @@ openapi::routes!(Api: list);
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct AuditParams {
-    /// How many events.
+    /// Maximum number of events.
     #[param(value_type = Option<i32>, minimum = 1, maximum = 200, default = 50, nullable = false)]
     limit: Option<String>,
-    /// Read on from here: a `nextCursor`.
+    /// Continue from here: a `nextCursor`.
     #[param(value_type = Option<shapes::Cursor>, nullable = false)]
     cursor: Option<String>,
 }
@@ -45,12 +45,12 @@ problems! {
 struct Trail {
     #[schema(max_items = 200)]
     events: Vec<EventView>,
-    /// Where to go on; null at the end.
+    /// Cursor of the next page; null at the end.
     #[schema(value_type = Option<shapes::Cursor>, required = true)]
     next_cursor: Option<String>,
 }
 
-/// Something that was done. Ids alone.
+/// An event of the audit trail. It holds ids only.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditEvent)]
@@ -59,32 +59,32 @@ struct EventView {
     id: AuditEventId,
     at: Timestamp,
     actor: ActorView,
-    /// What was done, for a program to read; more may come.
+    /// The action as a code; more may be added.
     #[schema(examples("link.opened"))]
     action: String,
-    /// Whom it was done to.
+    /// The user that the action affected.
     #[schema(value_type = Option<shapes::UserId>, required = true)]
     user_id: Option<UserId>,
-    /// In which thread.
+    /// The thread that the action affected.
     #[schema(value_type = Option<shapes::ThreadId>, required = true)]
     thread_id: Option<ThreadId>,
-    /// Of a membership: what they are in it.
+    /// The user's role in the thread, for a membership.
     #[schema(required = true)]
     role: Option<Role>,
-    /// The network address that it came from.
+    /// The source address of the request.
     #[schema(required = true, examples("203.0.113.7"))]
     source: Option<String>,
 }
 
-/// Who did it.
+/// The principal that acted.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditActor)]
 struct ActorView {
-    /// For a program to read; more may come.
+    /// The kind of principal as a code; more may be added.
     #[schema(examples("host"))]
     kind: String,
-    /// Which member, where it was one.
+    /// The member, if the principal is one.
     #[schema(value_type = Option<shapes::UserId>, required = true)]
     user_id: Option<UserId>,
 }
@@ -104,10 +104,9 @@ impl From<Noted> for EventView {
     }
 }
 
-/// Read who did what
+/// List audit events
 ///
-/// The newest first. It tells of provisioning, threads, memberships and roles, links and sessions, by
-/// ids alone.
+/// Newest first: provisioning, threads, memberships and roles, links and sessions, by ids only.
 #[utoipa::path(
     get, path = "/families/{familyId}/audit", tag = "Provisioning", operation_id = "listAuditEvents",
     params(ProvisionedFamily, AuditParams),

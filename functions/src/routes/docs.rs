@@ -29,9 +29,9 @@ pub fn router(document: Document) -> Router {
 
 openapi::routes!(Document: document, page, file);
 
-/// This document
+/// Get this document
 ///
-/// OpenAPI 3.1, made from the code that answers.
+/// OpenAPI 3.1, generated from the code that serves it.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "Operations", operation_id = "getDocument",
     security(()),
@@ -62,9 +62,9 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// This document as a page
+/// Get this document as a page
 ///
-/// With [Swagger UI](https://swagger.io/tools/swagger-ui/): each operation can be tried there.
+/// [Swagger UI](https://swagger.io/tools/swagger-ui/), where each operation can be tried.
 #[utoipa::path(
     get, path = "/docs", tag = "Operations", operation_id = "getDocs",
     security(()),
@@ -80,7 +80,7 @@ async fn page() -> Response {
     (headers, Html(PAGE.as_str())).into_response()
 }
 
-/// The files that the page is made of; the others that come with it are for other ways to embed it.
+/// A file that the page needs.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a shape")]
 enum DocsFile {
@@ -95,12 +95,12 @@ problems! {
     DocsFile: [Problem::of_status(StatusCode::NOT_FOUND)];
 }
 
-/// A part of the page
+/// Get a file of the page
 ///
 /// Always gzipped.
 #[utoipa::path(
     get, path = "/docs/{file}", tag = "Operations", operation_id = "getDocsFile",
-    params(("file" = inline(DocsFile), Path, description = "Its name")),
+    params(("file" = inline(DocsFile), Path, description = "The file's name")),
     security(()),
     responses(
         (status = 200, description = "The file",

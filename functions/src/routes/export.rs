@@ -48,7 +48,7 @@ openapi::routes!(Api: export);
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ExportParams {
-    /// The next part: follow the `Link` of the one before.
+    /// The next part: follow the `Link` of the previous one.
     #[param(value_type = Option<shapes::Cursor>, nullable = false)]
     cursor: Option<String>,
 }
@@ -60,16 +60,16 @@ problems! {
 
 /// Export a family
 ///
-/// A zip of `family.json`, `users.json`, `threads.json`, `messages.json` and `deliveries.json`, and of
-/// `keepsake.html`: what was written, to be read from disk in any browser. What is too much for one
-/// answer comes in parts, each a whole zip: as long as there is a `Link` with `rel="next"`, follow it.
+/// A zip of `family.json`, `users.json`, `threads.json`, `messages.json`, `deliveries.json` and
+/// `keepsake.html`, which shows the messages in any browser, from disk. A large export comes in parts,
+/// each a complete zip: follow the `Link` with `rel="next"` until there is none.
 #[utoipa::path(
     get, path = "/families/{familyId}/export", tag = "Provisioning", operation_id = "exportFamily",
     params(ProvisionedFamily, ExportParams),
     security(("service" = [])),
     responses(
-        (status = 200, description = "A part", body = String, content_type = "application/zip",
-            headers(("Link" = String, description = "Where the next part is, unless this is the last"))),
+        (status = 200, description = "A part of the export", body = String, content_type = "application/zip",
+            headers(("Link" = String, description = "The next part; missing on the last one"))),
         ProvisionedFamily, Params<ExportParams>, ExportParams,
     ),
 )]

@@ -47,23 +47,27 @@ fn bad_names() -> Vec<Problem> {
 }
 
 fn invalid_phone(error: InvalidPhone) -> Problem {
-    Problem::unprocessable("invalid_phone", format!("This is {error}.")).field("phone")
+    Problem::unprocessable(
+        "invalid_phone",
+        format!("phone is {error}. Send E.164, or add 'region'."),
+    )
+    .field("phone")
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PutFamily {
-    /// One line; white space around it is left out.
+    /// One line. White space around it is removed.
     #[schema(value_type = String, min_length = 1, max_length = 100, examples("The Riveras"))]
     name: Option<String>,
-    /// How many segments the family's texts may have in a calendar month; none is no limit.
+    /// Maximum number of SMS segments in a calendar month; null for no limit.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 2_147_483_647, examples(500))]
     sms_monthly_cap_segments: Option<i32>,
-    /// The country that it is of. Its texts go there alone, where `smsRegions` says nothing.
+    /// The family's country. Without `smsRegions`, SMS go to this country only.
     #[schema(value_type = Option<shapes::Region>)]
     region: Option<String>,
-    /// The countries that its texts may go to; none named is none.
+    /// The countries that SMS may go to. An empty list allows none.
     #[schema(value_type = Option<Vec<shapes::Region>>, max_items = 50)]
     sms_regions: Option<Vec<String>>,
 }
@@ -82,7 +86,7 @@ impl Validate for PutFamily {
 
     fn validate(self) -> Result<FamilyProfile, Problem> {
         if self.sms_monthly_cap_segments.is_some_and(|cap| cap < 0) {
-            let detail = "smsMonthlyCapSegments is 0 or more.";
+            let detail = "smsMonthlyCapSegments must be 0 or more.";
             return Err(
                 Problem::unprocessable("invalid_field", detail).field("smsMonthlyCapSegments")
             );
@@ -110,25 +114,25 @@ impl Validate for PutFamily {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PutUser {
-    /// One line; white space around it is left out.
+    /// One line. White space around it is removed.
     #[schema(value_type = String, min_length = 1, max_length = 100, examples("Grandma"))]
     name: Option<String>,
-    /// Where their texts go: in E.164, or as it is written in `region`. None is no texts.
+    /// The number for SMS, in E.164 or in the national form of `region`. Null for no SMS.
     #[schema(max_length = 40, examples("+15550100003"))]
     phone: Option<String>,
-    /// The country that `phone` is written for.
+    /// The country of a `phone` in national form.
     #[schema(value_type = Option<shapes::Region>)]
     region: Option<String>,
-    /// The language of their pages and texts (BCP 47).
+    /// The language of the user's pages and SMS (BCP 47).
     #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", examples("es-MX"))]
     locale: Option<String>,
-    /// For their quiet hours (IANA).
+    /// The time zone of `quietHours` (IANA).
     #[schema(pattern = "^[A-Za-z0-9/_+-]{1,64}$", examples("America/Chicago"))]
     time_zone: Option<String>,
     quiet_hours: Option<PutQuietHours>,
 }
 
-/// When no text is sent, by their own clock; what comes up meanwhile waits.
+/// The hours without SMS, in the user's time zone. SMS that are due then wait.
 #[derive(Deserialize, ToSchema)]
 struct PutQuietHours {
     #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", examples("21:00"))]
@@ -145,8 +149,11 @@ impl Validate for PutUser {
         let phone = phone.transpose().map_err(invalid_phone)?;
         let time = |text: &str| {
             Time::parse(text, format_description!("[hour]:[minute]")).map_err(|_| {
-                Problem::unprocessable("invalid_field", "quietHours are times such as 21:00.")
-                    .field("quietHours")
+                Problem::unprocessable(
+                    "invalid_field",
+                    "quietHours must have 'from' and 'to', as times such as 21:00.",
+                )
+                .field("quietHours")
             })
         };
         let quiet_hours = match self.quiet_hours {
@@ -183,8 +190,9 @@ fn tag(
     if fits {
         Ok(Some(value))
     } else {
-        Err(Problem::unprocessable("invalid_field", format!("{field} is not a known form."))
-            .field(field))
+        let marks = marks.escape_ascii();
+        let detail = format!("{field} must have 1 to {TAG_MAX} letters, digits or {marks}.");
+        Err(Problem::unprocessable("invalid_field", detail).field(field))
     }
 }
 
@@ -202,9 +210,9 @@ const fn status<T>(put: &Provisioned<T>) -> StatusCode {
     if put.created { StatusCode::CREATED } else { StatusCode::OK }
 }
 
-/// Make or change a family
+/// Create or replace a family
 ///
-/// All of it: what is left out is unset.
+/// A field that is left out is unset.
 #[utoipa::path(
     put, path = "/families/{familyId}", tag = "Provisioning", operation_id = "putFamily",
     params(ProvisionedFamily),
@@ -213,8 +221,8 @@ const fn status<T>(put: &Provisioned<T>) -> StatusCode {
     })),
     security(("service" = [])),
     responses(
-        (status = 200, description = "Changed", body = OneFamily),
-        (status = 201, description = "Made", body = OneFamily),
+        (status = 200, description = "Replaced", body = OneFamily),
+        (status = 201, description = "Created", body = OneFamily),
         ProvisionedFamily, Valid<PutFamily>,
     ),
 )]
@@ -227,10 +235,10 @@ async fn put_family(
     Ok((status(&put), Json(OneFamily { family: put.now.into() })))
 }
 
-/// Make or change a member
+/// Create or replace a user
 ///
-/// All of it: what is left out is unset. Another phone number ends what the old one opened: links
-/// and sessions. A member who was deactivated is one again.
+/// A field that is left out is unset. A new phone number ends the links and sessions of the old one. A
+/// deactivated user becomes active again.
 #[utoipa::path(
     put, path = "/families/{familyId}/users/{userId}", tag = "Provisioning",
     operation_id = "putUser",
@@ -241,8 +249,8 @@ async fn put_family(
     })),
     security(("service" = [])),
     responses(
-        (status = 200, description = "Changed", body = OneUser),
-        (status = 201, description = "Made", body = OneUser),
+        (status = 200, description = "Replaced", body = OneUser),
+        (status = 201, description = "Created", body = OneUser),
         ProvisionedUser, Valid<PutUser>,
     ),
 )]
@@ -259,13 +267,13 @@ async fn put_user(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct DeleteParams {
-    /// Whether what they wrote, and how they were known, is to go as well.
+    /// Whether to erase messages, names and settings as well.
     #[param(value_type = Option<bool>, default = false, nullable = false)]
     erase: Option<String>,
 }
 
 fn bad_erase() -> Problem {
-    Problem::bad_request("bad_query", "erase is true or false.").field("erase")
+    Problem::bad_request("bad_query", "erase must be true or false.").field("erase")
 }
 
 impl DeleteParams {
@@ -297,16 +305,17 @@ const fn erased(erased: Erased) -> StatusCode {
 
 /// Deactivate or erase a family
 ///
-/// Everybody of it, as with a member. With `erase`, its name and the titles of its threads go as well.
+/// Deactivates every user of the family, as the same operation on a user does. With `erase`, also
+/// erases them, the family's name and the titles of its threads.
 #[utoipa::path(
     delete, path = "/families/{familyId}", tag = "Provisioning",
     operation_id = "deactivateFamily",
     params(ProvisionedFamily, DeleteParams),
     security(("service" = [])),
     responses(
-        (status = 202, description = "Everybody is locked out and unnamed; what they wrote is being \
-                                      erased. Asking again goes on with it"),
-        (status = 204, description = "Done"),
+        (status = 202, description = "All users are deactivated and their names erased. Their messages \
+                                      are still being erased: repeat the request to continue"),
+        (status = 204, description = "Deactivated or erased"),
         ProvisionedFamily, Params<DeleteParams>, DeleteParams,
     ),
 )]
@@ -322,20 +331,20 @@ async fn delete_family(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Deactivate or erase a member
+/// Deactivate or erase a user
 ///
-/// Memberships end, links and sessions die, and texts that wait are cancelled, all at once. What
-/// they wrote stays; with `erase` it goes, and so do their name, their number and their settings. Their
-/// messages stay as deleted ones, by `Former member`.
+/// Ends memberships, links and sessions, and cancels waiting SMS, all at once. Messages stay. With
+/// `erase`, the user's messages, name, phone number and settings are erased: the messages stay as
+/// deleted ones by `Former member`.
 #[utoipa::path(
     delete, path = "/families/{familyId}/users/{userId}", tag = "Provisioning",
     operation_id = "deactivateUser",
     params(ProvisionedUser, DeleteParams),
     security(("service" = [])),
     responses(
-        (status = 202, description = "They are locked out and unnamed; what they wrote is being \
-                                      erased. Asking again goes on with it"),
-        (status = 204, description = "Done"),
+        (status = 202, description = "The user is deactivated and their name erased. Their messages are \
+                                      still being erased: repeat the request to continue"),
+        (status = 204, description = "Deactivated or erased"),
         ProvisionedUser, Params<DeleteParams>, DeleteParams,
     ),
 )]

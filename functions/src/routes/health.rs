@@ -31,12 +31,12 @@ problems! {
     Health: [Problem::database_unavailable()];
 }
 
-/// Whether the system can work
+/// Check health
 ///
-/// It asks the database, which all of it stands on.
+/// Queries the database, on which everything depends.
 #[utoipa::path(
     get, path = "/health", tag = "Operations", operation_id = "getHealth",
-    responses((status = 200, description = "It can", body = Health), Health),
+    responses((status = 200, description = "Healthy", body = Health), Health),
 )]
 async fn health(State(pool): State<Pool>) -> Result<Json<Health>, Problem> {
     db::ping(&pool).await.map_err(|error| Problem {

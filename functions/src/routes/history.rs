@@ -29,13 +29,14 @@ openapi::routes!(Api: history, message);
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct HistoryParams {
-    /// How many messages.
+    /// Maximum number of messages.
     #[param(value_type = Option<i32>, minimum = 1, maximum = 200, default = 50, nullable = false)]
     limit: Option<String>,
-    /// Read back from here: a `nextCursor`.
+    /// Continue with older messages from here: a `nextCursor`.
     #[param(value_type = Option<shapes::Cursor>, nullable = false)]
     before: Option<String>,
-    /// Read forward from here, or poll: a `nextCursor` or `latestCursor`. Not with `before`.
+    /// Continue with newer messages from here, or poll: a `nextCursor` or `latestCursor`. Not with
+    /// `before`.
     #[param(value_type = Option<shapes::Cursor>, nullable = false)]
     after: Option<String>,
 }
@@ -57,22 +58,22 @@ impl HistoryParams {
     }
 }
 
-/// Read a thread's messages
+/// List a thread's messages
 ///
-/// By default, and with `before`: newest first, going back. With `after`: oldest first, going
-/// forward; a client that polls with the last cursor it saw misses no message and sees none twice.
+/// By default and with `before`: newest first, going back. With `after`: oldest first, going forward.
+/// A client that polls with the last cursor it received gets each message once.
 #[utoipa::path(
     get, path = "/threads/{threadId}/messages", tag = "Messages", operation_id = "listMessages",
     params(
         ThreadMember, HistoryParams,
-        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier response"),
     ),
     security(("member" = []), ("session" = [])),
     responses(
         (status = 200, description = "A page of messages", body = HistoryView,
-            headers(("ETag" = String, description = "What this page is by"))),
-        (status = 304, description = "Nothing has changed since that `ETag`",
-            headers(("ETag" = String, description = "What this page is by"))),
+            headers(("ETag" = String, description = "The version of this response"))),
+        (status = 304, description = "Not changed since that `ETag`",
+            headers(("ETag" = String, description = "The version of this response"))),
         ThreadMember, Params<HistoryParams>, HistoryParams,
     ),
 )]
@@ -94,20 +95,20 @@ struct OneMessage {
     message: MessageView,
 }
 
-/// Read one message
+/// Get a message
 #[utoipa::path(
     get, path = "/threads/{threadId}/messages/{messageId}", tag = "Messages",
     operation_id = "getMessage",
     params(
         ThreadMember, PathMessage,
-        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier response"),
     ),
     security(("member" = []), ("session" = [])),
     responses(
         (status = 200, description = "The message", body = OneMessage,
-            headers(("ETag" = String, description = "The version of this answer"))),
-        (status = 304, description = "Nothing has changed since that `ETag`",
-            headers(("ETag" = String, description = "The version of this answer"))),
+            headers(("ETag" = String, description = "The version of this response"))),
+        (status = 304, description = "Not changed since that `ETag`",
+            headers(("ETag" = String, description = "The version of this response"))),
         ThreadMember, PathMessage,
     ),
 )]

@@ -54,7 +54,7 @@ const TOKEN_EXAMPLE: &str =
 
 #[derive(Deserialize, ToSchema)]
 struct WithToken {
-    /// What follows `#` in a link.
+    /// The part of a link after `#`.
     #[schema(value_type = String)]
     token: Option<String>,
 }
@@ -64,7 +64,7 @@ impl Validate for WithToken {
 
     fn validate(self) -> Result<String, Problem> {
         self.token.ok_or_else(|| {
-            Problem::unprocessable("invalid_field", "token is what follows '#' in a link.")
+            Problem::unprocessable("invalid_field", "token must be the part of a link after '#'.")
                 .field("token")
         })
     }
@@ -80,7 +80,7 @@ struct OpenedView {
     family_id: FamilyId,
     #[schema(value_type = shapes::ThreadId)]
     thread_id: ThreadId,
-    /// When the session ends, unless it ends before.
+    /// The latest end of the session.
     expires_at: Timestamp,
 }
 
@@ -93,15 +93,15 @@ problems! {
 
 /// Exchange a link for a session
 ///
-/// The first browser that does keeps the link; there it may be done again. A bad signature, unknown,
-/// expired, revoked, another browser's: one answer for all.
+/// The first browser to exchange a link keeps it, and may exchange it again. A link that is forged,
+/// unknown, expired, revoked or another browser's gets the same response.
 #[utoipa::path(
     post, path = "/links/exchange", tag = "Links", operation_id = "exchangeLink",
     request_body(content = WithToken, example = json!({ "token": TOKEN_EXAMPLE })),
     security((), ("session" = [])),
     responses(
-        (status = 200, description = "Opened", body = OpenedView,
-            headers(("Set-Cookie" = String, description = "The session"))),
+        (status = 200, description = "Session started", body = OpenedView,
+            headers(("Set-Cookie" = String, description = "The session cookie"))),
         OpenedView, OwnPage, Source, Valid<WithToken>, Api,
     ),
 )]
@@ -128,20 +128,21 @@ async fn exchange(
 /// Says nothing of whether there was anything to do.
 const ACCEPTED: (StatusCode, Json<Empty>) = (StatusCode::ACCEPTED, Json(Empty {}));
 
-/// Nothing that would tell one case from another.
+/// Empty, so that all cases look the same.
 #[derive(Serialize, ToSchema)]
 struct Empty {}
 
-/// Ask for a fresh link with an old one
+/// Request a new link with an old one
 ///
-/// Of a link of ours that has expired or is another browser's, a fresh one goes to the phone number on
-/// file: 3 in an hour, 10 in a day for a member. The answer is the same whatever happens.
+/// If the old link is genuine, but expired, revoked or already used, a new link goes by SMS to the
+/// phone number on file: at most 3 an hour and 10 a day for a member. The response is the same in all
+/// cases.
 #[utoipa::path(
     post, path = "/links/renew", tag = "Links", operation_id = "renewLink",
     request_body(content = WithToken, example = json!({ "token": TOKEN_EXAMPLE })),
     security(()),
     responses(
-        (status = 202, description = "Heard", body = Empty),
+        (status = 202, description = "Accepted", body = Empty),
         OwnPage, Source, Valid<WithToken>, Api,
     ),
 )]
@@ -159,10 +160,11 @@ async fn renew(
 
 #[derive(Deserialize, ToSchema)]
 struct WithPhone {
-    /// In E.164, or as it is written in `region`.
+    /// In E.164, or in the national form of `region`.
     #[schema(value_type = String, examples("+15550100003"))]
     phone: Option<String>,
-    /// The country that `phone` is written for (ISO 3166-1 alpha-2). What is none gets the same answer.
+    /// The country of a `phone` in national form (ISO 3166-1 alpha-2). An unknown country gets the same
+    /// response.
     #[schema(examples("US"))]
     region: Option<String>,
 }
@@ -172,23 +174,23 @@ impl Validate for WithPhone {
 
     fn validate(self) -> Result<Option<PhoneNumber>, Problem> {
         let phone = self.phone.ok_or_else(|| {
-            Problem::unprocessable("invalid_field", "phone is a phone number.").field("phone")
+            Problem::unprocessable("invalid_field", "phone must be a phone number.").field("phone")
         })?;
         // What can't be a number is nobody's, and gets nobody's answer.
         Ok(PhoneNumber::parse(&phone, self.region.as_deref()).ok())
     }
 }
 
-/// Ask for a link by phone number
+/// Request a link by phone number
 ///
-/// To a number on file goes a link to its member's newest thread: 3 in an hour, 10 in a day for a
-/// number. The answer is the same whatever happens.
+/// If the number is on file, a link to its user's newest thread goes there by SMS: at most 3 an hour
+/// and 10 a day for a number. The response is the same in all cases.
 #[utoipa::path(
     post, path = "/links/request", tag = "Links", operation_id = "requestLink",
     request_body(content = WithPhone, example = json!({ "phone": "(555) 010-0003", "region": "US" })),
     security(()),
     responses(
-        (status = 202, description = "Heard", body = Empty),
+        (status = 202, description = "Accepted", body = Empty),
         OwnPage, Source, Valid<WithPhone>, Api,
     ),
 )]
@@ -208,13 +210,13 @@ async fn request(
 
 /// End this browser's session
 ///
-/// For all the threads that it could open. The links that it had stay its own.
+/// Ends it for all threads. The links that this browser exchanged open nothing any more.
 #[utoipa::path(
     post, path = "/sessions/end", tag = "Links", operation_id = "endSession",
     security((), ("session" = [])),
     responses(
-        (status = 204, description = "There is none any more",
-            headers(("Set-Cookie" = String, description = "Takes the cookie away"))),
+        (status = 204, description = "Ended, or there was none",
+            headers(("Set-Cookie" = String, description = "Deletes the session cookie"))),
         OwnPage, Api,
     ),
 )]

@@ -24,7 +24,7 @@ openapi::routes!(Api: mark_read, set_texts);
 #[derive(Deserialize, ToSchema)]
 #[schema(as = PutRead)]
 struct Read {
-    /// The number of the newest message that was read.
+    /// The `seq` of the newest message that was read.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = i64, minimum = 0, maximum = 9_223_372_036_854_775_807_i64, required = true)]
     seq: Option<i64>,
@@ -35,21 +35,22 @@ impl Validate for Read {
 
     fn validate(self) -> Result<i64, Problem> {
         self.seq.filter(|seq| *seq >= 0).ok_or_else(|| {
-            Problem::unprocessable("invalid_field", "seq is a message's number.").field("seq")
+            Problem::unprocessable("invalid_field", "seq must be a whole number, 0 or more.")
+                .field("seq")
         })
     }
 }
 
-/// Say how far one has read
+/// Mark messages as read
 ///
-/// It never goes back, nor past the newest message.
+/// All messages up to `seq`. The mark never moves back, or past the newest message.
 #[utoipa::path(
     put, path = "/threads/{threadId}/read", tag = "Threads", operation_id = "markRead",
     params(ThreadMember),
     request_body(content = Read, example = json!({ "seq": 3 })),
     security(("member" = []), ("session" = [])),
     responses(
-        (status = 204, description = "Noted"),
+        (status = 204, description = "Marked"),
         ThreadMember, OwnPage, Valid<Read>,
     ),
 )]
@@ -66,7 +67,7 @@ async fn mark_read(
 struct PutTexts {
     #[schema(value_type = TextsState)]
     state: Option<String>,
-    /// With `muted` alone: for how long; for good when it is left out.
+    /// Hours to mute, only with `muted`; until further notice if it is left out.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 8760, extensions(("x-rule" = json!({
         "if": { "properties": { "state": { "enum": ["on", "off"] } } },
@@ -87,14 +88,16 @@ impl Validate for PutTexts {
             (Some("on"), None) => Ok(Wish::On),
             (Some("off"), None) => Ok(Wish::Off),
             (Some("muted"), hours) if hours_fit => Ok(Wish::Muted { hours }),
-            (Some("muted"), _) => Err(invalid("hours", "hours is a number from 1 to 8760.")),
-            (Some("on" | "off"), _) => Err(invalid("hours", "hours goes with \"muted\" alone.")),
-            _ => Err(invalid("state", "state is \"on\", \"muted\" or \"off\".")),
+            (Some("muted"), _) => Err(invalid("hours", "hours must be a number from 1 to 8760.")),
+            (Some("on" | "off"), _) => {
+                Err(invalid("hours", "Send hours only with state \"muted\"."))
+            }
+            _ => Err(invalid("state", "state must be \"on\", \"muted\" or \"off\".")),
         }
     }
 }
 
-/// Which texts a member wants of a thread.
+/// Whether a member gets SMS from a thread.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "a shape")]
@@ -128,16 +131,16 @@ impl From<Texts> for TextsView {
     }
 }
 
-/// Say which texts one wants of a thread
+/// Set SMS for a thread
 ///
-/// Whoever is muted or off reads and posts as before.
+/// Applies to the caller. A member who is muted or off still reads and posts.
 #[utoipa::path(
     put, path = "/threads/{threadId}/texts", tag = "Threads", operation_id = "setTexts",
     params(ThreadMember),
     request_body(content = PutTexts, example = json!({ "state": "muted", "hours": 8 })),
     security(("member" = []), ("session" = [])),
     responses(
-        (status = 200, description = "As it is now", body = TextsView),
+        (status = 200, description = "The new setting", body = TextsView),
         ThreadMember, OwnPage, Valid<PutTexts>,
     ),
 )]

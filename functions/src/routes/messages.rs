@@ -41,11 +41,11 @@ pub fn router(api: Api, queue: Queue) -> Router {
 
 openapi::routes!(Posting: post_message, deliveries);
 
-/// A text, or files, or both.
+/// A body, files or both.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct NewMessage {
-    /// No control characters but newline and tab.
+    /// No control characters except newline and tab.
     #[schema(max_length = 4000, examples("Who brings the albums?"), extensions(("x-rule" = json!({
         "anyOf": [
             {
@@ -61,7 +61,7 @@ struct NewMessage {
     body: Option<String>,
     #[schema(value_type = Option<Vec<shapes::FileId>>, max_items = 10)]
     file_ids: Option<Vec<String>>,
-    /// A message of the same thread.
+    /// The message to reply to, in the same thread.
     #[schema(value_type = Option<shapes::MessageId>)]
     reply_to_id: Option<String>,
 }
@@ -100,8 +100,8 @@ impl Validate for NewMessage {
     }
 }
 
-fn empty_message(error: EmptyMessage) -> Problem {
-    Problem::bad_request("empty_message", format!("{error}."))
+fn empty_message(_: EmptyMessage) -> Problem {
+    Problem::bad_request("empty_message", "A message needs a body or a file.")
 }
 
 fn too_many_files() -> Problem {
@@ -109,8 +109,11 @@ fn too_many_files() -> Problem {
 }
 
 fn invalid_file_id() -> Problem {
-    Problem::unprocessable("invalid_file_id", "A file id is 1 to 64 of A–Z a–z 0–9 _ . : -")
-        .field("fileIds")
+    Problem::unprocessable(
+        "invalid_file_id",
+        "A file id has 1 to 64 characters of A–Z a–z 0–9 _ . : -",
+    )
+    .field("fileIds")
 }
 
 #[derive(Serialize, ToSchema)]
@@ -123,30 +126,30 @@ struct PostedView {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Queued)]
 struct QueuedView {
-    /// Who will be texted: active members, less the author and whoever muted, opted out or has no
-    /// phone.
+    /// The number of members to get an SMS: active ones, without the author and those who muted, opted
+    /// out or have no phone.
     #[schema(minimum = 0)]
     queued: i32,
 }
 
 /// Post a message
 ///
-/// The message and its notifications are kept together or not at all; that the queue is slow or down
-/// changes nothing in the answer. With the same `Idempotency-Key` and the same body again, the
-/// answer is the same and nothing is posted or texted twice.
+/// The message and its notifications are stored together or not at all, whether or not the queue is
+/// available. A repeated request with the same `Idempotency-Key` and body gets the same response, and
+/// nothing is posted or sent twice.
 #[utoipa::path(
     post, path = "/threads/{threadId}/messages", tag = "Messages", operation_id = "postMessage",
     params(
         ThreadMember,
         ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
-            description = "One's own name for this message, in this thread"),
+            description = "A unique key for this message in this thread, chosen by the client"),
     ),
     request_body(content = NewMessage, example = json!({ "body": "Who brings the albums?" })),
     security(("member" = []), ("session" = [])),
     responses(
-        (status = 201, description = "Posted, now or before", body = PostedView,
+        (status = 201, description = "Posted, now or earlier with the same key", body = PostedView,
             headers(("Idempotency-Replayed" = String,
-                description = "`true` where this key had posted it before"))),
+                description = "`true` if the message was posted earlier with the same key"))),
         ThreadMember, OwnPage, Idempotency, Valid<NewMessage>,
     ),
 )]
@@ -185,16 +188,16 @@ struct Deliveries {
     deliveries: Vec<DeliveryView>,
 }
 
-/// See who got a message
+/// List a message's deliveries
 ///
-/// One row for each recipient.
+/// One for each recipient.
 #[utoipa::path(
     get, path = "/threads/{threadId}/messages/{messageId}/deliveries", tag = "Messages",
     operation_id = "listDeliveries",
     params(ThreadMember, PathMessage),
     security(("member" = []), ("session" = [])),
     responses(
-        (status = 200, description = "How far each notification got", body = Deliveries),
+        (status = 200, description = "The deliveries", body = Deliveries),
         ThreadMember, PathMessage,
     ),
 )]

@@ -36,15 +36,15 @@ openapi::routes!(Api: resolve_or_create, list, one);
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct NewThread {
-    /// Active members of the caller's family, in any order. The caller is one of them, named or not.
+    /// Active users of the caller's family, in any order. The caller is always a member, listed or not.
     #[schema(value_type = Vec<shapes::UserId>, min_items = 1)]
     member_ids: Option<Vec<String>>,
-    /// What to call a new thread; an existing one keeps its title.
+    /// The title of a new thread; an existing one keeps its title.
     #[schema(max_length = 200, examples("Sunday lunch"))]
     title: Option<String>,
     #[schema(value_type = Option<Kind>, default = "FAMILY")]
     kind: Option<String>,
-    /// Always a new one.
+    /// Whether to always create a new thread.
     #[serde(default)]
     distinct: Option<bool>,
 }
@@ -88,7 +88,7 @@ impl Validate for NewThread {
             invalid_kind(UnknownKind),
             Problem::text("title", TextError::ControlCharacter),
             Problem::text("title", TextError::TooLong { max: TITLE_MAX }),
-            Error::UnknownMembers(vec!["nobody".to_owned()]).into(),
+            Error::UnknownMembers(vec!["stranger".to_owned()]).into(),
             Error::DmNeedsTwo.into(),
             Error::TooManyMembers.into(),
         ]
@@ -96,7 +96,8 @@ impl Validate for NewThread {
 }
 
 fn member_ids_required() -> Problem {
-    Problem::bad_request("member_ids_required", "Name at least one member.").field("memberIds")
+    Problem::bad_request("member_ids_required", "Send at least one id in memberIds.")
+        .field("memberIds")
 }
 
 fn invalid_kind(error: UnknownKind) -> Problem {
@@ -108,10 +109,10 @@ struct OneThread<T> {
     thread: T,
 }
 
-/// Find or begin a thread
+/// Find or create a thread
 ///
-/// The thread of this family, kind and set of members, if there is one; else a new one. However many
-/// callers race, one thread is made.
+/// Returns the thread of this family, kind and set of members, or creates it. Concurrent requests
+/// create one thread.
 #[utoipa::path(
     post, path = "/threads", tag = "Threads", operation_id = "resolveThread",
     request_body(content = NewThread, example = json!({
@@ -119,9 +120,9 @@ struct OneThread<T> {
     })),
     security(("member" = []), ("session" = [])),
     responses(
-        (status = 200, description = "There was one", body = OneThread<ThreadView>),
-        (status = 201, description = "Begun", body = OneThread<ThreadView>,
-            headers(("Location" = String, description = "Where the thread is"))),
+        (status = 200, description = "Found", body = OneThread<ThreadView>),
+        (status = 201, description = "Created", body = OneThread<ThreadView>,
+            headers(("Location" = String, description = "The path of the thread"))),
         Caller, OwnPage, Valid<NewThread>,
     ),
 )]
@@ -131,7 +132,9 @@ async fn resolve_or_create(
     Valid(new): Valid<NewThread>,
 ) -> Result<Response, Problem> {
     if actor.scope != Scope::AllThreads {
-        return Err(Problem::forbidden("A link's session is for its thread; it begins no other."));
+        return Err(Problem::forbidden(
+            "A link's session cannot find or create threads. Use a member's token.",
+        ));
     }
     let members = MemberSet::new(new.kind, &actor.user, new.others)?;
     let new =
@@ -149,10 +152,10 @@ async fn resolve_or_create(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListParams {
-    /// How many threads.
+    /// Maximum number of threads.
     #[param(value_type = Option<i32>, minimum = 1, maximum = 200, default = 50, nullable = false)]
     limit: Option<String>,
-    /// Read on from here: a `nextCursor`.
+    /// Continue from here: a `nextCursor`.
     #[param(value_type = Option<shapes::Cursor>, nullable = false)]
     cursor: Option<String>,
 }
@@ -167,14 +170,14 @@ problems! {
 struct Inbox {
     #[schema(max_items = 200)]
     threads: Vec<InboxEntryView>,
-    /// Where to go on; null at the end.
+    /// Cursor of the next page; null at the end.
     #[schema(value_type = Option<shapes::Cursor>, required = true)]
     next_cursor: Option<String>,
 }
 
-/// List one's threads
+/// List threads
 ///
-/// The most recent message first.
+/// The caller's threads, most recent message first.
 #[utoipa::path(
     get, path = "/threads", tag = "Threads", operation_id = "listThreads",
     params(ListParams),
@@ -199,9 +202,9 @@ async fn list(
     }))
 }
 
-/// See one thread
+/// Get a thread
 ///
-/// With its members, and what is new in it for the caller.
+/// With its members and the caller's unread count.
 #[utoipa::path(
     get, path = "/threads/{threadId}", tag = "Threads", operation_id = "getThread",
     params(ThreadMember),

@@ -50,16 +50,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Accepted {
     }
 }
 
-/// The page behind a link
+/// Get the landing page
 ///
-/// The token follows `#`, which browsers keep to themselves; a tap on its button, never the load,
-/// exchanges it.
+/// The page behind a link. The token follows `#`, which browsers do not send. A tap on the button
+/// exchanges it; loading the page does not.
 #[utoipa::path(
     get, path = "/l", tag = "Pages", operation_id = "getLandingPage",
     security(()),
     responses(
         (status = 200, description = "The page", body = String, content_type = "text/html",
-            headers(("Set-Cookie" = String, description = "For a browser that had none of ours"))),
+            headers(("Set-Cookie" = String, description = "For a browser that sent no session cookie"))),
     ),
 )]
 async fn landing_page(browser: Browser, Accepted(language): Accepted) -> Response {
@@ -72,10 +72,9 @@ async fn landing_page(browser: Browser, Accepted(language): Accepted) -> Respons
     response
 }
 
-/// A thread as a page
+/// Get a thread's page
 ///
-/// Where it can't be shown, the page offers to text a fresh link, or says that it is worth trying
-/// again.
+/// If the thread cannot be shown, the page offers to send a new link by SMS, or to try again.
 #[utoipa::path(
     get, path = "/t/{threadId}", tag = "Pages", operation_id = "getThreadPage",
     params(ThreadMember),
@@ -83,11 +82,11 @@ async fn landing_page(browser: Browser, Accepted(language): Accepted) -> Respons
     responses(
         (status = 200, description = "The newest messages", body = String, content_type = "text/html"),
         (status = 401, description = "No session", body = String, content_type = "text/html"),
-        (status = 403, description = "Not a member's", body = String, content_type = "text/html"),
+        (status = 403, description = "Not a member's token", body = String, content_type = "text/html"),
         (status = 404, description = "No such thread for this session", body = String,
             content_type = "text/html"),
-        (status = 500, description = "A fault of ours", body = String, content_type = "text/html"),
-        (status = 503, description = "The database can't be reached just now", body = String,
+        (status = 500, description = "An internal error", body = String, content_type = "text/html"),
+        (status = 503, description = "The database is temporarily unavailable", body = String,
             content_type = "text/html"),
     ),
 )]

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{Timestamp, shapes};
 
-/// Who got a message, and why not.
+/// The delivery of a message to a recipient.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Delivery)]
@@ -17,14 +17,14 @@ pub struct DeliveryView {
     #[schema(value_type = shapes::UserId)]
     user_id: UserId,
     state: DeliveryState,
-    /// Why it went no further, for a program to read; more may come.
+    /// The reason why it went no further, as a code; more may be added.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false, examples("muted"))]
     reason: Option<Reason>,
-    /// How often the carrier was asked.
+    /// The number of calls to the carrier.
     #[schema(minimum = 0, examples(1))]
     attempts: i32,
-    /// How many segments its text has; null before it was composed.
+    /// The number of segments of the SMS; null before it is composed.
     #[schema(minimum = 1, required = true, examples(1))]
     segments: Option<i32>,
     #[schema(required = true)]

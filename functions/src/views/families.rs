@@ -20,7 +20,7 @@ pub struct FamilyView {
     id: FamilyId,
     #[schema(max_length = 100, examples("The Riveras"))]
     name: String,
-    /// How many segments its texts may have in a calendar month; null is no limit.
+    /// Maximum number of SMS segments in a calendar month; null for no limit.
     #[schema(minimum = 0, required = true, examples(500))]
     sms_monthly_cap_segments: Option<i32>,
     #[schema(value_type = Option<shapes::Region>, required = true)]
@@ -45,7 +45,7 @@ impl From<Family> for FamilyView {
     }
 }
 
-/// A member of a family, for the host application alone.
+/// A user of a family, as the host application sees it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = User)]

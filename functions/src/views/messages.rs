@@ -19,14 +19,14 @@ pub struct MessageView {
     id: MessageId,
     #[schema(value_type = shapes::ThreadId)]
     thread_id: ThreadId,
-    /// Its number in its thread: 1, 2, 3 …
+    /// The message's number in its thread: 1, 2, 3 …
     #[schema(minimum = 1, examples(3))]
     seq: i64,
     #[schema(value_type = shapes::UserId)]
     author_id: UserId,
     #[schema(examples("Grandma"))]
     author_name: String,
-    /// Whether the author was erased; `authorName` is not a name then.
+    /// Whether the author was erased; `authorName` is then a placeholder.
     author_erased: bool,
     #[schema(required = true, max_length = 4000, examples("Who brings the albums?"))]
     body: Option<String>,
@@ -67,10 +67,10 @@ impl From<Message> for MessageView {
 pub struct HistoryView {
     #[schema(max_items = 200)]
     messages: Vec<MessageView>,
-    /// Where to go on in the same direction; null at the end.
+    /// Cursor of the next page in the same direction; null at the end.
     #[schema(value_type = Option<shapes::Cursor>, required = true)]
     next_cursor: Option<String>,
-    /// What to poll `after` with, now or later.
+    /// Cursor to poll with, as `after`.
     #[schema(value_type = shapes::Cursor)]
     latest_cursor: String,
 }

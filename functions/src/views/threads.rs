@@ -23,7 +23,7 @@ pub struct ThreadView {
     kind: Kind,
     #[schema(max_length = 200, examples("Sunday lunch"))]
     title: String,
-    /// Whether the thread was never given a title, so that a client may show one in its reader's language.
+    /// Whether `title` is a default in English, which a client may show in the user's language.
     title_is_default: bool,
     /// SHA-256 of the sorted member ids joined with `,`, in hex.
     #[schema(
@@ -31,7 +31,7 @@ pub struct ThreadView {
         examples("d767938fea07f6406a8c5ec1a1c0a74a6d79cfbda6f409a26add69f3cafabec8")
     )]
     member_key: String,
-    /// The number of the newest message; 0 when there is none.
+    /// The `seq` of the newest message; 0 if there is none.
     #[schema(minimum = 0, examples(3))]
     last_seq: i64,
     #[schema(required = true)]
@@ -80,14 +80,14 @@ impl From<Thread> for ThreadView {
     }
 }
 
-/// A thread as its member finds it in the inbox.
+/// A thread in the caller's inbox.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = InboxThread)]
 pub struct InboxEntryView {
     #[serde(flatten)]
     thread: ThreadView,
-    /// Others' messages after the last one that the caller has read.
+    /// The number of messages by others after the last one that the caller has read.
     #[schema(minimum = 0)]
     unread_count: i64,
     #[schema(required = true)]
@@ -102,7 +102,7 @@ struct LastMessageView {
     author_id: UserId,
     #[schema(examples("Grandma"))]
     author_name: String,
-    /// Whether the author was erased; `authorName` is not a name then.
+    /// Whether the author was erased; `authorName` is then a placeholder.
     author_erased: bool,
     #[schema(max_length = 140, examples("Who brings the albums?"))]
     preview: String,
