@@ -1,4 +1,4 @@
-//! The outermost layer: request ids, problems written down, panics caught, one log line a request.
+//! The outermost layer: request ids, problem bodies, caught panics, one log line for each request.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use lambda_http::request::RequestContext;
-use platform::{metrics as figures, trace};
+use platform::trace;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -21,11 +21,11 @@ use crate::error::Problem;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_MAX: usize = 128;
 
-/// Puts `router` behind what every response needs. Once, around everything that is served.
+/// Wraps `router` in the outermost layer. Applied once, around all routes.
 pub fn edge(router: Router) -> Router {
     router
         .layer(CatchPanicLayer::custom(|_panic| {
-            // The panic hook has told the log where; what it said may carry data.
+            // The panic hook has logged the place; the message may carry data.
             Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
         }))
         .layer(middleware::from_fn(around))
@@ -36,7 +36,7 @@ async fn around(request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    // The pattern, never the path: a path may carry what somebody should not have put there.
+    // The pattern, never the path: a path may carry a secret by mistake.
     let route = route.as_ref().map_or("-", MatchedPath::as_str);
     let trace = trace::trace();
     let span = tracing::info_span!(
@@ -66,14 +66,14 @@ async fn around(request: Request, next: Next) -> Response {
         if response.status().is_server_error() {
             metrics::counter!("ServerErrors").increment(1);
         }
-        figures::flush();
+        platform::metrics::flush();
         response
     }
     .instrument(span)
     .await
 }
 
-/// What API Gateway calls the request: its access log has that.
+/// API Gateway's request id, which its access log has.
 fn gateway_id(request: &Request) -> Option<&str> {
     match request.extensions().get::<RequestContext>()? {
         RequestContext::ApiGatewayV2(context) => context.request_id.as_deref(),
@@ -81,7 +81,7 @@ fn gateway_id(request: &Request) -> Option<&str> {
     }
 }
 
-/// The client's own id where it is a usable one, else a new one.
+/// The request's own id if it is valid, else a new one.
 fn request_id(request: &Request) -> String {
     request
         .headers()
@@ -92,8 +92,8 @@ fn request_id(request: &Request) -> String {
         .map_or_else(|| Uuid::now_v7().as_simple().to_string(), str::to_owned)
 }
 
-/// Gives every error a problem for its body, also those that are not ours: an unknown path, a
-/// method that a path does not take. A page that says what is wrong to a person stays as it is.
+/// Gives every error response a problem as its body, also those of the router: unknown path, wrong
+/// method. An HTML page stays as it is.
 fn write_problem(mut response: Response, request_id: &str) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {

@@ -1,4 +1,4 @@
-//! Problems: what a client is told when something is wrong (RFC 9457).
+//! Problems: error responses (RFC 9457).
 
 use std::{borrow::Cow, num::NonZeroU32, sync::Arc};
 
@@ -8,8 +8,8 @@ use serde::Serialize;
 use shared::{Error, text::TextError};
 use utoipa::ToSchema;
 
-/// A problem. It travels as an extension of its response; [`crate::edge()`] writes it down, since
-/// only there the request's id is known.
+/// A problem. It travels as an extension of its response; [`crate::edge()`] writes the body, since
+/// the request id is known there.
 #[derive(Clone)]
 pub struct Problem {
     pub(crate) status: StatusCode,
@@ -17,9 +17,9 @@ pub struct Problem {
     pub(crate) detail: Cow<'static, str>,
     pub(crate) field: Option<String>,
     pub(crate) member_ids: Vec<String>,
-    /// When it is worth trying again, in seconds.
+    /// The seconds after which to try again.
     pub(crate) retry_after: Option<NonZeroU32>,
-    /// For the log alone.
+    /// For the log only.
     pub(crate) cause: Option<Arc<str>>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct ProblemBody<'a> {
 }
 
 impl Problem {
-    /// A problem by its stable code.
+    /// A problem with its stable code.
     pub fn new(
         status: StatusCode,
         error: &'static str,
@@ -78,17 +78,17 @@ impl Problem {
         self
     }
 
-    /// `400`: a request that can't be read as one.
+    /// `400`: the request can't be read.
     pub fn bad_request(error: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error, detail)
     }
 
-    /// `422`: a request that can be read but not done.
+    /// `422`: the request can be read but not carried out.
     pub fn unprocessable(error: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, error, detail)
     }
 
-    /// `401`: no token, or none that holds. One answer for all of them.
+    /// `401`: no token or session, or none that is valid. One answer for all causes.
     #[must_use]
     pub fn unauthenticated() -> Self {
         Self::new(
@@ -98,11 +98,11 @@ impl Problem {
         )
     }
 
-    /// `503`: what tokens are checked with can't be had just now.
+    /// `503`: the keys to verify tokens can't be fetched at the moment.
     #[must_use]
     pub fn no_keys() -> Self {
         Self {
-            cause: Some("no keys to check tokens with".into()),
+            cause: Some("no keys to verify tokens".into()),
             ..Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
@@ -111,13 +111,13 @@ impl Problem {
         }
     }
 
-    /// `403`: a token that holds, of the wrong kind.
+    /// `403`: a valid token of the wrong kind.
     #[must_use]
     pub fn forbidden(detail: &'static str) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
-    /// `422`: a text that breaks a rule, in `field`.
+    /// `422`: the text in `field` breaks a rule.
     #[must_use]
     pub fn text(field: &'static str, error: TextError) -> Self {
         let code = match error {
@@ -127,7 +127,7 @@ impl Problem {
         Self::unprocessable(code, format!("{field} {error}.")).field(field)
     }
 
-    /// `503`: what is needed can't be had just now.
+    /// `503`: the database is temporarily unavailable.
     #[must_use]
     pub fn unavailable() -> Self {
         Self::new(
@@ -137,7 +137,7 @@ impl Problem {
         )
     }
 
-    /// `503`: the database is down.
+    /// `503`: the database can't be reached, for `/health`.
     #[must_use]
     pub fn database_unavailable() -> Self {
         Self::new(
@@ -147,7 +147,7 @@ impl Problem {
         )
     }
 
-    /// `429`: what may be done again later.
+    /// `429`: too many requests.
     #[must_use]
     pub fn too_often() -> Self {
         Self::new(
@@ -157,20 +157,20 @@ impl Problem {
         )
     }
 
-    /// `403`: a browser that another site's page makes write.
+    /// `403`: another site's page makes a browser write.
     #[must_use]
     pub fn cross_site() -> Self {
         let detail = "A browser may send this request only from Kinline's own pages.";
         Self::new(StatusCode::FORBIDDEN, "cross_site", detail)
     }
 
-    /// `500`: a fault of ours.
+    /// `500`: an internal error.
     #[must_use]
     pub fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL)
     }
 
-    /// What there is to say of a response that is an error but none of ours.
+    /// The problem of an error response that has none.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let (error, detail) = match status {
             StatusCode::NOT_FOUND => ("not_found", "There is nothing at this path."),
@@ -217,7 +217,7 @@ impl From<Error> for Problem {
             ),
             Error::NoSession => Self::unauthenticated(),
             Error::TooOften { retry_after } => Self {
-                // Never a moment too early.
+                // Rounded up.
                 retry_after: Some(
                     NonZeroU32::MIN
                         .saturating_add(u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX)),

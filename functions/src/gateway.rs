@@ -1,4 +1,4 @@
-//! Running a router behind API Gateway, whatever a client made it hand over.
+//! Runs a router behind API Gateway, and repairs events that `lambda_http` would panic on.
 
 use std::{
     borrow::Cow,
@@ -19,7 +19,7 @@ use url::Url;
 
 const PROTOCOL: http::HeaderName = http::HeaderName::from_static("x-forwarded-proto");
 
-/// Serves `router` as a Lambda function, until the environment ends.
+/// Serves `router` as a Lambda function until the environment ends.
 ///
 /// # Errors
 /// When the Lambda runtime can't be reached.
@@ -27,10 +27,10 @@ pub async fn run(router: Router) -> Result<(), lambda_http::Error> {
     lambda_runtime::run(service(router)).await
 }
 
-/// `router` for events of API Gateway's.
+/// `router` as a service for API Gateway's events.
 ///
-/// `lambda_http` makes an address of what an event says, and panics where it is none: before any
-/// handler, so that a client would see API Gateway's own `500`.
+/// `lambda_http` builds a URL from an event and panics if it is not valid: before any handler, so that
+/// a client would see API Gateway's own `500`.
 #[must_use]
 pub fn service(
     router: Router,
@@ -42,15 +42,15 @@ pub fn service(
 > + Clone {
     let answered = ServiceExt::<Request>::and_then(router, answer);
     Adapter::from(answered).map_request(|mut event: LambdaEvent<LambdaRequest>| {
-        mend(&mut event.payload);
+        sanitize(&mut event.payload);
         event
     })
 }
 
-/// An answer with its body as an event's answer holds it: as text, or else in base64.
+/// A response with its body as API Gateway expects it: as text, or else in base64.
 ///
-/// `lambda_http` does it by the content type and its `charset`, for which it brings the tables of every
-/// character set there is: over 0.1 MB of each upload. What is not UTF-8 here is an image or compressed.
+/// `lambda_http` decides by the content type and its `charset`, for which it links the tables of all
+/// character sets: over 0.1 MB of each binary. A body that is not UTF-8 here is compressed.
 struct Answer(Response<Body>);
 
 async fn answer(response: Response) -> Result<Answer, Infallible> {
@@ -59,7 +59,7 @@ async fn answer(response: Response) -> Result<Answer, Infallible> {
         Ok(body) => String::from_utf8(body.to_bytes().into())
             .map_or_else(|error| Body::Binary(error.into_bytes()), Body::Text),
         Err(error) => {
-            tracing::error!(%error, "an answer broke off");
+            tracing::error!(%error, "a response body failed");
             parts.status = http::StatusCode::INTERNAL_SERVER_ERROR;
             Body::Empty
         }
@@ -73,8 +73,8 @@ impl IntoResponse for Answer {
     }
 }
 
-/// Puts what a client may write in a form that an address has a place for.
-fn mend(request: &mut LambdaRequest) {
+/// Rewrites the parts of the URL that a client controls so that they form a valid one.
+fn sanitize(request: &mut LambdaRequest) {
     let LambdaRequest::ApiGatewayV2(event) = request else { return };
     if let Some(query) = &mut event.raw_query_string
         && let Cow::Owned(encoded) = encoded(query)
@@ -84,7 +84,7 @@ fn mend(request: &mut LambdaRequest) {
     if event.raw_path.as_ref().is_some_and(|path| !path.starts_with('/')) {
         event.raw_path = event.raw_path.take().map(|path| format!("/{path}"));
     }
-    // Nothing here asks for it, and there is no other way in.
+    // Not used here, and HTTPS is the only way in.
     event.headers.insert(PROTOCOL, HeaderValue::from_static("https"));
     let host = event.headers.get(header::HOST).map(|host| host.to_str().unwrap_or_default());
     if host.is_some_and(|host| Url::parse(&format!("https://{host}/")).is_err()) {
@@ -92,7 +92,7 @@ fn mend(request: &mut LambdaRequest) {
     }
 }
 
-/// A query with what RFC 3986 (3.4) gives no place in one percent-encoded.
+/// A query with the characters that RFC 3986 (3.4) does not allow percent-encoded.
 fn encoded(query: &str) -> Cow<'_, str> {
     let has_place =
         |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&byte);
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// What a handler at `/l` sees of the query, or the status.
+    /// The response of a handler at `/l` that echoes the query.
     async fn seen(change: impl FnOnce(&mut Value)) -> Value {
         let mut event = json!({
             "version": "2.0",

@@ -26,12 +26,12 @@ pub use state::{Api, Rules};
 /// functions, not a table of both: the binary that serves the document links no other handler.
 macro_rules! functions {
     (($api:ident, $keys:ident, $queue:ident) $($function:literal: $module:ident($($part:expr),*);)+) => {
-        /// Every route of every function, for the local stack and the tests; not yet behind [`edge()`].
+        /// All routes of all functions, for the local stack and the tests, without [`edge()`].
         pub fn all($api: &Api, $keys: &Arc<LinkKeys>, $queue: &Queue) -> Router {
             Router::new()$(.merge(routes::$module::router($($part),*)))+
         }
 
-        /// The description of each module of routes, after the name of the Lambda function that serves it.
+        /// The description of each module of routes, with the name of its Lambda function.
         #[must_use]
         pub fn described() -> Vec<(&'static str, OpenApi)> {
             vec![$(($function, routes::$module::described())),+]
@@ -61,5 +61,5 @@ pub fn document() -> Value {
     openapi::document(described().into_iter().map(|(_, module)| module))
 }
 
-/// [`document`] as it is served. It changes with the program alone.
+/// [`document`] as it is served. It changes only with the program.
 pub static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());

@@ -1,5 +1,5 @@
-//! Brings the schema up to date and makes the logins of the functions, before new code runs: a
-//! resource of the deployment's, which `CloudFormation` asks for and waits for.
+//! Migrates the schema and creates the functions' logins before new code runs: a custom resource of
+//! the deployment, which `CloudFormation` waits for.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use shared::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, migrate::Migrator};
 use url::Url;
 
-/// What answering `CloudFormation` may take, three tries included.
+/// The time reserved for answering `CloudFormation`, with three attempts.
 const ANSWER_TIME: Duration = Duration::from_secs(15);
 
-/// What `CloudFormation` asks a custom resource for. By hand, `{}` does: then the answer is the
-/// function's own.
+/// A request of `CloudFormation` to a custom resource. Invoked by hand, `{}` is enough: the result is
+/// then the function's response.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Event {
@@ -39,7 +39,7 @@ enum Kind {
     Delete,
 }
 
-/// What it is told (AWS `CloudFormation` User Guide, "Custom resource response objects").
+/// The response (AWS `CloudFormation` User Guide, "Custom resource response objects").
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Response<'a> {
@@ -52,7 +52,7 @@ struct Response<'a> {
     physical_resource_id: &'a str,
 }
 
-/// Whose database it is, and who is let in.
+/// The database to migrate and the logins to create.
 pub struct Migration {
     /// The database, as the login that owns it.
     pub owner: Database,
@@ -63,8 +63,7 @@ pub struct Migration {
 }
 
 impl Migration {
-    /// What the Lambda function's environment says, read at each run: a password that was changed
-    /// meanwhile counts.
+    /// Reads the Lambda function's environment at each run, so that a changed password counts.
     ///
     /// # Errors
     /// [`platform::config::ConfigError`] naming the variable.
@@ -76,17 +75,17 @@ impl Migration {
         })
     }
 
-    /// Runs what has not run yet, and makes both logins members of their roles, with their
-    /// passwords. Run again, it changes nothing.
+    /// Runs pending migrations, and creates or updates both logins as members of their roles.
+    /// Idempotent.
     ///
     /// # Errors
-    /// Of the database. What had been done by then has been done: the next run goes on from there.
+    /// Of the database. Completed steps stay: the next run continues from there.
     pub async fn run(&self) -> anyhow::Result<()> {
         let mut connection =
             self.owner.options().connect().await.context("can't reach the database")?;
         migrations().run(&mut connection).await.context("can't bring the schema up to date")?;
         for (login, role) in [(&self.api, "kinline_app"), (&self.worker, "kinline_worker")] {
-            let done = let_in(&mut connection, login, role).await;
+            let done = put_login(&mut connection, login, role).await;
             done.with_context(|| format!("can't make the login of {role}"))?;
         }
         connection.close().await?;
@@ -94,16 +93,16 @@ impl Migration {
     }
 }
 
-/// The schema's. A database that is newer than this code is none to fail for: that is what putting
-/// the code of before back looks like, which its schema allows for.
+/// The schema's migrations. A database that is newer than this code is accepted: that is a rollback
+/// of the code, which the schema allows.
 fn migrations() -> Migrator {
     let mut migrations = Migrator::with_migrations(db::MIGRATOR.iter().cloned().collect());
     migrations.set_ignore_missing(true);
     migrations
 }
 
-/// Makes `login` a login that is a member of `role` and of nothing more by us.
-async fn let_in(connection: &mut PgConnection, login: &Login, role: &str) -> anyhow::Result<()> {
+/// Creates `login`, or sets its password, and grants it `role`.
+async fn put_login(connection: &mut PgConnection, login: &Login, role: &str) -> anyhow::Result<()> {
     let name = login.username.as_str();
     let (owner, exists): (String, bool) = sqlx::query_as(
         "SELECT current_user::text, EXISTS (SELECT FROM pg_roles WHERE rolname = $1)",
@@ -112,7 +111,7 @@ async fn let_in(connection: &mut PgConnection, login: &Login, role: &str) -> any
     .fetch_one(&mut *connection)
     .await?;
     if name == owner || name == role {
-        bail!("its username is {role}'s or the owner's; it needs one of its own");
+        bail!("its username is {role}'s or the owner's; it needs another one");
     }
     // Neither statement takes parameters; `format` quotes what goes into them.
     let verb = if exists { "ALTER" } else { "CREATE" };
@@ -133,14 +132,14 @@ async fn let_in(connection: &mut PgConnection, login: &Login, role: &str) -> any
     Ok(())
 }
 
-/// Does what is asked for and tells `CloudFormation`, where it was `CloudFormation` that asked. A
-/// failure is told there as well, which puts the deployment back; `left` is what is left for it.
+/// Handles the event and reports the result to `CloudFormation`, if the event is from there. A
+/// reported failure rolls the deployment back. `left` is the time that remains.
 ///
 /// # Errors
-/// When it failed and nobody but the caller can be told.
+/// When it failed and only the caller can be told.
 pub async fn answer(event: Event, left: Duration) -> anyhow::Result<Value> {
     let done = if event.request_type == Some(Kind::Delete) {
-        // Nobody's messages go because a resource goes.
+        // Deleting the resource deletes no messages.
         Ok(())
     } else {
         let time = left.saturating_sub(ANSWER_TIME);
@@ -148,7 +147,7 @@ pub async fn answer(event: Event, left: Duration) -> anyhow::Result<Value> {
         let done = tokio::time::timeout(time, run).await;
         done.unwrap_or_else(|_| bail!("it took longer than {time:?}"))
     };
-    // Causes included: what a migration stumbled over is its last one.
+    // With its causes: the last one says why a migration failed.
     let reason = done.as_ref().err().map(|error| format!("{error:#}"));
     match &reason {
         None => tracing::info!(kind = ?event.request_type, "the schema is up to date"),
@@ -159,7 +158,7 @@ pub async fn answer(event: Event, left: Duration) -> anyhow::Result<Value> {
     };
     let body = serde_json::to_vec(&Response {
         status: if done.is_ok() { "SUCCESS" } else { "FAILED" },
-        // CloudFormation takes 4 KB in all.
+        // CloudFormation accepts 4 KB in all.
         reason: reason.as_deref().map(|reason| &reason[..reason.floor_char_boundary(1000)]),
         stack_id: &event.stack_id,
         request_id: &event.request_id,
@@ -167,7 +166,7 @@ pub async fn answer(event: Event, left: Duration) -> anyhow::Result<Value> {
         // Always the same: a new one would have the old one deleted.
         physical_resource_id: event.physical_resource_id.as_deref().unwrap_or("schema"),
     })?;
-    let url: Url = url.parse().context("CloudFormation's address is none")?;
+    let url: Url = url.parse().context("CloudFormation's URL is not valid")?;
     let mut tries = 3;
     loop {
         tries -= 1;
@@ -176,7 +175,7 @@ pub async fn answer(event: Event, left: Duration) -> anyhow::Result<Value> {
             Err(error) if tries == 0 => {
                 return Err(error).context("can't tell CloudFormation");
             }
-            Err(error) => tracing::warn!(%error, "CloudFormation can't be told, once more"),
+            Err(error) => tracing::warn!(%error, "can't tell CloudFormation, trying again"),
         }
     }
 }

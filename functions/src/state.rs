@@ -1,4 +1,4 @@
-//! What every handler may use.
+//! The state that handlers share.
 
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use shared::{
 
 use crate::{auth::Auth, error::Problem, openapi::problems::problems, web::site::Site};
 
-/// The database, and who is believed to be who. Cheap to clone.
+/// The database pool, token verification, the public site and the limits. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
-    /// The pool, of a role that owns nothing.
+    /// The pool, of a database role without ownership.
     pub db: Pool,
-    /// Verifies the host application's tokens.
+    /// Verifies tokens.
     pub auth: Arc<Auth>,
-    /// Where the pages are, whose browsers have sessions.
+    /// The public address of the pages, for cookies and origins.
     pub site: Arc<Site>,
-    /// What abuse is held to.
+    /// Limits against abuse.
     pub rules: Arc<Rules>,
 }
 
-/// What holds for whoever nothing else was said of.
+/// Limits that hold unless a family has its own.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
-    /// How fast a member may post; `None` is as fast as they like.
+    /// The rate of posts of a member; `None` for no limit.
     pub posts: Option<Pace>,
-    /// Where texts may go of a family that names no country; `None` is anywhere.
+    /// Countries that SMS of a family without a country may go to; `None` for all.
     pub regions: Option<Vec<Region>>,
 }
 
@@ -44,18 +44,18 @@ impl Rules {
 }
 
 problems! {
-    /// What asks the database, which may not answer.
+    /// The database may be unavailable.
     Api: [Problem::unavailable()];
 }
 
 impl Api {
-    /// An API on `db` that believes what `auth` verifies, and the browsers of `site`.
+    /// The state of these parts.
     #[must_use]
     pub fn new(db: Pool, auth: Auth, site: Site, rules: Rules) -> Self {
         Self { db, auth: Arc::new(auth), site: Arc::new(site), rules: Arc::new(rules) }
     }
 
-    /// What a Lambda function's environment says. Connects when the first request needs it.
+    /// Reads a Lambda function's environment. Connects when the first request needs it.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.

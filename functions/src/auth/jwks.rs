@@ -13,7 +13,7 @@ const RSA_BITS_MIN: usize = 2048;
 /// Length of a coordinate on P-256 and of an Ed25519 key, in bytes.
 const POINT_LEN: usize = 32;
 
-/// A public key, and what its tokens call it.
+/// A public key and its `kid`.
 pub(super) struct PublicKey {
     pub(super) kid: Option<String>,
     pub(super) key: DecodingKey,
@@ -21,11 +21,11 @@ pub(super) struct PublicKey {
 
 #[derive(Deserialize)]
 struct Set {
-    /// Each read by itself: a set may hold keys of kinds that nobody has heard of (RFC 7517, 5).
+    /// Each is read by itself: a set may hold keys of unknown kinds (RFC 7517, 5).
     keys: Vec<Value>,
 }
 
-/// The keys of the set in `json` that fit `algorithm`, which may be none; `None` if it is no set.
+/// The keys of the set in `json` that fit `algorithm`, perhaps an empty list; `None` if it is no set.
 pub(super) fn parse(json: &[u8], algorithm: Algorithm) -> Option<Vec<PublicKey>> {
     let set: Set = serde_json::from_slice(json).ok()?;
     let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
@@ -62,7 +62,7 @@ fn fitting(jwk: Jwk, algorithm: Algorithm) -> Option<PublicKey> {
         {
             DecodingKey::from_ed_components(&ed.x).ok()?
         }
-        // Among them `oct`: a secret that is published is none.
+        // Among them `oct`: a published secret is not secret.
         _ => return None,
     };
     Some(PublicKey { kid: common.key_id, key })
@@ -81,7 +81,7 @@ fn without_leading_zeros(number: &[u8]) -> &[u8] {
     number.get(zeros..).unwrap_or_default()
 }
 
-/// How many bits a number has that begins with no zero byte.
+/// The bits of a number without leading zero bytes.
 fn bits(number: &[u8]) -> usize {
     let unused = number.first().map_or(0, |first| first.leading_zeros());
     number.len() * 8 - unused as usize
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_in_a_set_spoil_nothing() {
+    fn unknown_keys_in_a_set_are_ignored() {
         let strange = [json!(null), json!([]), json!({ "kty": "AKP", "alg": "ML-DSA-44" }), ed()];
         assert_eq!(kids(&strange, Algorithm::EdDSA), ["d"]);
         for garbage in ["", "null", "[]", "{}", "<html>", r#"{"keys":{}}"#, r#"{"keys":null}"#] {

@@ -1,5 +1,4 @@
-//! The keys that tokens are checked with: known from the start, or fetched when first needed, kept,
-//! and fetched again now and then.
+//! The keys that verify tokens: fixed, or fetched when first needed, cached, and refreshed.
 
 use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -16,35 +15,34 @@ use url::Url;
 
 use super::jwks::{self, PublicKey};
 
-/// How long a set is kept whose provider says nothing, and the bounds for one that does: a key that
-/// was withdrawn holds no longer than this while its provider answers, and a provider is not asked all
-/// the time.
+/// The age of a key set if its provider gives none, and the bounds for one that it gives. A withdrawn
+/// key holds no longer than the maximum while the provider answers. The minimum limits the requests.
 const SET_AGE: Duration = Duration::from_hours(4);
 const SET_AGE_MIN: Duration = Duration::from_mins(5);
 const SET_AGE_MAX: Duration = Duration::from_hours(6);
-/// How long a secret is kept.
+/// The age of a secret.
 const SECRET_AGE: Duration = Duration::from_mins(5);
-/// At most so often somebody's unknown key makes us ask again, since anybody can make one up.
-const UNKNOWN_PAUSE: Duration = Duration::from_mins(1);
-/// How long old keys go on after a failure before they are asked for again.
-const FAILURE_PAUSE: Duration = Duration::from_mins(1);
-/// The same where there are none yet: what `Retry-After` says.
-const COLD_PAUSE: Duration = Duration::from_secs(1);
+/// The shortest interval between fetches for an unknown `kid`, since any caller can invent one.
+const UNKNOWN_INTERVAL: Duration = Duration::from_mins(1);
+/// The back-off after a failed fetch while there are old keys.
+const FAILURE_BACKOFF: Duration = Duration::from_mins(1);
+/// The back-off while there are no keys yet: the same as `Retry-After`.
+const COLD_BACKOFF: Duration = Duration::from_secs(1);
 
-/// There are no keys, and they can't be had just now.
+/// There are no keys, and they can't be fetched at the moment.
 #[derive(Debug)]
 pub(super) struct NoKeys;
 
-/// Where keys come from.
+/// The source of keys.
 pub(super) enum Keys {
-    /// Known from the start.
+    /// Read at the start.
     Fixed(Arc<KeySet>),
-    /// Fetched.
+    /// Fetched when needed.
     Fetched(Box<Remote>),
 }
 
 impl Keys {
-    /// The keys, with the one that a token names as `kid` if there is any way to have it.
+    /// The keys, with the one that a token names as `kid` if it can be fetched.
     pub(super) async fn for_kid(&self, kid: Option<&str>) -> Result<Arc<KeySet>, NoKeys> {
         match self {
             Self::Fixed(keys) => Ok(Arc::clone(keys)),
@@ -52,7 +50,7 @@ impl Keys {
         }
     }
 
-    /// Whether these are the same shared secret, as far as is known without fetching it.
+    /// Whether both are the same shared secret, as far as is known without fetching it.
     pub(super) fn are_those_of(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Fixed(own), Self::Fixed(other)) => match (&**own, &**other) {
@@ -71,7 +69,7 @@ impl Keys {
 
 /// Keys of one kind.
 pub(super) enum KeySet {
-    /// One secret that both sides know, whatever a token calls it.
+    /// One secret that both sides know, for any `kid`.
     Shared(DecodingKey),
     /// A provider's public keys.
     Public(Vec<PublicKey>),
@@ -82,8 +80,8 @@ impl KeySet {
         Self::Shared(DecodingKey::from_secret(secret.expose_secret().as_bytes()))
     }
 
-    /// The keys that may have signed a token with this `kid`: those of that name; without a name
-    /// the only one there is.
+    /// The keys that may have signed a token with this `kid`. For a token without `kid`, the only key of
+    /// the set.
     pub(super) fn candidates<'a>(&'a self, kid: Option<&'a str>) -> Vec<&'a DecodingKey> {
         match (self, kid) {
             (Self::Shared(key), _) => vec![key],
@@ -97,11 +95,11 @@ impl KeySet {
         }
     }
 
-    /// Whether a newer set may have what this one lacks.
+    /// Whether a newer set may have the key that this one lacks.
     fn may_have_missed(&self, kid: Option<&str>) -> bool {
         match self {
             Self::Shared(_) => false,
-            // Several keys and no name is the token's fault.
+            // Several keys and no `kid` is the token's fault.
             Self::Public(keys) => {
                 self.candidates(kid).is_empty() && (kid.is_some() || keys.is_empty())
             }
@@ -109,19 +107,19 @@ impl KeySet {
     }
 }
 
-/// Keys that are fetched.
+/// Keys that are fetched and cached.
 pub(super) struct Remote {
     origin: Origin,
     held: RwLock<Held>,
-    /// Whoever has it is fetching.
+    /// Held during a fetch: one runs at a time.
     flight: Mutex<()>,
 }
 
-/// From where.
+/// The place that keys are fetched from.
 pub(super) enum Origin {
     /// A set of public keys, for tokens signed with this algorithm.
     Jwks { variable: Variable, url: Url, algorithm: Algorithm },
-    /// A secret of AWS Secrets Manager's.
+    /// A secret in AWS Secrets Manager.
     SecretsManager { variable: Variable, arn: String },
 }
 
@@ -139,7 +137,7 @@ impl Remote {
         let (keys, is_due) = self.look();
         match keys {
             Some(keys) if !is_due => Ok(keys),
-            // One asks; the others go on with what there is.
+            // One request fetches; the others use the old keys.
             Some(keys) => match self.flight.try_lock() {
                 Ok(_flight) if self.look().1 => Ok(self.fetch().await.unwrap_or(keys)),
                 Ok(_) => Ok(self.look().0.unwrap_or(keys)),
@@ -156,20 +154,20 @@ impl Remote {
         }
     }
 
-    /// Newer keys than `seen`, which lacked one; `seen` itself when it is too early to ask again.
+    /// Newer keys than `seen`, which lacked one; `seen` itself if it is too early to fetch again.
     async fn newer_than(&self, seen: Arc<KeySet>) -> Arc<KeySet> {
         let _flight = self.flight.lock().await;
         match self.look().0 {
-            // Somebody has asked meanwhile.
+            // Another request has fetched them meanwhile.
             Some(keys) if !Arc::ptr_eq(&keys, &seen) => keys,
-            _ if self.write().may_ask_for_unknown(SystemTime::now()) => {
+            _ if self.write().may_fetch_for_unknown(SystemTime::now()) => {
                 self.fetch().await.unwrap_or(seen)
             }
             _ => seen,
         }
     }
 
-    /// Asks, and keeps what came. Only for whoever has [`Self::flight`].
+    /// Fetches and caches the keys. Needs [`Self::flight`].
     async fn fetch(&self) -> Option<Arc<KeySet>> {
         match self.origin.fetch().await {
             Ok((keys, age)) => {
@@ -185,13 +183,13 @@ impl Remote {
         }
     }
 
-    /// What is held, and whether to ask for it (again).
+    /// The cached keys, and whether a fetch is due.
     fn look(&self) -> (Option<Arc<KeySet>>, bool) {
         let held = self.read();
         (held.keys.clone(), has_come(held.due, SET_AGE_MAX, SystemTime::now()))
     }
 
-    // Nothing panics while it has either, so what a poisoned lock holds is whole.
+    // No code panics while it holds either lock, so a poisoned one holds whole data.
 
     fn read(&self) -> RwLockReadGuard<'_, Held> {
         self.held.read().unwrap_or_else(PoisonError::into_inner)
@@ -202,14 +200,14 @@ impl Remote {
     }
 }
 
-/// Whether `due` is past. A time further ahead than anything is ever put off was set by a clock that
-/// has been put right since.
+/// Whether `due` is past. A time further ahead than `longest` was set by a clock that has been
+/// corrected since.
 fn has_come(due: SystemTime, longest: Duration, now: SystemTime) -> bool {
     now >= due || due > now + longest
 }
 
-/// What is held, and when to ask again. By the wall clock: the other one may stand still while an
-/// environment is frozen.
+/// The cached keys and when to fetch again, by the wall clock: the monotonic one may stand still while
+/// an environment is frozen.
 struct Held {
     keys: Option<Arc<KeySet>>,
     due: SystemTime,
@@ -227,15 +225,15 @@ impl Held {
     }
 
     fn failed(&mut self, now: SystemTime) {
-        let pause = if self.keys.is_some() { FAILURE_PAUSE } else { COLD_PAUSE };
-        self.due = self.due.max(now + pause);
+        let backoff = if self.keys.is_some() { FAILURE_BACKOFF } else { COLD_BACKOFF };
+        self.due = self.due.max(now + backoff);
     }
 
-    /// Whether an unknown key may make us ask, which counts as having asked.
-    fn may_ask_for_unknown(&mut self, now: SystemTime) -> bool {
-        let may = has_come(self.unknown_due, UNKNOWN_PAUSE, now);
+    /// Whether an unknown `kid` may cause a fetch now. If so, counts as one.
+    fn may_fetch_for_unknown(&mut self, now: SystemTime) -> bool {
+        let may = has_come(self.unknown_due, UNKNOWN_INTERVAL, now);
         if may {
-            self.unknown_due = now + UNKNOWN_PAUSE;
+            self.unknown_due = now + UNKNOWN_INTERVAL;
         }
         may
     }
@@ -255,16 +253,16 @@ impl Origin {
         }
     }
 
-    /// The keys, and how long to keep them; or why there are none.
+    /// The keys and their age limit, or why there are none.
     async fn fetch(&self) -> Result<(KeySet, Duration), String> {
         match self {
             Self::Jwks { url, algorithm, .. } => {
                 let accept = "application/jwk-set+json, application/json";
                 let answer =
                     http_client::get(url, accept).await.map_err(|error| error.to_string())?;
-                // A set without a key that fits is believed too: that is how all are withdrawn.
+                // A set without a usable key is accepted too: that is how all keys are withdrawn.
                 let keys =
-                    jwks::parse(&answer.body, *algorithm).ok_or("the answer is no set of keys")?;
+                    jwks::parse(&answer.body, *algorithm).ok_or("the answer is not a key set")?;
                 if keys.is_empty() {
                     tracing::warn!(source = self.variable(), "no key in the set can be used");
                 }
@@ -298,38 +296,38 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_keeps_what_there_is_and_waits() {
+    fn a_failure_keeps_the_old_keys_and_backs_off() {
         let mut held = Held::nothing();
         assert!(at(0) >= held.due);
         held.failed(at(0));
-        assert_eq!(held.due, at(1), "somebody waits");
+        assert_eq!(held.due, at(1), "a caller waits");
         held.fetched(Arc::new(public(&[])), SET_AGE, at(1));
         assert_eq!(held.due, at(1) + SET_AGE);
-        // Asked early, for an unknown key: what there is holds as long as it would have.
+        // Fetched early, for an unknown key: the old keys stay valid as long as before.
         held.failed(at(2));
         assert_eq!(held.due, at(1) + SET_AGE);
         let late = at(1) + SET_AGE;
         held.failed(late);
-        assert_eq!(held.due, late + FAILURE_PAUSE);
+        assert_eq!(held.due, late + FAILURE_BACKOFF);
         assert!(held.keys.is_some());
     }
 
     #[test]
-    fn unknown_keys_are_asked_for_once_a_minute() {
+    fn unknown_keys_cause_one_fetch_a_minute() {
         let mut held = Held::nothing();
-        let asked = |held: &mut Held, seconds| held.may_ask_for_unknown(at(seconds));
-        assert!(asked(&mut held, 0));
-        assert!(!(1..60).any(|second| asked(&mut held, second)));
-        assert!(asked(&mut held, 60));
-        assert!(!asked(&mut held, 119));
-        // The clock was ahead by a day, and is put right.
-        assert!(asked(&mut held, 86_400));
-        assert!(asked(&mut held, 200));
-        assert!(!asked(&mut held, 259));
+        let fetched = |held: &mut Held, seconds| held.may_fetch_for_unknown(at(seconds));
+        assert!(fetched(&mut held, 0));
+        assert!(!(1..60).any(|second| fetched(&mut held, second)));
+        assert!(fetched(&mut held, 60));
+        assert!(!fetched(&mut held, 119));
+        // The clock was ahead by a day and has been corrected.
+        assert!(fetched(&mut held, 86_400));
+        assert!(fetched(&mut held, 200));
+        assert!(!fetched(&mut held, 259));
     }
 
     #[test]
-    fn a_token_without_a_name_needs_a_set_of_one() {
+    fn a_token_without_a_kid_needs_a_set_of_one_key() {
         let count = |keys: &KeySet, kid| keys.candidates(kid).len();
         let one = public(&[Some("a")]);
         let two = public(&[Some("a"), Some("b")]);

@@ -1,4 +1,4 @@
-//! Tokens of the host application and its identity provider: which are believed, and by which keys.
+//! Verification of tokens of the host application and its identity provider.
 
 mod jwks;
 mod keys;

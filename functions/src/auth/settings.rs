@@ -1,4 +1,4 @@
-//! The variables that say whose tokens are believed: read once; what does not fit stops the start.
+//! The environment variables of token verification. They are read once; a wrong one stops the start.
 
 use std::{fs, sync::Arc};
 
@@ -23,7 +23,7 @@ use super::{
 
 type Value<'a> = &'a dyn Fn(Variable) -> Option<String>;
 
-/// The variables by which one secret can be given.
+/// The variables that can give one secret.
 struct SecretVariables {
     value: Variable,
     file: Variable,
@@ -42,8 +42,8 @@ impl SecretVariables {
 }
 
 impl Auth {
-    /// Reads the variables that begin with `KINLINE_AUTH_` and `KINLINE_SERVICE_`, and the files
-    /// that they name. Fetches nothing: what has to be fetched is when it is first needed.
+    /// Reads the variables that begin with `KINLINE_AUTH_` and `KINLINE_SERVICE_`, and the files that
+    /// they name. Remote keys are fetched when first needed.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
@@ -102,12 +102,12 @@ fn read(value: Value<'_>) -> Result<Auth, ConfigError> {
             Service::Own(Box::new(Verifier::new(keys, Algorithm::HS256, names)))
         }
         None if algorithm == Algorithm::HS256 => Service::ByRole,
-        None => Service::Nobody,
+        None => Service::Disabled,
     };
     Ok(Auth { members, service })
 }
 
-/// The one of these variables that is set, if any is.
+/// The one of these variables that is set, if any.
 fn one_of(
     value: Value<'_>,
     variables: &[Variable],
@@ -154,7 +154,7 @@ fn public_algorithm(pinned: Option<Algorithm>) -> Result<Algorithm, ConfigError>
     match pinned {
         None => Err(AUTH_ALGORITHM.missing()),
         Some(Algorithm::HS256) => {
-            let why = "HS256 is for a secret; a set of public keys is for RS256, ES256 or EdDSA";
+            let why = "HS256 is for a secret; a key set is for RS256, ES256 or EdDSA";
             Err(AUTH_ALGORITHM.invalid(why))
         }
         Some(algorithm) => Ok(algorithm),
@@ -165,7 +165,7 @@ fn fetched(origin: Origin) -> Keys {
     Keys::Fetched(Box::new(Remote::new(origin)))
 }
 
-/// The secret that `variable`, one of `all`, was set to, or leads to.
+/// The secret in `variable`, one of `all`, or in the file or ARN that it names.
 fn secret(all: &SecretVariables, variable: Variable, set: String) -> Result<Keys, ConfigError> {
     if variable == all.arn {
         return Ok(fetched(secrets_manager(variable, set)?));
@@ -174,16 +174,16 @@ fn secret(all: &SecretVariables, variable: Variable, set: String) -> Result<Keys
     Ok(Keys::Fixed(Arc::new(KeySet::shared(&variable.secret(value)?))))
 }
 
-/// The text of a file, without the end of its line, which editors add.
+/// The text of a file without its final line break, which editors add.
 fn secret_in_file(variable: Variable, path: &str) -> Result<String, ConfigError> {
     let text = String::from_utf8(file(variable, path)?)
-        .map_err(|_| variable.invalid("the file holds something else than text"))?;
+        .map_err(|_| variable.invalid("the file is not UTF-8 text"))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn keys_in_file(path: &str, algorithm: Algorithm) -> Result<Keys, ConfigError> {
     let keys = jwks::parse(&file(AUTH_JWKS_FILE, path)?, algorithm)
-        .ok_or_else(|| AUTH_JWKS_FILE.invalid("the file holds no set of keys (RFC 7517)"))?;
+        .ok_or_else(|| AUTH_JWKS_FILE.invalid("the file holds no key set (RFC 7517)"))?;
     if keys.is_empty() {
         let why = format!("no key in the file is for {}", AUTH_ALGORITHM.name);
         return Err(AUTH_JWKS_FILE.invalid(&why));
@@ -196,7 +196,7 @@ fn file(variable: Variable, path: &str) -> Result<Vec<u8>, ConfigError> {
         .map_err(|error| variable.invalid(&format!("the file can't be read: {}", error.kind())))
 }
 
-/// The address of a set of keys: by HTTPS, since whoever can change the answer signs tokens.
+/// The URL of a key set. HTTPS is required: changed on the way, the answer would allow forged tokens.
 fn address(url: &str) -> Result<Url, ConfigError> {
     let parsed: Option<Url> = url.parse().ok();
     let usable = |url: &Url| {
@@ -205,7 +205,7 @@ fn address(url: &str) -> Result<Url, ConfigError> {
         anonymous && (url.scheme() == "https" || url.scheme() == "http" && own_machine)
     };
     parsed.filter(usable).ok_or_else(|| {
-        AUTH_JWKS_URL.invalid("not an address as https://host/path (http on this machine alone)")
+        AUTH_JWKS_URL.invalid("not a URL such as https://host/path (http is for localhost only)")
     })
 }
 
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_by_arn_is_asked_for_when_it_is_needed() {
+    fn a_secret_by_arn_is_fetched_when_it_is_needed() {
         assert_eq!(refusal(&[(AUTH.arn.name, ARN)]), "");
         for bad in ["kin/auth", "arn:aws:ssm:eu-west-1:1:parameter/kin"] {
             let error = refusal(&[(AUTH.arn.name, bad)]);
@@ -345,14 +345,14 @@ mod tests {
     }
 
     #[test]
-    fn the_service_has_a_key_of_its_own_or_members_keys_or_none() {
+    fn the_service_has_its_own_key_or_members_keys_or_none() {
         let secret = (AUTH.value.name, KEY);
         let jwks = [(AUTH_JWKS_URL.name, URL), (AUTH_ALGORITHM.name, "RS256")];
         let own = (SERVICE.value.name, OTHER);
         let service = |variables: &[_]| with(variables).expect("settings").service;
         assert!(matches!(service(&[secret]), Service::ByRole));
         assert!(matches!(service(&[secret, own]), Service::Own(_)));
-        assert!(matches!(service(&jwks), Service::Nobody));
+        assert!(matches!(service(&jwks), Service::Disabled));
         assert!(matches!(service(&[jwks[0], jwks[1], own]), Service::Own(_)));
         let error = refusal(&[secret, (SERVICE.value.name, KEY)]);
         assert!(error.starts_with("KINLINE_SERVICE_SECRET is not valid"), "{error}");
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_have_names_of_their_own() {
+    fn claims_have_different_names() {
         let secret = (AUTH.value.name, KEY);
         for (name, value) in [
             (AUTH_CLAIM_FAMILY.name, "sub"),

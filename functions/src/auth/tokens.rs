@@ -1,5 +1,5 @@
-//! Checking tokens: by keys that were set, with the one algorithm that was set, whatever a token
-//! says of itself.
+//! Token verification with configured keys and one configured algorithm, never those that a token
+//! names.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -16,9 +16,9 @@ use shared::ids::{FamilyId, UserId};
 use super::keys::{KeySet, Keys, NoKeys};
 use crate::error::Problem;
 
-/// How far the clocks of the host application and ours may be apart, in seconds.
+/// Allowed difference between the host application's clock and ours, in seconds.
 const LEEWAY_SECONDS: u64 = 30;
-/// Longest token that is looked at, in bytes.
+/// Longest accepted token, in bytes.
 const TOKEN_MAX: usize = 8 * 1024;
 
 /// Verifies the host application's tokens.
@@ -27,18 +27,18 @@ pub struct Auth {
     pub(super) service: Service,
 }
 
-/// Which tokens are the host application's own.
+/// The tokens that count as the host application's own.
 pub(super) enum Service {
-    /// Those with the role `service`, by the keys of members' tokens.
+    /// Those with the role `service`, verified with the keys of members' tokens.
     ByRole,
-    /// Those with the role `service`, by keys of their own.
+    /// Those with the role `service`, verified with separate keys.
     Own(Box<Verifier>),
-    /// None: members' tokens are somebody else's to sign.
-    Nobody,
+    /// None: the identity provider signs members' tokens, and there are no separate keys.
+    Disabled,
 }
 
 impl Auth {
-    /// Tokens signed with HS256, members' and the host application's own.
+    /// Verifies members' and the host application's tokens with one HS256 secret.
     #[must_use]
     pub fn hs256(secret: &SecretString) -> Self {
         let keys = Keys::Fixed(Arc::new(KeySet::shared(secret)));
@@ -52,18 +52,18 @@ impl Auth {
         match self.service {
             _ if !claims.is_service() => claims.member().ok_or_else(Problem::unauthenticated),
             Service::ByRole => Err(not_a_member()),
-            // A provider's word, and perhaps its user's: whoever claims the role is nobody.
-            Service::Own(_) | Service::Nobody => Err(Problem::unauthenticated()),
+            // The provider, or even its user, chose this claim: it proves nothing.
+            Service::Own(_) | Service::Disabled => Err(Problem::unauthenticated()),
         }
     }
 
-    /// The family that a token of the host application's own is limited to; `None` for all.
+    /// The family that a token of the host application is limited to; `None` for all.
     pub(crate) async fn service(&self, headers: &HeaderMap) -> Result<Option<FamilyId>, Problem> {
         let token = bearer(headers)?;
         let claims = match &self.service {
             Service::ByRole => self.members.verify(token).await?,
             Service::Own(verifier) => verifier.verify(token).await?,
-            Service::Nobody => return Err(Problem::unauthenticated()),
+            Service::Disabled => return Err(Problem::unauthenticated()),
         };
         if !claims.is_service() {
             return Err(not_the_host());
@@ -94,12 +94,12 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-/// Why a token is not believed.
+/// The reason why a token is refused.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// By what it is. One answer for all of it.
+    /// The token is not valid. One answer for all causes.
     Token,
-    /// For now, since there are no keys to check it with.
+    /// There are no keys to verify it with at the moment.
     NoKeys,
 }
 
@@ -112,7 +112,7 @@ impl From<Refused> for Problem {
     }
 }
 
-/// Checks tokens of one origin.
+/// Verifies tokens of one issuer.
 pub(super) struct Verifier {
     pub(super) keys: Keys,
     algorithm: Algorithm,
@@ -121,23 +121,23 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    /// Tokens signed with `algorithm` alone.
+    /// Accepts only tokens signed with `algorithm`.
     pub(super) fn new(keys: Keys, algorithm: Algorithm, names: ClaimNames) -> Self {
         let mut validation = Validation::new(algorithm);
         validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
-        // While no audience is set, none is asked for; with this on, a token that names one fails.
+        // Without a configured audience, `aud` is ignored; with this on, a token that has one fails.
         validation.validate_aud = false;
         Self { keys, algorithm, validation, names }
     }
 
-    /// Only tokens that this one has issued.
+    /// Accepts only tokens with this `iss`.
     pub(super) fn set_issuer(&mut self, issuer: &str) {
         self.validation.set_issuer(&[issuer]);
         self.validation.required_spec_claims.insert("iss".to_owned());
     }
 
-    /// Only tokens that are for this one, perhaps among others (RFC 7519, 4.1.3).
+    /// Accepts only tokens with this `aud`, perhaps among others (RFC 7519, 4.1.3).
     pub(super) fn set_audience(&mut self, audience: &str) {
         self.validation.validate_aud = true;
         self.validation.set_audience(&[audience]);
@@ -149,8 +149,8 @@ impl Verifier {
             return Err(Refused::Token);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Token)?;
-        // Before any key is looked for, lest a token of another kind has one fetched. What is
-        // critical has to be understood (RFC 7515, 4.1.11), and nothing of the kind is here.
+        // Checked first, so that a token of another kind causes no fetch of keys. Critical
+        // extensions must be understood (RFC 7515, 4.1.11), and none are.
         if header.alg != self.algorithm || header.crit.is_some() {
             return Err(Refused::Token);
         }
@@ -164,7 +164,7 @@ impl Verifier {
     }
 }
 
-/// What the claims are called that are read.
+/// The names of the claims that are read.
 #[derive(Debug, Clone)]
 pub(super) struct ClaimNames {
     pub(super) user: String,
@@ -178,7 +178,7 @@ impl Default for ClaimNames {
     }
 }
 
-/// What a token says. `exp` and the like have been checked.
+/// The claims of a token. `exp` and the like have been verified.
 #[derive(Debug)]
 pub(super) struct Claims {
     pub(super) user: Option<String>,
@@ -187,7 +187,7 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// The claims of these names, where each is a string or not there.
+    /// Reads the claims of these names; `None` if one is not a string.
     fn read(Payload(mut claims): Payload, names: &ClaimNames) -> Option<Self> {
         let mut text = |name: &str| match claims.remove(name) {
             None | Some(Value::Null) => Some(None),
@@ -201,7 +201,7 @@ impl Claims {
         })
     }
 
-    /// The family and the member; `None` where either is missing or malformed.
+    /// The family and the member; `None` if either is missing or malformed.
     fn member(&self) -> Option<(FamilyId, UserId)> {
         Some((self.family.as_ref()?.parse().ok()?, self.user.as_ref()?.parse().ok()?))
     }
@@ -211,7 +211,7 @@ impl Claims {
     }
 }
 
-/// A token's claims, each there once: of two, one reader takes the first and another the last.
+/// A token's claims, each present once: of duplicates, some parsers take the first, others the last.
 struct Payload(BTreeMap<String, Value>);
 
 impl<'de> Deserialize<'de> for Payload {
@@ -229,7 +229,7 @@ impl<'de> Deserialize<'de> for Payload {
                 let mut claims = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry()? {
                     if claims.insert(name, value).is_some() {
-                        return Err(A::Error::custom("a claim is there twice"));
+                        return Err(A::Error::custom("duplicate claim"));
                     }
                 }
                 Ok(Payload(claims))
@@ -249,12 +249,12 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_strings_that_are_there_once() {
+    fn claims_are_strings_without_duplicates() {
         let claims = read(r#"{"sub":"u","familyId":null,"x":{"a":1},"exp":1}"#).expect("claims");
         assert_eq!((claims.user.as_deref(), claims.family), (Some("u"), None));
         for refused in [
             r#"{"sub":"u","sub":"u"}"#,
-            // The same name, written otherwise.
+            // The same name, escaped.
             r#"{"sub":"u","\u0073ub":"v"}"#,
             r#"{"sub":"u","x":1,"x":1}"#,
             r#"{"sub":7}"#,
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_says_so_exactly() {
+    fn the_service_role_is_compared_exactly() {
         let is_service = |role: &str| {
             let claims = read(&format!(r#"{{"role":"{role}"}}"#));
             claims.expect("claims").is_service()

@@ -1,4 +1,4 @@
-//! The Lambda function that says what the API is.
+//! The Lambda function that serves the API's document.
 
 use std::process::ExitCode;
 

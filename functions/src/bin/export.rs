@@ -1,4 +1,4 @@
-//! The Lambda function that hands a family's data to its host application.
+//! The Lambda function that exports families.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The Lambda function that provisions families and their people, and shows who did what.
+//! The Lambda function that provisions families and users, and serves the audit trail.
 
 use std::process::ExitCode;
 

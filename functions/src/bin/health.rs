@@ -1,4 +1,4 @@
-//! The Lambda function that says whether the system can work.
+//! The Lambda function of the health check.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The Lambda function that reads a thread's messages.
+//! The Lambda function that serves a thread's messages.
 
 use std::process::ExitCode;
 

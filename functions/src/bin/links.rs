@@ -1,4 +1,4 @@
-//! The Lambda function that opens magic links and has fresh ones sent.
+//! The Lambda function that exchanges magic links and has new ones sent.
 
 use std::{process::ExitCode, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! The Lambda function that notes what members have read and which texts they want.
+//! The Lambda function that stores what members have read and whether they get SMS.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The Lambda function that posts messages and says who got them.
+//! The Lambda function that posts messages and serves their deliveries.
 
 use std::process::ExitCode;
 

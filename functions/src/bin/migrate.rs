@@ -1,4 +1,4 @@
-//! The Lambda function that brings the schema up to date when a new version is deployed.
+//! The Lambda function that migrates the schema when a new version is deployed.
 
 use std::{process::ExitCode, time::SystemTime};
 

@@ -1,4 +1,4 @@
-//! The Lambda function that resolves, creates and lists threads.
+//! The Lambda function that finds, creates and lists threads.
 
 use std::process::ExitCode;
 

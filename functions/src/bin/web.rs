@@ -1,4 +1,4 @@
-//! The Lambda function that serves the pages a family member sees.
+//! The Lambda function that serves the pages.
 
 use std::process::ExitCode;
 

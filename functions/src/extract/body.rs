@@ -1,4 +1,4 @@
-//! Request bodies: JSON, checked before a handler sees it.
+//! Request bodies: JSON, validated before a handler sees it.
 
 use axum::{
     body::{Bytes, HttpBody},
@@ -13,26 +13,26 @@ use crate::{error::Problem, openapi::problems};
 /// Longest body, in bytes.
 pub const BODY_MAX: usize = 64 * 1024;
 
-/// What a request body is made into before a handler sees it.
+/// Validation of a request body.
 pub trait Validate: DeserializeOwned {
-    /// What a handler works with.
+    /// The valid body that a handler gets.
     type Valid;
 
-    /// Checks what the types of the JSON can't say.
+    /// Validates what the types of the JSON can't express.
     ///
     /// # Errors
-    /// The [`Problem`] that the client is told.
+    /// The [`Problem`] to answer with.
     fn validate(self) -> Result<Self::Valid, Problem>;
 
-    /// What [`Self::validate`] and the use case may refuse with, beside what every body is refused
-    /// for: for the API's document.
+    /// The problems of [`Self::validate`] and of the use case, without those that every body may have:
+    /// for the API's document.
     #[must_use]
     fn problems() -> Vec<Problem> {
         Vec::new()
     }
 }
 
-/// A JSON body that is what `T` asks for.
+/// A valid JSON body.
 pub struct Valid<T: Validate>(pub T::Valid);
 
 impl<T: Validate, S: Send + Sync> FromRequest<S> for Valid<T> {
@@ -104,7 +104,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 async fn read(request: Request) -> Result<Bytes, Problem> {
-    // What announces too much is not waited for.
+    // A body that announces too much is not read.
     if request.body().size_hint().lower() > BODY_MAX as u64 {
         return Err(body_too_large());
     }
@@ -117,7 +117,7 @@ async fn read(request: Request) -> Result<Bytes, Problem> {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    // serde would read a struct from an array as well, by position.
+    // serde would also read a struct from an array, by position.
     if body.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
         return Err(invalid_json());
     }
@@ -138,11 +138,11 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     }
 }
 
-/// A whole number, however it is written: to JSON Schema `3.0` is one as well. Beyond 2^53 only what has
-/// no point is exact.
+/// A whole number, also written as `3.0`, as JSON Schema allows. Beyond 2^53 only one without a point is
+/// exact.
 ///
 /// # Errors
-/// What is no number, or none that `T` holds.
+/// If it is not a number, or does not fit `T`.
 pub fn whole<'de, D: Deserializer<'de>, T: TryFrom<i64>>(from: D) -> Result<Option<T>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(from)? else { return Ok(None) };
     let with_point = |number: f64| {
@@ -152,5 +152,5 @@ pub fn whole<'de, D: Deserializer<'de>, T: TryFrom<i64>>(from: D) -> Result<Opti
     };
     let number = number.as_i64().or_else(|| number.as_f64().and_then(with_point));
     let number = number.and_then(|number| T::try_from(number).ok());
-    number.map(Some).ok_or_else(|| serde::de::Error::custom("not such a whole number"))
+    number.map(Some).ok_or_else(|| serde::de::Error::custom("not a whole number of this size"))
 }

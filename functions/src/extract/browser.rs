@@ -8,7 +8,7 @@ use shared::sessions::BrowserSecret;
 
 use crate::{error::Problem, openapi::problems::problems, state::Api, web::site::Site};
 
-/// The browser that asks, by its cookie; one that has none is a new one.
+/// The browser of a request, by its cookie. Without a cookie, a new one.
 #[derive(Debug, Clone)]
 pub struct Browser {
     secret: BrowserSecret,
@@ -17,31 +17,31 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// It came without a cookie of ours.
+    /// Whether the request had no valid cookie.
     #[must_use]
     pub const fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// Its secret.
+    /// The browser's secret.
     #[must_use]
     pub const fn secret(&self) -> &BrowserSecret {
         &self.secret
     }
 
-    /// A `Set-Cookie` by which it is known next time.
+    /// A `Set-Cookie` that keeps the secret in the browser.
     #[must_use]
     pub fn set_cookie(&self) -> HeaderValue {
         self.site.keep(&self.secret)
     }
 
-    /// The same browser under another secret.
+    /// The same browser with another secret.
     #[must_use]
     pub fn renamed(self, secret: BrowserSecret) -> Self {
         Self { secret, ..self }
     }
 
-    /// A `Set-Cookie` by which it becomes another one.
+    /// A `Set-Cookie` that deletes the secret from the browser.
     #[must_use]
     pub fn forget_cookie(&self) -> HeaderValue {
         self.site.forget()
@@ -65,7 +65,7 @@ where
     }
 }
 
-/// A request that no other site's page has made a browser send.
+/// A request that no other site's page made a browser send.
 #[derive(Debug, Clone, Copy)]
 pub struct OwnPage;
 
@@ -81,6 +81,6 @@ where
 }
 
 problems! {
-    /// A page that a browser's session is not for.
+    /// Another site's page made the request.
     OwnPage: [Problem::cross_site()];
 }

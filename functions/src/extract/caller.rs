@@ -1,6 +1,6 @@
-//! Callers: the extractors that check credentials and what they reach, so that no handler can forget it.
+//! Callers: the extractors that verify credentials and their scope, so that no handler can forget it.
 //!
-//! A handler gets a thread's id only with [`ThreadMember`], and a family's only with
+//! A handler gets a thread's id only from [`ThreadMember`], and a family's only from
 //! [`ProvisionedFamily`] or [`ProvisionedUser`].
 
 use axum::extract::{FromRef, FromRequestParts};
@@ -27,11 +27,11 @@ use crate::{
     state::Api,
 };
 
-/// The header in which a page names the member that it was made for.
+/// The header in which a page names its member.
 const MEMBER: HeaderName = HeaderName::from_static("x-kin-member");
 
-/// A member of a family: by a token of the host application's identity provider, or by the session that
-/// a link began.
+/// The authenticated member of a family, by a token of the host application's identity provider or by
+/// the session of a link.
 #[derive(Debug, Clone)]
 pub struct Caller(pub Actor);
 
@@ -73,8 +73,8 @@ async fn by_session<S: Send + Sync>(
     Ok((visitor.family_id, visitor.user_id, Scope::Threads(visitor.threads)))
 }
 
-/// The member that the asking page was made for. Several may share a browser: what is done on one's page
-/// is never done as another.
+/// The member that the page was made for. Members may share a browser: no request of one member's page
+/// acts as another.
 fn page_member(headers: &HeaderMap) -> Result<Option<UserId>, Problem> {
     let Some(value) = headers.get(MEMBER) else { return Ok(None) };
     let id = value.to_str().ok().and_then(|id| id.parse().ok());
@@ -86,7 +86,7 @@ fn page_member(headers: &HeaderMap) -> Result<Option<UserId>, Problem> {
 /// That the member is in the thread is checked by the statement that reads or writes it.
 #[derive(Debug, Clone)]
 pub struct ThreadMember {
-    /// The caller.
+    /// The authenticated caller.
     pub actor: Actor,
     /// The thread.
     pub thread_id: ThreadId,
@@ -106,7 +106,7 @@ where
     }
 }
 
-/// The host application itself, by its own token.
+/// The host application, by its token.
 #[derive(Debug, Clone)]
 pub struct HostToken {
     /// The family that the token is limited to; `None` for all.
@@ -125,7 +125,7 @@ where
     }
 }
 
-/// The host application on the family of `/families/{familyId}…`, which its token reaches.
+/// The host application, acting on the family of `/families/{familyId}…`, which its token reaches.
 #[derive(Debug, Clone)]
 pub struct ProvisionedFamily(pub Host);
 
@@ -144,7 +144,7 @@ where
     }
 }
 
-/// The host application on a user of a family: `/families/{familyId}/users/{userId}`.
+/// The host application, acting on the user of `/families/{familyId}/users/{userId}`.
 #[derive(Debug, Clone)]
 pub struct ProvisionedUser(pub Host, pub UserId);
 

@@ -8,7 +8,7 @@ use shared::{Error, messages::IdempotencyKey};
 
 use crate::{error::Problem, openapi::problems::problems};
 
-/// The `Idempotency-Key` header, if there is one.
+/// The `Idempotency-Key` header, if present.
 pub struct Idempotency(pub Option<IdempotencyKey>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Idempotency {
@@ -35,6 +35,6 @@ fn bad_idempotency_key() -> Problem {
 }
 
 problems! {
-    /// Of the key itself, and of the request that it came with before.
+    /// A malformed key, or one that was used with another request.
     Idempotency: [bad_idempotency_key(), Error::IdempotencyKeyReused.into()];
 }

@@ -1,4 +1,4 @@
-//! Extractors: a request's parts as domain types, or the problem with them.
+//! Extractors: parts of a request as domain types, or a problem.
 
 mod body;
 mod browser;

@@ -6,13 +6,13 @@ use serde::de::DeserializeOwned;
 
 use crate::{error::Problem, openapi::problems};
 
-/// How many to list: `limit`, 1 to 200, 50 when it is not given.
+/// The page size from `limit`: 1 to 200, 50 by default.
 ///
 /// # Errors
 /// `400 bad_limit`.
 pub fn limit(text: Option<&str>) -> Result<usize, Problem> {
     let Some(text) = text else { return Ok(50) };
-    // `parse` would take a plus sign, which a query string turns into a space besides.
+    // `parse` would accept a plus sign, which stands for a space in a query string.
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     digits
         .then(|| text.parse().ok())
@@ -33,7 +33,7 @@ pub fn bad_cursor(field: &'static str) -> Problem {
         .field(field)
 }
 
-/// A query string; parameters that `T` does not know are ignored.
+/// A query string. Parameters that `T` does not have are ignored.
 pub struct Params<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {

@@ -1,4 +1,4 @@
-//! Ids in paths. A malformed one is the `404` of the resource that it names.
+//! Ids in paths. A malformed id gets the `404` of its resource.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
@@ -16,19 +16,19 @@ use crate::{
     openapi::{problems::problems, shapes},
 };
 
-/// The id that the path names as `name`; `None` when it is missing or malformed.
+/// The id of the path parameter `name`; `None` if it is missing or malformed.
 pub(super) async fn path_id<T: std::str::FromStr, S: Send + Sync>(
     parts: &mut Parts,
     state: &S,
     name: &str,
 ) -> Option<T> {
-    // A path that is not UTF-8 once its percent signs are decoded is malformed too.
+    // A path that is not UTF-8 after percent-decoding is malformed too.
     let path = RawPathParams::from_request_parts(parts, state).await.ok()?;
     let (_, value) = path.iter().find(|(found, _)| *found == name)?;
     value.parse().ok()
 }
 
-/// The parameter of a path that carries an id.
+/// The description of a path parameter that carries an id.
 pub(super) fn path_param<T: ToSchema>(name: &str) -> Parameter {
     ParameterBuilder::new()
         .name(name)
@@ -38,7 +38,7 @@ pub(super) fn path_param<T: ToSchema>(name: &str) -> Parameter {
         .build()
 }
 
-/// The message of `/threads/{threadId}/messages/{messageId}…`. Goes with [`super::ThreadMember`].
+/// The message of `/threads/{threadId}/messages/{messageId}…`. Used with [`super::ThreadMember`].
 pub struct PathMessage(pub MessageId);
 
 impl<S: Send + Sync> FromRequestParts<S> for PathMessage {

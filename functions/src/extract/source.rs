@@ -1,4 +1,4 @@
-//! Where a request comes from, as the network says it and no header does.
+//! The source address of a request, from the network and not from a header.
 
 use std::{
     convert::Infallible,
@@ -9,9 +9,9 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use http::request::Parts;
 use lambda_http::request::RequestContext;
 
-/// The address that a request came from: API Gateway's word on AWS, the connection's on a server of
-/// our own. `X-Forwarded-For` is its sender's to write and is not looked at. `None` where nobody
-/// says: all of those count as one source.
+/// The source address of a request: from API Gateway on AWS, else from the connection. The sender can
+/// write `X-Forwarded-For`, so it is ignored. `None` if the address is not known: all such requests
+/// count as one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source(pub Option<IpAddr>);
 
@@ -26,7 +26,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Source {
             _ => None,
         };
         let connection = || parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
-        // An IPv4 address in IPv6 clothes is the same source.
+        // An IPv4-mapped IPv6 address is the same source.
         Ok(Self(gateway.or_else(connection).map(|address: IpAddr| address.to_canonical())))
     }
 }
@@ -53,12 +53,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_network_says_it_and_no_header() {
+    async fn the_address_is_of_the_network_and_not_of_a_header() {
         let address: IpAddr = "203.0.113.7".parse().expect("an address");
         assert_eq!(source(from_gateway(Some("203.0.113.7"))).await, Some(address));
         assert_eq!(source(from_gateway(Some("::ffff:203.0.113.7"))).await, Some(address));
-        for nobody in [None, Some(""), Some("unknown"), Some("203.0.113.7, 10.0.0.1")] {
-            assert_eq!(source(from_gateway(nobody)).await, None);
+        for invalid in [None, Some(""), Some("unknown"), Some("203.0.113.7, 10.0.0.1")] {
+            assert_eq!(source(from_gateway(invalid)).await, None);
         }
         let mut direct = Request::builder().header("x-forwarded-for", "192.0.2.1");
         let connection = ConnectInfo(SocketAddr::from(([203, 0, 113, 7], 4711)));

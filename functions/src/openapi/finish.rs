@@ -1,4 +1,4 @@
-//! What is the same all over the document, written once: headers, problems by status, strict bodies.
+//! Completes the document with what all operations share: headers, problems by status, strict bodies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Problem;
 
-/// Completes a document that was merged of what each handler says.
+/// Completes a document that was merged from the handlers' descriptions.
 pub(super) fn finish(document: &mut Value) {
     let mut bodies = BTreeSet::new();
     for item in objects(&mut document["paths"]) {
@@ -35,7 +35,7 @@ fn objects(value: &mut Value) -> impl Iterator<Item = &mut Value> {
     value.as_object_mut().into_iter().flat_map(Map::values_mut)
 }
 
-/// Handlers name what they answer as `404 thread_not_found`, one by one; a document has one
+/// Groups problems by status. Handlers name each as `404 thread_not_found`; a document has one
 /// response for each status.
 fn group_problems(responses: &mut Map<String, Value>) {
     let internal = super::problems::responses([Problem::internal()]);
@@ -83,8 +83,8 @@ fn group_problems(responses: &mut Map<String, Value>) {
     }
 }
 
-/// Takes out the responses with one problem each, which most operations have in common, and leaves
-/// references to them.
+/// Moves responses with one problem, which most operations share, to the components, and leaves
+/// references.
 fn share_responses(paths: &mut Value) -> Map<String, Value> {
     let mut shared = Map::new();
     for operation in objects(paths).flat_map(objects) {
@@ -97,7 +97,7 @@ fn share_responses(paths: &mut Value) -> Map<String, Value> {
             };
             let code = code.clone();
             let known = shared.entry(&code).or_insert_with(|| response.clone());
-            // The same code may be said in other words elsewhere.
+            // The same code may have another detail elsewhere.
             if known == response {
                 *response = json!({ "$ref": format!("#/components/responses/{code}") });
             }
@@ -108,7 +108,7 @@ fn share_responses(paths: &mut Value) -> Map<String, Value> {
 
 pub(super) const PROBLEM: &str = "application/problem+json";
 
-/// The header that goes with a status, whatever the problem.
+/// The header that each problem of a status has.
 fn header_of(status: &str) -> Option<Value> {
     let header = |name: &str, description, schema| {
         Some(json!({ name: { "description": description, "required": true, "schema": schema } }))
@@ -131,8 +131,7 @@ fn header_of(status: &str) -> Option<Value> {
     }
 }
 
-/// What binds several fields stands at one of them in the code, as `x-rule`, and with all of them in
-/// the document.
+/// Moves rules about several fields, which the code has at one field as `x-rule`, to their schema.
 fn lift_rules(schema: &mut Value) {
     let mut rules = Map::new();
     for property in schema.get_mut("properties").into_iter().flat_map(objects) {
@@ -164,8 +163,8 @@ fn schema_name(reference: &str) -> Option<&str> {
     reference.strip_prefix("#/components/schemas/")
 }
 
-/// A request body, and whatever it is made of, has no fields but those that are listed. (serde's
-/// `deny_unknown_fields` would say so here by itself, but its refusal does not name the field.)
+/// Allows only listed fields in request bodies and the schemas they refer to. (serde's
+/// `deny_unknown_fields` would say so here by itself, but its error does not name the field.)
 fn refuse_unknown_fields(schemas: &mut Value, mut left: BTreeSet<String>) {
     let mut done = BTreeSet::new();
     while let Some(name) = left.pop_first() {

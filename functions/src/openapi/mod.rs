@@ -1,7 +1,6 @@
-//! The API as an OpenAPI 3.1 document, made of what stands beside each handler.
+//! The API as an OpenAPI 3.1 document, made from the annotations of the handlers.
 //!
-//! Nothing of it is built, or even linked, where it is not served: a Lambda function that answers
-//! requests has no use for a description of them.
+//! Only the binary that serves the document links it.
 
 mod finish;
 pub(crate) mod problems;
@@ -17,8 +16,8 @@ use utoipa::{
     },
 };
 
-/// Makes of the handlers of a module, each with its `#[utoipa::path]`, both what serves them and
-/// what describes them: a route can't be in one and not in the other.
+/// Makes both the router and the description of a module's handlers, each with its
+/// `#[utoipa::path]`: no route can be in one and not in the other.
 ///
 /// `routes!(State: one, two)` defines `fn routes() -> Router<State>` and `fn described() -> OpenApi`.
 macro_rules! routes {
@@ -34,7 +33,7 @@ macro_rules! routes {
             ))+
         }
 
-        /// What these routes are.
+        /// The description of these routes.
         pub(crate) fn described() -> utoipa::openapi::OpenApi {
             #[derive(utoipa::OpenApi)]
             #[openapi(paths($($handler),+))]
@@ -45,7 +44,7 @@ macro_rules! routes {
 }
 pub(crate) use routes;
 
-/// The methods that a handler is annotated with, as axum wants them.
+/// The methods of a handler's annotation as axum's filter.
 pub(crate) fn methods(methods: Vec<HttpMethod>) -> axum::routing::MethodFilter {
     use axum::routing::MethodFilter;
     let filter = |method| match method {

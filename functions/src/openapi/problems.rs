@@ -1,4 +1,4 @@
-//! What an operation may answer when something is wrong, each by the very problem that it gives.
+//! Error responses of operations, made from the problems that they return.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
 use super::finish::PROBLEM;
 use crate::error::Problem;
 
-/// Responses, by `404 thread_not_found` and the like: several may have one status.
+/// Responses by keys such as `404 thread_not_found`: several may have one status.
 pub(crate) type Responses = BTreeMap<String, RefOr<Response>>;
 
-/// `problems` as responses, for a type's `utoipa::IntoResponses`: an extractor lists what it refuses
-/// with, and an operation lists its extractors.
+/// `problems` as responses, for a type's `utoipa::IntoResponses`: an extractor lists its problems, and
+/// an operation lists its extractors.
 pub(crate) fn responses(problems: impl IntoIterator<Item = Problem>) -> Responses {
     let response = |problem: Problem| {
         let example = serde_json::to_value(problem.body("019f2ab4c1d27e53a6c0f1e2d3b4a596")).ok();
@@ -23,7 +23,7 @@ pub(crate) fn responses(problems: impl IntoIterator<Item = Problem>) -> Response
     problems.into_iter().map(response).collect()
 }
 
-/// `$type`s that stand in a list of responses for these problems.
+/// Lets each `$type` stand for its problems in a list of responses.
 macro_rules! problems {
     ($($(#[$doc:meta])* $type:ty: $problems:expr;)+) => {$(
         $(#[$doc])*

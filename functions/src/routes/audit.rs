@@ -36,7 +36,7 @@ struct AuditParams {
 }
 
 problems! {
-    /// Of each of them.
+    /// A malformed parameter.
     AuditParams: [bad_limit(), bad_cursor("cursor")];
 }
 

@@ -1,4 +1,4 @@
-//! The description of this API, for programs and for people.
+//! The description of this API: the OpenAPI document, and a page that shows it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -19,7 +19,7 @@ use crate::{
     openapi::{self, problems::problems},
 };
 
-/// The document as JSON, made at its first request.
+/// The document as JSON, built at the first request.
 type Document = &'static LazyLock<String>;
 
 /// `GET /openapi.json`, `/docs` and `/docs/{file}`, compressed.
@@ -53,7 +53,7 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What the page may do: read this API, and nothing anywhere else.
+/// The page's content security policy: only this API can be read.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     format!(
         "default-src 'none'; script-src 'self' 'sha256-{}'; style-src 'self'; connect-src 'self'; \
@@ -71,7 +71,7 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     responses((status = 200, description = "The page", body = String, content_type = "text/html")),
 )]
 async fn page() -> Response {
-    // It is made of ASCII.
+    // It is ASCII.
     let policy = HeaderValue::from_str(&POLICY).unwrap_or(HeaderValue::from_static("sandbox"));
     let headers = [
         (header::CONTENT_SECURITY_POLICY, policy),
@@ -91,7 +91,7 @@ enum DocsFile {
 }
 
 problems! {
-    /// Any other.
+    /// Any other file.
     DocsFile: [Problem::of_status(StatusCode::NOT_FOUND)];
 }
 

@@ -1,4 +1,4 @@
-//! A family's export: zips of JSON, each with a page to keep, as many as it takes.
+//! A family's export: one or more zips of JSON, each with an archive page.
 
 use std::io::{Cursor, Write};
 
@@ -33,9 +33,9 @@ use crate::{
     web::archive::Archive,
 };
 
-/// Most bytes that go into a part before they are compressed. What can't be compressed grows by less
-/// than a thousandth, and by a third in base64: 6.01 million bytes of the 6,291,556 that Lambda takes
-/// as an answer. One message with all of its deliveries is a fortieth of it at the most.
+/// Maximum bytes of a part before compression. Incompressible data grows by less than a thousandth, and
+/// by a third in base64: 6.01 million bytes of the 6,291,556 that a Lambda response may have. One
+/// message with all its deliveries is at most a fortieth of it.
 const PART_MAX: usize = 4_500_000;
 
 /// `GET /families/{familyId}/export`.
@@ -54,7 +54,7 @@ struct ExportParams {
 }
 
 problems! {
-    /// Of where to go on.
+    /// A malformed cursor.
     ExportParams: [bad_cursor("cursor")];
 }
 
@@ -94,7 +94,7 @@ async fn export(
             .into_response();
     if let Some(place) = next {
         let next = ExportCursor { part: cursor.part.saturating_add(1), place }.encode();
-        // Relative to what was asked for, wherever that is served.
+        // Relative to the request, since the API may be served under a path.
         let link = HeaderValue::from_str(&format!("<export?cursor={next}>; rel=\"next\""));
         let link = link.map_err(|_| Problem::from(Error::Corrupt("a cursor that is no header")))?;
         response.headers_mut().insert(header::LINK, link);
@@ -102,7 +102,7 @@ async fn export(
     Ok(response)
 }
 
-/// Fills a part from `place` on; where the next one begins, if there is more.
+/// Fills a part from `place` on. Returns where the next part begins, if there is more.
 async fn fill(
     export: &mut Export,
     part: &mut Part,
@@ -153,7 +153,7 @@ async fn fill(
     }
 }
 
-/// What goes into one zip, still as plain text.
+/// The contents of one zip, before compression.
 struct Part {
     number: u32,
     exported_at: OffsetDateTime,
@@ -248,7 +248,7 @@ impl Part {
         lists.iter().map(|list| list.0.len()).sum::<usize>() + self.archive.len()
     }
 
-    /// Whether `more` bytes still fit; the first of a part always do.
+    /// Whether `more` bytes still fit. The first item of a part always does.
     fn fits(&self, more: usize) -> bool {
         self.len() + more <= PART_MAX
     }
@@ -331,7 +331,7 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, Problem> {
     serde_json::to_vec(value).map_err(|_| unwritable())
 }
 
-/// A JSON array, an item a line.
+/// A JSON array, one item in each line.
 #[derive(Default)]
 struct List(Vec<u8>);
 

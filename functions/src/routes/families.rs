@@ -1,4 +1,4 @@
-//! Provisioning: the host application says who is in which family, and who is to be forgotten.
+//! Provisioning: the host application creates, changes, deactivates and erases families and users.
 
 use std::time::Duration;
 
@@ -33,12 +33,12 @@ pub fn router(api: Api) -> Router {
 
 openapi::routes!(Api: put_family, delete_family, put_user, delete_user);
 
-/// A name that may be missing, which is as bad as an empty one.
+/// Validates a name. A missing one counts as empty.
 fn name(written: Option<&str>) -> Result<Name, Problem> {
     Name::new(written.unwrap_or_default()).map_err(|error| Problem::text("name", error))
 }
 
-/// What [`name`] refuses with.
+/// The problems of [`name`].
 fn bad_names() -> Vec<Problem> {
     vec![
         Problem::text("name", TextError::Empty),
@@ -72,7 +72,7 @@ struct PutFamily {
     sms_regions: Option<Vec<String>>,
 }
 
-/// Most countries that a family's texts may go to.
+/// Maximum number of countries that a family's SMS may go to.
 const REGIONS_MAX: usize = 50;
 
 fn region(field: &'static str, written: &str) -> Result<Region, Problem> {
@@ -178,7 +178,7 @@ impl Validate for PutUser {
     }
 }
 
-/// A short ASCII word of letters, digits and some `marks`, as locales and time zones are.
+/// Validates a locale or time zone: a short ASCII word of letters, digits and some `marks`.
 fn tag(
     field: &'static str,
     value: Option<String>,
@@ -277,23 +277,23 @@ fn bad_erase() -> Problem {
 }
 
 impl DeleteParams {
-    /// Whether more is asked for than deactivating.
+    /// Whether to erase as well as deactivate.
     fn erases(&self) -> Result<bool, Problem> {
         match self.erase.as_deref() {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            // Not taken for a no: somebody asked to be forgotten.
+            // Not taken as false: a user may have asked for the erasure.
             Some(_) => Err(bad_erase()),
         }
     }
 }
 
 problems! {
-    /// Of what it may be.
+    /// A malformed parameter.
     DeleteParams: [bad_erase()];
 }
 
-/// How long a request empties messages; the sweeper does the rest.
+/// The time in which a request erases messages; the sweeper does the rest.
 const ERASING: Duration = Duration::from_secs(5);
 
 const fn erased(erased: Erased) -> StatusCode {

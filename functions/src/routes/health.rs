@@ -1,4 +1,4 @@
-//! Whether the system can work.
+//! The health check.
 
 use axum::{Json, Router, extract::State};
 use serde::Serialize;
@@ -27,7 +27,7 @@ struct Health {
 }
 
 problems! {
-    /// It can't.
+    /// The database can't be reached.
     Health: [Problem::database_unavailable()];
 }
 

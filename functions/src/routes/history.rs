@@ -1,4 +1,4 @@
-//! Reading a thread's messages.
+//! Listing a thread's messages, and reading one.
 
 use axum::{
     Router,
@@ -42,7 +42,7 @@ struct HistoryParams {
 }
 
 problems! {
-    /// Of each of them.
+    /// A malformed parameter.
     HistoryParams: [bad_limit(), bad_cursor("before")];
 }
 
@@ -125,10 +125,10 @@ async fn message(
     Ok(tagged(&headers, body))
 }
 
-/// JSON with its `ETag`, or `304` when the request names that tag.
+/// JSON with its `ETag`, or `304` if the request names that tag.
 fn tagged(headers: &HeaderMap, body: Vec<u8>) -> Response {
-    // One body in 2^64 has another's tag, and a member who writes two such on purpose shows an old answer
-    // to their own family.
+    // Two bodies share a tag with a chance of 1 in 2^64. A member who forges such a pair only shows an old
+    // response to their own family.
     let tag = format!("\"{:016x}\"", rapidhash_v3(&body));
     let caching =
         [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "private, no-cache".to_owned())];

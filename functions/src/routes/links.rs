@@ -1,4 +1,4 @@
-//! Magic links: opening one, getting a fresh one, and ending what it opened.
+//! Magic links: exchanging one for a session, requesting a new one, ending the session.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use crate::{
     views::Timestamp,
 };
 
-/// What these routes need besides the API: what signs links, and the queue.
+/// The state of these routes: the shared state, the keys of links, and the queue.
 #[derive(Clone)]
 struct Links {
     api: Api,
@@ -48,7 +48,7 @@ pub fn router(api: Api, keys: Arc<LinkKeys>, queue: Queue) -> Router {
 
 openapi::routes!(Links: exchange, renew, request, end);
 
-/// What a token looks like; this one opens nothing.
+/// An example of a token, which opens nothing.
 const TOKEN_EXAMPLE: &str =
     "1eyJqdGkiOiJfM2tGcWVKeFBwUSJ9.Hc1oJ0XnQ4v2sYb7mTgk3zWq8LdRfUaE5iCxBNPyVtA";
 
@@ -85,9 +85,9 @@ struct OpenedView {
 }
 
 problems! {
-    /// A link that opens nothing: one answer for every reason.
+    /// A link that opens nothing: one response for all causes.
     OpenedView: [shared::Error::LinkInvalid.into()];
-    /// A source that asks, or guesses, too often.
+    /// Too many requests or guesses of a source address.
     Source: [Problem::too_often()];
 }
 
@@ -125,7 +125,7 @@ async fn exchange(
     Ok((AppendHeaders([(header::SET_COOKIE, browser.set_cookie())]), view).into_response())
 }
 
-/// Says nothing of whether there was anything to do.
+/// The response in all cases, so that it tells nothing about links and numbers.
 const ACCEPTED: (StatusCode, Json<Empty>) = (StatusCode::ACCEPTED, Json(Empty {}));
 
 /// Empty, so that all cases look the same.
@@ -176,7 +176,7 @@ impl Validate for WithPhone {
         let phone = self.phone.ok_or_else(|| {
             Problem::unprocessable("invalid_field", "phone must be a phone number.").field("phone")
         })?;
-        // What can't be a number is nobody's, and gets nobody's answer.
+        // An impossible number gets the response of an unknown one.
         Ok(PhoneNumber::parse(&phone, self.region.as_deref()).ok())
     }
 }

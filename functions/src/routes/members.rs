@@ -1,4 +1,4 @@
-//! What a member says of themselves in a thread: what they have read, which texts they want.
+//! A member's own settings in a thread: what they have read, and whether they get SMS.
 
 use axum::{Json, Router, extract::State};
 use http::StatusCode;

@@ -1,4 +1,4 @@
-//! Posting messages, and who got them.
+//! Posting messages, and their deliveries.
 
 use axum::{
     Json, Router,
@@ -26,7 +26,7 @@ use crate::{
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// What posting needs beside the rest: the queue.
+/// The state of these routes: the shared state, and the queue.
 #[derive(Clone, FromRef)]
 struct Posting {
     api: Api,
@@ -165,7 +165,7 @@ async fn post_message(
     let jobs: Vec<Job> =
         posted.to_enqueue.iter().map(|&id| Job::notification(actor.family.clone(), id)).collect();
     failpoint::reach("post.after");
-    // Committed: what the queue does not take now is enqueued by the sweeper.
+    // Committed: the sweeper enqueues what the queue does not accept now.
     queue.enqueue(&jobs).await;
     failpoint::reach("enqueue.after");
     let view = Json(PostedView {

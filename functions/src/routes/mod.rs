@@ -1,4 +1,4 @@
-//! The routes, a file per Lambda function: request shapes, handlers, and a router.
+//! The routes, one file for each group: request shapes, handlers and a router.
 
 pub mod audit;
 pub mod docs;

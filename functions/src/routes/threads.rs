@@ -1,4 +1,4 @@
-//! Resolving, creating and listing threads.
+//! Finding, creating and listing threads.
 
 use axum::{
     Json, Router,
@@ -72,7 +72,7 @@ impl Validate for NewThread {
         for id in written {
             match id.parse() {
                 Ok(id) => others.push(id),
-                // Whoever has no possible id is nobody's member.
+                // A malformed id is no user's.
                 Err(_) => malformed.push(id),
             }
         }
@@ -161,7 +161,7 @@ struct ListParams {
 }
 
 problems! {
-    /// Of each of them.
+    /// A malformed parameter.
     ListParams: [bad_limit(), bad_cursor("cursor")];
 }
 

@@ -1,4 +1,4 @@
-//! The pages that a member sees: the landing page behind a link, and the thread page.
+//! The pages of a member: the landing page behind a link, and the thread page.
 
 use axum::{
     Router,
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// How many messages a thread opens with: a few screens of a phone, and quickly there.
+/// The number of messages that a thread opens with: a few screens of a phone, quickly loaded.
 const NEWEST: usize = 30;
 
 /// `GET /l` and `GET /t/{threadId}`, compressed.
@@ -38,7 +38,7 @@ pub fn router(api: Api) -> Router {
 
 openapi::routes!(Api: landing_page, thread_page);
 
-/// The language that the browser accepts best.
+/// The language that the browser prefers.
 struct Accepted(Language);
 
 impl<S: Send + Sync> FromRequestParts<S> for Accepted {
@@ -65,8 +65,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Accepted {
 async fn landing_page(browser: Browser, Accepted(language): Accepted) -> Response {
     let mut response = respond(StatusCode::OK.into_response(), landing::landing(language, false));
     if browser.is_new() {
-        // Before any link is exchanged: a browser whose exchange was answered into the void is then known
-        // when it comes again.
+        // Set before a link is exchanged: if the response to the exchange is lost, the browser is known
+        // when it tries again.
         response.headers_mut().append(header::SET_COOKIE, browser.set_cookie());
     }
     response
@@ -116,20 +116,20 @@ async fn read(api: &Api, member: Result<ThreadMember, Problem>) -> Result<Readin
     Ok(Reading { thread: entry.thread, reader, user_id: actor.user, newest })
 }
 
-/// What a person sees of a problem: where to ask for a new link, or that it is worth trying again.
+/// The page for a problem: the landing page, where a new link can be requested, or the error page.
 fn refuse(problem: Problem, language: Language) -> Response {
     let page = match problem.status {
-        // One page for all of them: whether there is such a thread is nobody else's business.
+        // One page for all: it must not tell whether there is such a thread.
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
             landing::landing(language, true)
         }
         _ => error(language),
     };
-    // The problem goes along for the log, and with it what its status asks for in headers.
+    // The problem's response carries the cause for the log, and the headers of its status.
     respond(problem.into_response(), page)
 }
 
-/// Puts `page` into `response`, with all that keeps it to itself.
+/// Puts `page` into `response`, with its security headers.
 fn respond(mut response: Response, page: askama::Result<Page>) -> Response {
     let Ok(page) = page else {
         return Problem::from(shared::Error::Corrupt("a page that can't be written"))
@@ -168,9 +168,9 @@ mod tests {
     use super::*;
     use crate::{Rules, auth::Auth, web::site::Site};
 
-    /// The pages, with a database that is not there.
+    /// The pages, with a database that can't be reached.
     fn served() -> Router {
-        let nowhere = "postgres://nobody@127.0.0.1:1/none".parse().expect("an address");
+        let nowhere = "postgres://user@127.0.0.1:1/none".parse().expect("an address");
         let pool = Pool::new(nowhere, 1, Duration::from_millis(50));
         let secret = SecretString::from("s".repeat(64));
         let site = Site::new("http://127.0.0.1").expect("an address");
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_landing_page_speaks_the_browsers_language_and_keeps_to_itself() {
+    async fn the_landing_page_has_the_browsers_language_and_security_headers() {
         let (response, body) = get("/l", &[("accept-language", "fr-CA, en;q=0.5")]).await;
         assert_eq!(response.status(), 200);
         assert!(body.contains("<html lang=\"fr\">") && body.contains("Ouvrir les messages"));
@@ -208,14 +208,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_browser_that_is_known_keeps_its_cookie() {
+    async fn a_known_browser_keeps_its_cookie() {
         let cookie = format!("kin={}", BrowserSecret::new().reveal());
         let (response, _) = get("/l", &[("cookie", &cookie)]).await;
         assert_eq!(header(&response, "set-cookie"), "");
     }
 
     #[tokio::test]
-    async fn who_may_not_read_is_asked_for_a_number_in_html() {
+    async fn a_refused_thread_page_is_the_landing_page() {
         let (response, signed_out) = get("/t/th_0", &[]).await;
         assert_eq!(response.status(), 401);
         assert_eq!(header(&response, "content-type"), "text/html; charset=utf-8");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_the_database_it_is_worth_trying_again() {
+    async fn without_the_database_there_is_the_error_page() {
         let cookie = format!("kin={}", BrowserSecret::new().reveal());
         let (response, body) = get("/t/th_0", &[("cookie", &cookie)]).await;
         assert_eq!(response.status(), 503);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_are_compressed_for_who_can_read_it() {
+    async fn pages_are_compressed_for_browsers_that_accept_it() {
         let (response, body) = get("/l", &[("accept-encoding", "gzip, br")]).await;
         assert_eq!(header(&response, "content-encoding"), "gzip");
         assert!(body.len() < 14 * 1024);

@@ -1,4 +1,4 @@
-//! Deliveries on the wire.
+//! The wire shape of deliveries.
 
 use serde::Serialize;
 use shared::{

@@ -1,4 +1,4 @@
-//! Families and their users on the wire.
+//! The wire shapes of families and users.
 
 use serde::Serialize;
 use shared::{

@@ -1,4 +1,4 @@
-//! Messages and pages of them on the wire.
+//! The wire shapes of messages and pages of messages.
 
 use serde::Serialize;
 use shared::{
@@ -89,9 +89,9 @@ impl HistoryView {
     /// The page as JSON.
     ///
     /// # Errors
-    /// For a time that RFC 3339 can't say.
+    /// For a time that RFC 3339 can't express.
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
-        // Room for most pages, so that what is written need not move as it grows.
+        // Room for most pages, so that the buffer rarely grows.
         let mut json = Vec::with_capacity(256 + 384 * self.messages.len());
         serde_json::to_writer(&mut json, self)?;
         Ok(json)

@@ -1,4 +1,4 @@
-//! Wire shapes: what the domain returns, as JSON. `shared` knows nothing of HTTP.
+//! Wire shapes: the domain's types as JSON. `shared` does not depend on HTTP.
 
 mod deliveries;
 mod families;

@@ -1,4 +1,4 @@
-//! How the domain's own types look on the wire: `shared` knows nothing of HTTP.
+//! Schemas of the domain's string types: `shared` does not depend on OpenAPI.
 
 use std::borrow::Cow;
 
@@ -9,23 +9,23 @@ use utoipa::{
 
 use super::Timestamp;
 
-/// Stands for the id of that name.
+/// Schema of the id of that name.
 pub struct FamilyId;
-/// Stands for the id of that name.
+/// Schema of the id of that name.
 pub struct UserId;
-/// Stands for the id of that name.
+/// Schema of the id of that name.
 pub struct FileId;
-/// Stands for the id of that name.
+/// Schema of the id of that name.
 pub struct ThreadId;
-/// Stands for the id of that name.
+/// Schema of the id of that name.
 pub struct MessageId;
-/// Stands for the id of that name.
+/// Schema of the id of that name.
 pub struct AuditEventId;
-/// Stands for a country.
+/// Schema of a country.
 pub struct Region;
-/// Stands for a number that was understood.
+/// Schema of a phone number.
 pub struct PhoneNumber;
-/// Stands for every kind of cursor.
+/// Schema of every kind of cursor.
 pub struct Cursor;
 
 /// Gives each type a schema by its name: a string with an example and limits.

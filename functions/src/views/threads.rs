@@ -1,4 +1,4 @@
-//! Threads, their members and the inbox on the wire.
+//! The wire shapes of threads, their members and the inbox.
 
 use serde::Serialize;
 use shared::{

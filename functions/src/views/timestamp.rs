@@ -1,4 +1,4 @@
-//! Times on the wire.
+//! The wire shape of times.
 
 use serde::{Serialize, Serializer, ser::Error};
 use time::{OffsetDateTime, UtcOffset};
@@ -14,11 +14,11 @@ impl From<OffsetDateTime> for Timestamp {
 }
 
 impl Serialize for Timestamp {
-    /// Digit by digit: a format that is gone through anew for each took 3 % of a page's processor time.
+    /// Digit by digit: a format description took 3 % of a page's processor time.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let at = self.0.to_offset(UtcOffset::UTC);
         let year = u16::try_from(at.year()).ok().filter(|year| *year <= 9999);
-        let year = year.ok_or_else(|| S::Error::custom("no year that RFC 3339 can say"))?;
+        let year = year.ok_or_else(|| S::Error::custom("a year outside RFC 3339"))?;
         let mut text = *b"0000-00-00T00:00:00.000Z";
         for (start, digits, value) in [
             (0, 4, year),
@@ -51,7 +51,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_time_is_written_as_others_write_it(seconds in -62_000_000_000_i64..253_402_300_799, ms in 0..1000_i64) {
+        fn a_time_is_valid_rfc_3339(seconds in -62_000_000_000_i64..253_402_300_799, ms in 0..1000_i64) {
             let at = OffsetDateTime::from_unix_timestamp(seconds).expect("a time");
             let at = at + Duration::milliseconds(ms);
             let written = serde_json::to_value(Timestamp::from(at)).expect("JSON");
