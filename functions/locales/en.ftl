@@ -1,4 +1,4 @@
-## The landing page: behind a link, and where a new one is asked for.
+## The landing page: behind a link, and where a new one is requested.
 ready-title = Your family wrote to you
 ready-text = Tap the button to read and to answer. There is no password, and nothing to install.
 open = Open the messages

@@ -1,4 +1,4 @@
-//! The page of an export: what a family wrote, to be kept and read from disk.
+//! The archive page of an export: a family's messages, to be read from disk.
 
 use askama::Template;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -26,16 +26,16 @@ struct Page<'a> {
     part: u32,
     is_last_part: bool,
     exported: String,
-    /// Messages that are written already, escaped.
+    /// The rendered messages, escaped.
     body: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "archive-message.html")]
 struct Item<'a> {
-    /// The thread that begins here.
+    /// The title of the thread that begins here.
     thread: Option<&'a str>,
-    /// The thread before it ends here.
+    /// Whether the previous thread ends here.
     ends_thread: bool,
     /// The day that begins here.
     day: Option<String>,
@@ -50,13 +50,13 @@ struct Item<'a> {
     files: &'a [String],
 }
 
-/// A page that grows message by message.
+/// An archive page, built message by message.
 pub(crate) struct Archive {
     family: String,
     part: u32,
     exported: String,
     body: String,
-    /// Where the messages so far end.
+    /// The thread and day of the last message.
     end: Option<(ThreadId, Date)>,
     next_end: Option<(ThreadId, Date)>,
 }
@@ -68,12 +68,12 @@ impl Archive {
         Self { family: family.to_owned(), part, exported, body, end, next_end: None }
     }
 
-    /// How many bytes it has, with what stands around the messages.
+    /// The size in bytes, including the rest of the page.
     pub(crate) fn len(&self) -> usize {
         STYLE.len() + 4096 + self.body.len()
     }
 
-    /// The next message as HTML, for [`Self::push`].
+    /// Renders the next message, for [`Self::push`].
     pub(crate) fn write(&mut self, thread: &str, message: &Message) -> askama::Result<String> {
         let at = message.created_at.to_offset(UtcOffset::UTC);
         let begins_thread = self.end.is_none_or(|(thread_id, _)| thread_id != message.thread_id);
@@ -96,7 +96,7 @@ impl Archive {
         .render()
     }
 
-    /// Takes what [`Self::write`] wrote last.
+    /// Appends the HTML that [`Self::write`] returned last.
     pub(crate) fn push(&mut self, html: &str) {
         self.body.push_str(html);
         self.end = self.next_end;
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_wrote_is_text_and_nothing_else() {
+    fn messages_are_escaped() {
         let mut page = Archive::new("<b>Us</b>", 1, OffsetDateTime::UNIX_EPOCH);
         let mut message = Message {
             message_id: MessageId::new(),
@@ -162,7 +162,7 @@ mod tests {
             assert_eq!(html.matches(&format!("<{tag}")).count(), times, "{tag}");
             assert_eq!(html.matches(&format!("</{tag}>")).count(), times, "/{tag}");
         }
-        // Nothing is fetched, and nothing runs.
+        // The page fetches nothing and runs nothing.
         for outside in ["http://", "https://", " src=\"", "<link", "@import", "url("] {
             assert!(!html.contains(outside), "{outside}");
         }

@@ -1,4 +1,4 @@
-//! The error page: when another page can't be made just now.
+//! The error page: shown while another page can't be made.
 
 use askama::Template;
 use shared::i18n::Language;

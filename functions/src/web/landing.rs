@@ -1,4 +1,4 @@
-//! The landing page: behind a link, and where a new link is asked for.
+//! The landing page: behind a link, and where a new link is requested.
 
 use askama::Template;
 use serde::Serialize;
@@ -32,7 +32,7 @@ struct Data {
     i18n: ForScript,
 }
 
-/// The landing page. With `locked` it is the page of a thread that this browser may not read.
+/// The landing page. With `locked`, in place of a thread that this browser may not read.
 pub(crate) fn landing(language: Language, locked: bool) -> askama::Result<Page> {
     let locale = Locale(language);
     let root = if locked { "../" } else { "" };

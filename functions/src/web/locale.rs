@@ -15,10 +15,10 @@ static CATALOGUE: Catalogue = Catalogue::new([
 
 /// Ids of the messages that `assets/common.js` shows.
 const COMMON: [&str; 5] = ["again", "busy", "offline", "phone-wrong", "renewing"];
-/// Stands for a variable in a message that a script completes.
+/// The placeholder of a variable in a message that a script completes.
 const PLACE: &str = "%";
 
-/// Messages for a script, by their names in it: `phone-wrong` is `phoneWrong`.
+/// Messages for a script by their ids in camel case: `phone-wrong` is `phoneWrong`.
 pub(super) type ForScript = BTreeMap<String, String>;
 
 /// The messages in one language.
@@ -38,8 +38,8 @@ impl Locale {
         self.0.tag()
     }
 
-    /// The messages of `assets/common.js` and these, of which each in `open` has one variable: the
-    /// script puts what stands for it.
+    /// The messages of `assets/common.js` and these. Each in `open` has one variable, which the script
+    /// fills in.
     pub(super) fn for_script(self, ids: &[&str], open: &[(&str, &str)]) -> ForScript {
         let ids = COMMON.iter().chain(ids);
         let mut messages: ForScript = ids.map(|id| (camel_case(id), self.say(id))).collect();
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn every_language_has_every_message() {
         assert_eq!(CATALOGUE.faults(), Vec::<String>::new());
-        // What templates, scripts and `thread` say is what the catalogue has.
+        // Templates, scripts and `thread` use all messages of the catalogue, and no others.
         let templates = [
             include_str!("templates/ask.html"),
             include_str!("templates/error.html"),

@@ -1,4 +1,4 @@
-//! The pages that a member sees in a browser, and the browser's cookie.
+//! The pages that a member sees in a browser, the archive page, and the browser's cookie.
 
 pub(crate) mod archive;
 pub(crate) mod error;

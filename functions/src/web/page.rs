@@ -1,4 +1,4 @@
-//! What the pages have in common: the style, the data for a script, and the policy of what may run.
+//! Shared parts of the pages: the style, the data for a script, and the content security policy.
 
 use askama::Template;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -9,13 +9,13 @@ use shared::i18n::Language;
 
 pub(super) const STYLE: &str = include_str!("assets/page.css");
 
-/// JSON that can stand in a `<script>`: without `<`, nothing in it ends the element.
+/// JSON that is safe in a `<script>`: without `<`, it can't end the element.
 pub(super) fn embed(data: &impl Serialize) -> askama::Result<String> {
     let json = serde_json::to_string(data).map_err(|error| askama::Error::Custom(error.into()))?;
     Ok(json.replace('<', "\\u003c"))
 }
 
-/// A page that was written, and what a browser may do with it.
+/// A rendered page with its content security policy.
 pub(crate) struct Page {
     pub(crate) html: String,
     pub(crate) policy: HeaderValue,
@@ -49,7 +49,7 @@ mod tests {
         *,
     };
 
-    /// What fits into the first packets of a connection (RFC 6928), with room to spare.
+    /// The size that fits into the first packets of a connection (RFC 6928).
     const PAGE_MAX: usize = 14 * 1024;
 
     fn pages(language: Language) -> [Page; 4] {
@@ -96,7 +96,7 @@ mod tests {
             let policy = page.policy.to_str().expect("ASCII");
             assert_eq!(page.html.matches("<style>").count(), 1);
             assert!(policy.contains(&hash(between(&page.html, "<style>", "</style>"))));
-            // A script of data is never run, and needs no leave.
+            // A script of data never runs, and needs no hash.
             assert!(page.html.matches("<script>").count() <= 1);
             if page.html.contains("<script>") {
                 let script = between(&page.html, "<script>", "</script>");
@@ -107,7 +107,7 @@ mod tests {
             for forbidden in [" style=", " onclick=", " src=", "javascript:", "og:"] {
                 assert!(!page.html.contains(forbidden), "{forbidden}");
             }
-            // What a preview of a link shows.
+            // The preview of a link shows this.
             assert!(page.html.contains("<title>Kinline</title>"));
         }
     }

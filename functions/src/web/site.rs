@@ -1,4 +1,4 @@
-//! The address that family members see: what cookies are called there, and which pages may write.
+//! The public site: its cookie, and the origins that may write.
 
 use cookie::{Cookie, SameSite, time::Duration};
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -8,12 +8,12 @@ use shared::sessions::{self, BrowserSecret};
 
 use crate::error::Problem;
 
-/// The public address.
+/// The public site.
 #[derive(Debug, Clone)]
 pub struct Site {
-    /// Scheme, host and port, as a browser's `Origin` says them.
+    /// Scheme, host and port, as in a browser's `Origin`.
     origin: String,
-    /// Whether browsers get there by HTTPS alone.
+    /// Whether the cookie is for HTTPS only.
     secure: bool,
 }
 
@@ -29,31 +29,31 @@ impl Site {
     /// The site at `public_url`.
     ///
     /// # Errors
-    /// [`ConfigError`] when it is no address.
+    /// [`ConfigError`] if it is not a URL.
     pub fn new(public_url: &str) -> Result<Self, ConfigError> {
         let url = PUBLIC_URL.address(public_url.to_owned())?;
         let scheme_end = url.find("://").map_or(0, |at| at + 3);
         let (scheme, rest) = url.split_at(scheme_end);
         let authority = rest.split('/').next().unwrap_or_default().to_ascii_lowercase();
-        // As browsers write it: without the port that goes without saying.
+        // As browsers write it: without the scheme's default port.
         let usual = if scheme == "https://" { ":443" } else { ":80" };
         let authority = authority.strip_suffix(usual).unwrap_or(&authority).to_owned();
-        // Whatever else is not HTTPS gets cookies that its browsers refuse: no session of a family's
-        // goes over a wire that others read.
-        let secure = scheme != "http://" || !is_own_machine(&authority);
+        // Other sites without HTTPS get cookies that browsers refuse: no session goes over an
+        // unencrypted network.
+        let secure = scheme != "http://" || !is_localhost(&authority);
         Ok(Self { origin: format!("{scheme}{authority}"), secure })
     }
 
     const fn cookie_name(&self) -> &'static str {
-        // The prefix is a promise of the browser's: only this host can have set it, by HTTPS (RFC
+        // With this prefix, the browser guarantees that this host set the cookie by HTTPS (RFC
         // 6265bis, 4.1.3.2). It refuses the prefix on plain HTTP.
         if self.secure { "__Host-kin" } else { "kin" }
     }
 
-    /// The secret in a browser's cookie, if it has one.
+    /// The secret in the browser's cookie, if there is one.
     #[must_use]
     pub fn browser(&self, headers: &HeaderMap) -> Option<BrowserSecret> {
-        // In bytes: what another application's cookie holds need not be ASCII to be sent along.
+        // As bytes: another application's cookie in the same header need not be ASCII.
         headers
             .get_all(header::COOKIE)
             .iter()
@@ -64,14 +64,14 @@ impl Site {
             })
     }
 
-    /// A `Set-Cookie` that lets a browser keep its secret for as long as a session may live.
+    /// A `Set-Cookie` that keeps the browser's secret for the longest life of a session.
     #[must_use]
     pub fn keep(&self, browser: &BrowserSecret) -> HeaderValue {
         let seconds = i64::try_from(sessions::LIFE.as_secs()).unwrap_or(i64::MAX);
         self.set_cookie(browser.reveal(), Duration::seconds(seconds))
     }
 
-    /// A `Set-Cookie` that makes a browser forget its secret.
+    /// A `Set-Cookie` that deletes the browser's secret.
     #[must_use]
     pub fn forget(&self) -> HeaderValue {
         self.set_cookie("", Duration::ZERO)
@@ -82,7 +82,7 @@ impl Site {
             .path("/")
             .http_only(true)
             .secure(self.secure)
-            // Sent along when a link is tapped, never with another site's request that writes.
+            // Sent when a link is tapped, never with another site's request that writes.
             .same_site(SameSite::Lax)
             .max_age(age);
         // Name and value are plain ASCII.
@@ -90,8 +90,8 @@ impl Site {
         header.unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
-    /// Refuses what another site's page makes a browser send (OWASP, cross-site request forgery:
-    /// verifying the origin). What is no browser says neither header.
+    /// Refuses a request that another site's page makes a browser send (OWASP, cross-site request
+    /// forgery: verifying the origin). Clients other than browsers send neither header.
     ///
     /// # Errors
     /// `403 cross_site`.
@@ -101,13 +101,13 @@ impl Site {
         }
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let own = match text(header::ORIGIN) {
-            // A page of ours says where it is to nobody; some browsers take that to the letter.
+            // Our pages send no referrer, and some browsers then send no origin either.
             Some("null") => text(FETCH_SITE) == Some("same-origin"),
             Some(origin) => {
                 let host = text(header::HOST).unwrap_or_default();
-                // The same stack may be reached by several names. Plain HTTP never leaves a machine.
+                // A stack may have several names. Plain HTTP is for this machine only.
                 let by_name = origin.split_once("://").is_some_and(|(scheme, authority)| {
-                    authority == host && (scheme == "https" || is_own_machine(authority))
+                    authority == host && (scheme == "https" || is_localhost(authority))
                 });
                 origin == self.origin || by_name
             }
@@ -117,8 +117,8 @@ impl Site {
     }
 }
 
-/// Whether a host, with or without its port, is the machine that asks for it.
-fn is_own_machine(authority: &str) -> bool {
+/// Whether a host, with or without its port, is the machine itself.
+fn is_localhost(authority: &str) -> bool {
     let port = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
     matches!(&authority[..port.unwrap_or(authority.len())], "localhost" | "127.0.0.1" | "[::1]")
 }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies_are_for_https_but_on_ones_own_machine() {
+    fn cookies_are_for_https_except_on_localhost() {
         let secret = BrowserSecret::new();
         let cookie = |url: &str| site(url).keep(&secret).to_str().expect("ASCII").to_owned();
         for url in ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:80/"] {
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(site.browser(&headers(&[("cookie", &cookie)])), Some(secret.clone()));
         let later = [("cookie", "a=b"), ("cookie", cookie.as_str())];
         assert_eq!(site.browser(&headers(&later)), Some(secret.clone()));
-        // Somebody else's, in Latin-1.
+        // Another application's cookie, in Latin-1.
         let mut bytes = b"name=Jos\xe9; ".to_vec();
         bytes.extend_from_slice(cookie.as_bytes());
         let mut latin = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! The thread page: who is in it, its newest messages, and a form to answer.
+//! The thread page: members, newest messages, and a form to answer.
 
 use askama::Template;
 use serde::Serialize;
@@ -62,7 +62,7 @@ struct ThreadPage {
     members: Vec<String>,
     /// Oldest first.
     messages: Vec<Bubble>,
-    /// What the script fills in for a message that comes later.
+    /// The template of a message that comes later, for the script.
     blank: Bubble,
 }
 
@@ -73,13 +73,13 @@ struct Bubble {
     mine: bool,
     author: String,
     text: String,
-    /// What there is to say of it besides.
+    /// Notes below the text: deleted, files, edited.
     aside: String,
     at: String,
-    /// In UTC: what is read where no script puts it in the reader's own way.
+    /// In UTC, for browsers without the script, which writes local time.
     at_plain: String,
-    /// The first that the reader has not seen, after some that they have.
-    first_fresh: bool,
+    /// The first unread message, if there are read ones before it.
+    first_unread: bool,
 }
 
 #[derive(Serialize)]
@@ -105,11 +105,11 @@ struct Texts {
 struct Messages {
     #[serde(flatten)]
     messages: ForScript,
-    /// By how many files there are.
+    /// By the number of files.
     files: Vec<String>,
 }
 
-/// What the page of a thread shows.
+/// The data of a thread page.
 pub(crate) struct Reading {
     pub(crate) thread: Thread,
     pub(crate) reader: Reader,
@@ -127,12 +127,12 @@ pub(crate) fn thread(language: Language, reading: Reading) -> askama::Result<Pag
     let newest_first = newest.messages.into_iter();
     let mut messages: Vec<Bubble> =
         newest_first.rev().map(|message| bubble(locale, &user_id, message)).collect();
-    let first_fresh = messages.iter().position(|m| m.seq > reader.last_read_seq && !m.mine);
-    // Where everything is new, nothing begins anew; unless there is more that they have read.
+    let first_unread = messages.iter().position(|m| m.seq > reader.last_read_seq && !m.mine);
+    // If all messages on the page are unread, none is marked, unless an earlier page has read ones.
     let has_read_more = newest.next.is_some() && reader.last_read_seq > 0;
-    let first_fresh = first_fresh.filter(|at| *at > 0 || has_read_more);
-    if let Some(message) = first_fresh.and_then(|at| messages.get_mut(at)) {
-        message.first_fresh = true;
+    let first_unread = first_unread.filter(|at| *at > 0 || has_read_more);
+    if let Some(message) = first_unread.and_then(|at| messages.get_mut(at)) {
+        message.first_unread = true;
     }
 
     let data = embed(&Data {
@@ -161,8 +161,8 @@ pub(crate) fn thread(language: Language, reading: Reading) -> askama::Result<Pag
     Page::of(&page, language, SCRIPT)
 }
 
-/// A thread's title. One without has it from its kind, in the reader's language, and a conversation of two
-/// from its other member.
+/// A thread's title. The default depends on the kind, in the page's language; for a direct message it is
+/// the other member's name.
 fn title(locale: Locale, thread: &Thread, others: &[String]) -> String {
     match (&thread.title, thread.kind, others) {
         (Some(title), ..) => title.clone(),
@@ -191,7 +191,7 @@ fn files(locale: Locale, count: usize) -> String {
     locale.say_with("files", &args)
 }
 
-/// The author's name; of an erased member, what the reader's language calls one.
+/// The author's name, or a placeholder for an erased member.
 fn author(locale: Locale, name: Option<String>) -> String {
     name.unwrap_or_else(|| locale.say("former-member"))
 }
@@ -218,7 +218,7 @@ fn bubble(locale: Locale, reader: &UserId, message: Message) -> Bubble {
         aside: asides.join(" · "),
         at: at.format(MACHINE).unwrap_or_default(),
         at_plain: at.format(PLAIN).unwrap_or_default(),
-        first_fresh: false,
+        first_unread: false,
     }
 }
 
@@ -282,7 +282,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_people_write_is_text() {
+    fn messages_are_escaped() {
         let hostile = "</p><script>alert(1)</script> & 'x'\n  two";
         let page = thread(Language::English, reading(vec![message(2, "mum", hostile)]));
         let html = page.expect("a page").html;
@@ -295,20 +295,20 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn new_messages_begin_where_the_reader_stopped() {
+    fn unread_messages_are_marked_after_the_last_read_one() {
         let of =
             |newest_first| thread(Language::English, reading(newest_first)).expect("a page").html;
         let fresh = "<p class=\"fresh\">";
         let html = of(vec![message(3, "mum", "c"), message(2, "mum", "b"), message(1, "mum", "a")]);
         assert_eq!(html.matches(fresh).count(), 1);
         assert!(html.find(fresh) > html.find(">a</p>") && html.find(fresh) < html.find(">b</p>"));
-        // One's own are not new, and where everything is, nothing is.
+        // The member's own messages are not unread. If all are unread, none is marked.
         assert!(!of(vec![message(2, "gran", "b"), message(1, "mum", "a")]).contains(fresh));
         assert!(!of(vec![message(3, "mum", "b"), message(2, "mum", "a")]).contains(fresh));
     }
 
     #[test]
-    fn a_thread_is_called_by_what_it_is() {
+    fn a_default_title_depends_on_the_kind() {
         let called = |kind, title: Option<&str>, others: &[&str]| {
             let mut thread = reading(vec![]).thread;
             (thread.kind, thread.title) = (kind, title.map(str::to_owned));
@@ -319,7 +319,7 @@ pub(super) mod tests {
         assert_eq!(called(Kind::Dm, None, &[]), "Direktnachricht");
         assert_eq!(called(Kind::Family, None, &["Mum"]), "Familienchat");
         assert_eq!(called(Kind::Group, Some("Sunday"), &["Mum"]), "Sunday");
-        // A title that was given stands for nothing else, whatever it says.
+        // A given title is shown as it is, even if it equals a default.
         for given in ["Family Chat", "Direct Message"] {
             assert_eq!(called(Kind::Family, Some(given), &["Mum"]), given);
             assert_eq!(called(Kind::Dm, Some(given), &["Mum"]), given);

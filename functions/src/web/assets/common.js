@@ -1,4 +1,5 @@
-// Of both pages: requests, and the form for a new link. For Chrome 80, Safari 13.1 and later.
+// Shared by the landing page and the thread page: requests, and the form for a new link. For Chrome 80,
+// Safari 13.1 and later.
 'use strict';
 const $ = id => document.getElementById(id);
 const data = JSON.parse($('data').textContent);

@@ -5,6 +5,6 @@ SwaggerUIBundle({
   defaultModelsExpandDepth: 0,
   displayOperationId: true,
   displayRequestDuration: true,
-  // Nobody else is asked whether the document is right.
+  // No external validator.
   validatorUrl: null,
 });

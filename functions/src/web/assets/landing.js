@@ -1,4 +1,4 @@
-// The landing page: a tap exchanges the link, never the load, so that a preview can't.
+// The landing page: a tap exchanges the link, not the load, so that a preview can't.
 (() => {
   /** The link's secret, from the fragment, which browsers do not send. */
   let token = '';
@@ -21,7 +21,7 @@
     }
     for (const id of ['ready-note', 'dead-note']) $(id).textContent = '';
     $('renewed').hidden = true;
-    // The page of a locked thread has no link, whatever its fragment.
+    // The page of a locked thread ignores the fragment.
     only(token && !data.locked ? 'ready' : 'lost', speak);
   }
 

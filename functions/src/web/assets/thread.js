@@ -2,9 +2,9 @@
 (() => {
   const scroll = $('scroll'), past = $('past'), log = $('log'), box = $('box');
   const base = `threads/${data.thread}/`;
-  /** Characters. */
+  /** In characters. */
   const BODY_MAX = 4000;
-  /** Locked out: no more requests. */
+  /** Whether the page is locked: no more requests. */
   let over = false;
   /** Whether the last message is in view. */
   let pinned = true;
@@ -116,7 +116,7 @@
     return true;
   }
 
-  // --- Where one is ---
+  // --- Scrolling ---
 
   const toEnd = () => { scroll.scrollTop = scroll.scrollHeight; };
   function look() {
@@ -254,7 +254,7 @@
       for (const m of messages) {
         if (!add(m)) continue;
         if (m.authorId !== data.me) { others = true; continue; }
-        // Ours, but its answer was lost: only its key is still needed.
+        // Our own message, whose response was lost: only its key is still needed.
         const item = kept().out.find(item => item.body === m.body && !arrived.has(item.key));
         if (item) arrived.add(item.key);
       }
@@ -351,7 +351,7 @@
         const later = !before || !first || m.seq > seqOf(first);
         change(() => { if (later) add(m); drawOutbox(); });
       } else {
-        // Refused for good: back into the box.
+        // Refused: the text goes back into the box.
         box.value = box.value ? `${item.body}\n${box.value}` : item.body;
         written();
         change(drawOutbox);
@@ -413,7 +413,7 @@
     if (event.key !== 'Enter' || event.isComposing || event.keyCode === 229) return;
     if (!(event.ctrlKey || event.metaKey || (keyboard && !event.shiftKey && !event.altKey))) return;
     event.preventDefault();
-    // Our oldest phones lack requestSubmit.
+    // The oldest supported phones lack requestSubmit.
     $('send').click();
   });
 
@@ -470,7 +470,7 @@
       $('menu-note').textContent = i18n.busy;
       return;
     }
-    // The browser's session was for all threads: their drafts go too.
+    // The session was for all threads: their drafts are deleted too.
     try {
       for (const key of Object.keys(localStorage)) if (key.startsWith('kinline:')) localStorage.removeItem(key);
     } catch (e) {}
