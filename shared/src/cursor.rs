@@ -157,7 +157,7 @@ pub struct ExportCursor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExportPlace {
     /// Behind this member, or before the first.
-    People {
+    Users {
         /// Who was last.
         after: Option<UserId>,
     },
@@ -175,7 +175,7 @@ pub enum ExportPlace {
 
 impl ExportCursor {
     /// Before everything.
-    pub const FIRST: Self = Self { part: 1, place: ExportPlace::People { after: None } };
+    pub const FIRST: Self = Self { part: 1, place: ExportPlace::Users { after: None } };
 
     /// Its opaque form.
     #[must_use]
@@ -250,7 +250,7 @@ mod tests {
             HistoryCursor { seq: 41, latest: 42 }.encode(),
             inbox(1_795_000_000_123_456, 7).encode(),
             AuditCursor { event }.encode(),
-            export(ExportPlace::People { after: "u1".parse().ok() }),
+            export(ExportPlace::Users { after: "u1".parse().ok() }),
             export(ExportPlace::Threads { after: Some(thread) }),
             export(ExportPlace::Messages { after: Some((thread, 42)) }),
         ];
@@ -276,8 +276,8 @@ mod tests {
     fn an_export_cursor_comes_back_from_every_place() {
         let thread = ThreadId::new();
         for place in [
-            ExportPlace::People { after: None },
-            ExportPlace::People { after: "auth0:g-1".parse().ok() },
+            ExportPlace::Users { after: None },
+            ExportPlace::Users { after: "auth0:g-1".parse().ok() },
             ExportPlace::Threads { after: None },
             ExportPlace::Threads { after: Some(thread) },
             ExportPlace::Messages { after: None },
@@ -298,7 +298,7 @@ mod tests {
         assert!(history.encode().len() <= 64 && inbox.encode().len() <= 64);
         let after = "u".repeat(64).parse().ok();
         // No family has members for so many parts.
-        let export = ExportCursor { part: 16_383, place: ExportPlace::People { after } };
+        let export = ExportCursor { part: 16_383, place: ExportPlace::Users { after } };
         assert_eq!(export.encode().len(), 94);
         assert_eq!(ExportCursor::decode(&export.encode()), Ok(export));
     }

@@ -14,14 +14,14 @@ pub fn reach(name: &'static str) {
         },
     };
 
-    struct Ask {
+    struct Setting {
         name: String,
         signal: &'static str,
         times_left: AtomicU32,
     }
 
-    static ASK: OnceLock<Option<Ask>> = OnceLock::new();
-    let ask = ASK.get_or_init(|| {
+    static SETTING: OnceLock<Option<Setting>> = OnceLock::new();
+    let setting = SETTING.get_or_init(|| {
         let text = std::env::var("KINLINE_FAILPOINT").ok()?;
         let (name, action) = text.split_once('=')?;
         let (action, times) = action.split_once(':').unwrap_or((action, "1"));
@@ -30,15 +30,19 @@ pub fn reach(name: &'static str) {
             "stop" => "STOP",
             _ => return None,
         };
-        Some(Ask { name: name.to_owned(), signal, times_left: AtomicU32::new(times.parse().ok()?) })
+        Some(Setting {
+            name: name.to_owned(),
+            signal,
+            times_left: AtomicU32::new(times.parse().ok()?),
+        })
     });
-    let Some(ask) = ask.as_ref().filter(|ask| ask.name == name) else { return };
-    if ask.times_left.fetch_sub(1, Ordering::SeqCst) != 1 {
+    let Some(setting) = setting.as_ref().filter(|setting| setting.name == name) else { return };
+    if setting.times_left.fetch_sub(1, Ordering::SeqCst) != 1 {
         return;
     }
     // The signal is the kernel's own, from outside: nothing of this process can soften it. The
     // shell has `kill` built in, also where there is no such program.
-    let kill = format!("kill -s {} {}", ask.signal, process::id());
+    let kill = format!("kill -s {} {}", setting.signal, process::id());
     let _sent = Command::new("/bin/sh").args(["-c", &kill]).status();
 }
 

@@ -4,7 +4,7 @@ use axum::{Json, Router, extract::State};
 use serde::{Deserialize, Serialize};
 use shared::{
     access::Role,
-    audit::{self, AuditCursor, Noted},
+    audit::{self, AuditCursor, AuditEvent},
     ids::{AuditEventId, ThreadId, UserId},
 };
 use utoipa::{IntoParams, ToSchema};
@@ -89,8 +89,8 @@ struct ActorView {
     user_id: Option<UserId>,
 }
 
-impl From<Noted> for EventView {
-    fn from(event: Noted) -> Self {
+impl From<AuditEvent> for EventView {
+    fn from(event: AuditEvent) -> Self {
         Self {
             id: event.audit_event_id,
             at: event.at.into(),

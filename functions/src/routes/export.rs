@@ -14,7 +14,7 @@ use shared::{
     access::Role,
     export::{
         self, Export, ExportCursor, ExportPlace, ExportedMember, ExportedMessage, ExportedThread,
-        Person,
+        ExportedUser,
     },
     ids::{MessageId, ThreadId, UserId},
     members::MemberStatus,
@@ -110,8 +110,8 @@ async fn fill(
 ) -> Result<Option<ExportPlace>, Problem> {
     loop {
         match place.clone() {
-            ExportPlace::People { after } => {
-                let people = export.people(after.as_ref()).await?;
+            ExportPlace::Users { after } => {
+                let people = export.users(after.as_ref()).await?;
                 if people.is_empty() {
                     place = ExportPlace::Threads { after: None };
                 }
@@ -120,7 +120,7 @@ async fn fill(
                     if !part.take_person(person)? {
                         return Ok(Some(place));
                     }
-                    place = ExportPlace::People { after };
+                    place = ExportPlace::Users { after };
                 }
             }
             ExportPlace::Threads { after } => {
@@ -253,7 +253,7 @@ impl Part {
         self.len() + more <= PART_MAX
     }
 
-    fn take_person(&mut self, person: Person) -> Result<bool, Problem> {
+    fn take_person(&mut self, person: ExportedUser) -> Result<bool, Problem> {
         let item = json(&UserInFull {
             user: person.user.into(),
             opted_out_at: person.opted_out_at.map(Timestamp::from),

@@ -3,7 +3,7 @@
 use axum::{Json, Router, extract::State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use shared::members::{self, MUTE_HOURS_MAX, Texts, Wish};
+use shared::members::{self, MUTE_HOURS_MAX, SmsPreference, SmsStatus};
 use utoipa::ToSchema;
 
 use crate::{
@@ -77,17 +77,17 @@ struct PutTexts {
 }
 
 impl Validate for PutTexts {
-    type Valid = Wish;
+    type Valid = SmsPreference;
 
-    fn validate(self) -> Result<Wish, Problem> {
+    fn validate(self) -> Result<SmsPreference, Problem> {
         let invalid = |field, detail: &'static str| {
             Problem::unprocessable("invalid_field", detail).field(field)
         };
         let hours_fit = self.hours.is_none_or(|hours| (1..=MUTE_HOURS_MAX).contains(&hours));
         match (self.state.as_deref(), self.hours) {
-            (Some("on"), None) => Ok(Wish::On),
-            (Some("off"), None) => Ok(Wish::Off),
-            (Some("muted"), hours) if hours_fit => Ok(Wish::Muted { hours }),
+            (Some("on"), None) => Ok(SmsPreference::On),
+            (Some("off"), None) => Ok(SmsPreference::Off),
+            (Some("muted"), hours) if hours_fit => Ok(SmsPreference::Muted { hours }),
             (Some("muted"), _) => Err(invalid("hours", "hours must be a number from 1 to 8760.")),
             (Some("on" | "off"), _) => {
                 Err(invalid("hours", "Send hours only with state \"muted\"."))
@@ -120,8 +120,8 @@ struct TextsView {
     muted_until: Option<Timestamp>,
 }
 
-impl From<Texts> for TextsView {
-    fn from(texts: Texts) -> Self {
+impl From<SmsStatus> for TextsView {
+    fn from(texts: SmsStatus) -> Self {
         let state = match (texts.opted_out, texts.muted) {
             (true, _) => "off",
             (false, true) => "muted",
@@ -149,6 +149,6 @@ async fn set_texts(
     ThreadMember { actor, thread_id }: ThreadMember,
     Valid(wish): Valid<PutTexts>,
 ) -> Result<Json<TextsView>, Problem> {
-    let texts = members::set_texts(&api.db, &actor, thread_id, wish).await?;
+    let texts = members::set_sms_preference(&api.db, &actor, thread_id, wish).await?;
     Ok(Json(texts.into()))
 }

@@ -110,7 +110,7 @@ async fn read(api: &Api, member: Result<ThreadMember, Problem>) -> Result<Readin
     let ThreadMember { actor, thread_id: id } = member?;
     let (entry, reader, newest) = tokio::try_join!(
         threads::get(&api.db, &actor, id),
-        members::reader(&api.db, &actor, id),
+        members::get(&api.db, &actor, id),
         messages::history(&api.db, &actor, id, Range::Newest, NEWEST),
     )?;
     Ok(Reading { thread: entry.thread, reader, user_id: actor.user, newest })

@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::{
     i18n::{FluentArgs, Language},
     ids::UserId,
-    members::Reader,
+    members::Membership,
     messages::{self, FILES_MAX, HistoryCursor, Message},
     threads::{Kind, Thread},
 };
@@ -112,7 +112,7 @@ struct Messages {
 /// The data of a thread page.
 pub(crate) struct Reading {
     pub(crate) thread: Thread,
-    pub(crate) reader: Reader,
+    pub(crate) reader: Membership,
     pub(crate) user_id: UserId,
     pub(crate) newest: messages::Page,
 }
@@ -172,14 +172,14 @@ fn title(locale: Locale, thread: &Thread, others: &[String]) -> String {
     }
 }
 
-fn texts(reader: &Reader) -> Texts {
-    let state = match (reader.has_phone, reader.texts.opted_out, reader.texts.muted) {
+fn texts(reader: &Membership) -> Texts {
+    let state = match (reader.has_phone, reader.sms.opted_out, reader.sms.muted) {
         (false, ..) => "none",
         (true, true, _) => "off",
         (true, false, true) => "muted",
         (true, false, false) => "on",
     };
-    Texts { state, muted_until: reader.texts.muted_until.map(Timestamp::from) }
+    Texts { state, muted_until: reader.sms.muted_until.map(Timestamp::from) }
 }
 
 fn files(locale: Locale, count: usize) -> String {
@@ -273,9 +273,9 @@ pub(super) mod tests {
             updated_at: OffsetDateTime::UNIX_EPOCH,
             members: vec![member("mum"), member("gran")],
         };
-        let texts = members::Texts { opted_out: false, muted: false, muted_until: None };
+        let sms = members::SmsStatus { opted_out: false, muted: false, muted_until: None };
         let reader =
-            Reader { locale: None, time_zone: None, has_phone: true, last_read_seq: 1, texts };
+            Membership { locale: None, time_zone: None, has_phone: true, last_read_seq: 1, sms };
         let latest = HistoryCursor { seq: 3, latest: 3 };
         let newest = messages::Page { messages: newest_first, next: None, latest };
         Reading { thread, reader, user_id: user("gran"), newest }

@@ -26,7 +26,7 @@ pub fn is_arn(text: &str) -> bool {
 /// Why there is no secret. Says nothing of the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("can't be read from Secrets Manager: {0}")]
-pub struct NoSecret(String);
+pub struct ReadError(String);
 
 /// The text of the secret at `arn`, read with the credentials that Lambda gives its functions in
 /// their environment; within six seconds, since an environment has ten to start.
@@ -34,68 +34,71 @@ pub struct NoSecret(String);
 /// One signed request, since the SDK's client would be a quarter of nearly every binary.
 ///
 /// # Errors
-/// [`NoSecret`], after three tries.
-pub async fn read(arn: &str) -> Result<SecretString, NoSecret> {
-    let mut pauses = [Duration::from_millis(50), Duration::from_millis(200)].into_iter();
+/// [`ReadError`], after three tries.
+pub async fn read(arn: &str) -> Result<SecretString, ReadError> {
+    let mut delays = [Duration::from_millis(50), Duration::from_millis(200)].into_iter();
     let reading = async {
         loop {
             match try_read(arn).await {
-                Err(Failure::Passing(_)) if let Some(pause) = pauses.next() => sleep(pause).await,
-                Err(Failure::Passing(why) | Failure::Lasting(why)) => return Err(NoSecret(why)),
+                Err(Failure::Transient(_)) if let Some(delay) = delays.next() => sleep(delay).await,
+                Err(Failure::Transient(why) | Failure::Permanent(why)) => {
+                    return Err(ReadError(why));
+                }
                 Ok(secret) => return Ok(secret),
             }
         }
     };
-    let no_answer = |_| Err(NoSecret("no answer".to_owned()));
+    let no_answer = |_| Err(ReadError("no answer".to_owned()));
     timeout(Duration::from_secs(6), reading).await.unwrap_or_else(no_answer)
 }
 
 /// Why a try came to nothing.
 enum Failure {
     /// Another may succeed.
-    Passing(String),
+    Transient(String),
     /// Another won't.
-    Lasting(String),
+    Permanent(String),
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Asked<'a> {
+struct GetSecretValueRequest<'a> {
     secret_id: &'a str,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answered {
+struct GetSecretValueResponse {
     secret_string: Option<SecretString>,
 }
 
 #[derive(Default, Deserialize)]
-struct Refused {
+struct ErrorResponse {
     #[serde(rename = "__type", default)]
     code: String,
 }
 
 /// `GetSecretValue` (AWS Secrets Manager API Reference), once.
 async fn try_read(arn: &str) -> Result<SecretString, Failure> {
-    let request = request(arn).map_err(Failure::Lasting)?;
-    let request = request.try_into().map_err(|_| Failure::Lasting("its URL is none".to_owned()))?;
+    let request = request(arn).map_err(Failure::Permanent)?;
+    let request =
+        request.try_into().map_err(|_| Failure::Permanent("its URL is none".to_owned()))?;
     let answer = http_client::send(request).await;
-    let answer = answer.map_err(|error| Failure::Passing(error.to_string()))?;
+    let answer = answer.map_err(|error| Failure::Transient(error.to_string()))?;
     if answer.status == StatusCode::OK {
         // The parser's own message may repeat what it read.
-        let answer: Result<Answered, _> = serde_json::from_slice(&answer.body);
+        let answer: Result<GetSecretValueResponse, _> = serde_json::from_slice(&answer.body);
         let secret = answer.ok().and_then(|answer| answer.secret_string);
-        return secret.ok_or_else(|| Failure::Lasting("it holds no text".to_owned()));
+        return secret.ok_or_else(|| Failure::Permanent("it holds no text".to_owned()));
     }
     // The code alone, after a namespace in some answers: a message may repeat what was asked for.
-    let Refused { code } = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let ErrorResponse { code } = serde_json::from_slice(&answer.body).unwrap_or_default();
     let code = code.rsplit('#').next().unwrap_or_default();
     let code = if code.is_empty() { answer.status.to_string() } else { code.to_owned() };
     if answer.status.is_server_error() || code == "ThrottlingException" {
-        Err(Failure::Passing(code))
+        Err(Failure::Transient(code))
     } else {
-        Err(Failure::Lasting(code))
+        Err(Failure::Permanent(code))
     }
 }
 
@@ -147,7 +150,8 @@ fn request(arn: &str) -> Result<Request<Vec<u8>>, String> {
     let (partition, region) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
     let custom = aws::endpoint(Service::SecretsManager).map_err(|error| error.to_string())?;
     let endpoint = endpoint(partition, region, custom, aws::use_fips(), aws::use_dual_stack())?;
-    let body = serde_json::to_vec(&Asked { secret_id: arn }).map_err(|error| error.to_string())?;
+    let body = serde_json::to_vec(&GetSecretValueRequest { secret_id: arn })
+        .map_err(|error| error.to_string())?;
     let mut request = Request::post(format!("{}/", endpoint.trim_end_matches('/')))
         .header(header::CONTENT_TYPE, "application/x-amz-json-1.1")
         .header("x-amz-target", "secretsmanager.GetSecretValue")

@@ -52,7 +52,7 @@ impl Principal {
         self.source
     }
 
-    const fn word(&self) -> &'static str {
+    const fn as_str(&self) -> &'static str {
         match self.kind {
             PrincipalKind::Host => "host",
             PrincipalKind::Member(_) => "member",
@@ -115,7 +115,7 @@ pub enum Action {
 }
 
 impl Action {
-    const fn word(self) -> &'static str {
+    const fn as_str(self) -> &'static str {
         match self {
             Self::FamilyPut => "family.put",
             Self::UserPut => "user.put",
@@ -168,7 +168,7 @@ impl Event {
 ///
 /// # Errors
 /// [`Error`] of the database alone.
-pub(crate) async fn note(
+pub(crate) async fn record(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     principal: &Principal,
@@ -179,7 +179,7 @@ pub(crate) async fn note(
 
 /// An event as it stands in the trail.
 #[derive(Debug, Clone, sqlx::FromRow)]
-pub struct Noted {
+pub struct AuditEvent {
     /// Its id: events that came later sort later.
     pub audit_event_id: AuditEventId,
     /// When.
@@ -209,7 +209,7 @@ pub async fn list(
     host: &Host,
     before: Option<AuditCursor>,
     limit: usize,
-) -> Result<(Vec<Noted>, Option<AuditCursor>)> {
+) -> Result<(Vec<AuditEvent>, Option<AuditCursor>)> {
     let mut tx = db::begin_for_family(pool, &host.family).await?;
     let events = store::list(&mut tx, &host.family, before, limit + 1).await?;
     tx.end();

@@ -2,7 +2,7 @@
 
 use sqlx::{FromRow, PgConnection, Row};
 
-use super::{AuditCursor, Event, Noted, Principal};
+use super::{AuditCursor, AuditEvent, Event, Principal};
 use crate::{
     Result,
     access::Role,
@@ -25,7 +25,7 @@ pub(super) async fn insert(
     for event in events {
         ids.push(AuditEventId::new());
         actors.push(principal.member_in(event).map(|id| id.as_str().to_owned()));
-        actions.push(event.action.word());
+        actions.push(event.action.as_str());
         users.push(event.user_id.as_ref().map(|id| id.as_str().to_owned()));
         threads.push(event.thread_id);
         roles.push(event.role.map(Role::as_str));
@@ -38,7 +38,7 @@ pub(super) async fn insert(
                   AS e (id, actor_id, action, user_id, thread_id, role)",
     )
     .bind(family_id)
-    .bind(principal.word())
+    .bind(principal.as_str())
     .bind(principal.source.map(|source| source.to_string()))
     .bind(ids)
     .bind(actors)
@@ -57,7 +57,7 @@ pub(super) async fn list(
     family_id: &FamilyId,
     before: Option<AuditCursor>,
     limit: usize,
-) -> Result<Option<Vec<Noted>>> {
+) -> Result<Option<Vec<AuditEvent>>> {
     let rows = sqlx::query(
         "SELECT e.*
          FROM families f
@@ -81,5 +81,5 @@ pub(super) async fn list(
     if first.try_get::<Option<AuditEventId>, _>("audit_event_id")?.is_none() {
         return Ok(Some(Vec::new()));
     }
-    Ok(Some(rows.iter().map(Noted::from_row).collect::<Result<_, _>>()?))
+    Ok(Some(rows.iter().map(AuditEvent::from_row).collect::<Result<_, _>>()?))
 }

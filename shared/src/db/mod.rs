@@ -144,11 +144,11 @@ impl Database {
         // A Lambda environment has one connection and nobody to wait for. A server's callers queue
         // for theirs, and a new one takes a while to be made under load: cancelled too soon, it is
         // begun again and again.
-        let patience = Duration::from_secs(if self.max_connections == 1 { 3 } else { 10 });
+        let acquire_timeout = Duration::from_secs(if self.max_connections == 1 { 3 } else { 10 });
         let size = usize::try_from(self.max_connections).unwrap_or(usize::MAX);
         match self.secret {
-            Some(secret) => Pool::with_secret(options, size, patience, secret),
-            None => Pool::new(options, size, patience),
+            Some(secret) => Pool::with_secret(options, size, acquire_timeout, secret),
+            None => Pool::new(options, size, acquire_timeout),
         }
     }
 }

@@ -36,21 +36,23 @@ const UNDO_TIME: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Pool {
     connections: managed::Pool<Connector>,
-    patience: Duration,
+    acquire_timeout: Duration,
 }
 
 impl fmt::Debug for Pool {
     /// Without the options, which have a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("patience", &self.patience).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("acquire_timeout", &self.acquire_timeout)
+            .finish_non_exhaustive()
     }
 }
 
 impl Pool {
-    /// A pool that connects with `options`, and whose callers wait up to `patience` for a connection.
+    /// A pool that connects with `options`, and whose callers wait up to `acquire_timeout` for a connection.
     #[must_use]
-    pub fn new(options: PgConnectOptions, size: usize, patience: Duration) -> Self {
-        Self::of(Connector::new(options, None), size, patience)
+    pub fn new(options: PgConnectOptions, size: usize, acquire_timeout: Duration) -> Self {
+        Self::of(Connector::new(options, None), size, acquire_timeout)
     }
 
     /// Like [`Self::new`], with a login that is in the secret whose ARN the variable `secret` holds: a
@@ -59,19 +61,19 @@ impl Pool {
     pub fn with_secret(
         options: PgConnectOptions,
         size: usize,
-        patience: Duration,
+        acquire_timeout: Duration,
         secret: Variable,
     ) -> Self {
-        Self::of(Connector::new(options, Some(secret)), size, patience)
+        Self::of(Connector::new(options, Some(secret)), size, acquire_timeout)
     }
 
-    fn of(connector: Connector, size: usize, patience: Duration) -> Self {
+    fn of(connector: Connector, size: usize, acquire_timeout: Duration) -> Self {
         // The one used last, whose caches are warm.
         let config = PoolConfig { queue_mode: QueueMode::Lifo, ..PoolConfig::new(size) };
         let builder = managed::Pool::builder(connector).config(config);
         // Fails for who sets time-outs of deadpool's own, which need a runtime to be named.
         let Ok(connections) = builder.build() else { unreachable!("no time-outs are set") };
-        Self { connections, patience }
+        Self { connections, acquire_timeout }
     }
 
     /// Begins a transaction with these statements, the first of which is a `BEGIN`.
@@ -79,7 +81,7 @@ impl Pool {
     /// # Errors
     /// [`sqlx::Error`]; `PoolTimedOut` when there is no connection in time.
     pub(crate) async fn begin(&self, statements: &str) -> Result<Transaction, sqlx::Error> {
-        let begun = timeout(self.patience, self.begin_on_any(statements)).await;
+        let begun = timeout(self.acquire_timeout, self.begin_on_any(statements)).await;
         begun.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
@@ -154,15 +156,15 @@ impl Manager for Connector {
     /// Waits for a server that is about to start, or has too many connections, as long as its caller
     /// does.
     async fn create(&self) -> Result<PgConnection, sqlx::Error> {
-        let mut pause = Duration::from_millis(10);
+        let mut delay = Duration::from_millis(10);
         let mut renewed = false;
         loop {
             let options = self.options().clone();
             // Boxed: its future is large, in whatever awaits it, and seldom needed.
             match Box::pin(options.connect()).await {
                 Err(error) if is_passing(&error) => {
-                    sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(500));
+                    sleep(delay).await;
+                    delay = (delay * 2).min(Duration::from_millis(500));
                 }
                 Err(error) if is_refused(&error) && !renewed => {
                     renewed = true;

@@ -62,11 +62,11 @@ async fn erase(
     budget: Duration,
 ) -> Result<Erased> {
     let (family_id, deadline) = (&host.family, Instant::now() + budget);
-    lock_out_and_forget(pool, host, user_id).await?;
+    deactivate_and_forget(pool, host, user_id).await?;
     // From here on the sweeper would do it all: whatever fails is under way.
-    let emptied = empty_while(pool, Some((family_id, user_id)), deadline).await;
+    let emptied = empty_until(pool, Some((family_id, user_id)), deadline).await;
     let left = match emptied {
-        Ok(_) => is_left(pool, family_id, user_id).await,
+        Ok(_) => has_pending(pool, family_id, user_id).await,
         Err(error) => Err(error),
     };
     match left {
@@ -81,7 +81,7 @@ async fn erase(
 
 /// Everything but the messages, in one transaction. A post by those who are erased has committed
 /// before it, or is refused after it: they are locked as it locks its author.
-async fn lock_out_and_forget(pool: &Pool, host: &Host, user_id: Option<&UserId>) -> Result<()> {
+async fn deactivate_and_forget(pool: &Pool, host: &Host, user_id: Option<&UserId>) -> Result<()> {
     let family_id = &host.family;
     let mut tx = db::begin_for_family(pool, family_id).await?;
     let event = if let Some(user_id) = user_id {
@@ -90,14 +90,14 @@ async fn lock_out_and_forget(pool: &Pool, host: &Host, user_id: Option<&UserId>)
         store::forget_family(&mut tx, family_id).await?;
         Event::new(Action::FamilyErased)
     };
-    let people = store::forget_people(&mut tx, family_id, user_id).await?;
+    let users = store::forget_users(&mut tx, family_id, user_id).await?;
     let mut events = vec![event];
     events.extend(families::end_everything(&mut tx, family_id, user_id).await?);
     // Statements of their own: they see what those had committed who were waited for.
     let emptied = store::empty_waiting(&mut tx, family_id, user_id).await?;
     // One that is just being sent and comes back finds its message deleted.
     delivery::cancel_about(&mut tx, family_id, &emptied).await?;
-    store::note_stretches(&mut tx, family_id, user_id).await?;
+    store::insert_erasures(&mut tx, family_id, user_id).await?;
     store::delete_links(&mut tx, family_id, user_id).await?;
 
     let mut subjects = match user_id {
@@ -105,21 +105,21 @@ async fn lock_out_and_forget(pool: &Pool, host: &Host, user_id: Option<&UserId>)
         None => vec![Subject::family_links(family_id)],
     };
     let mut phones = Vec::new();
-    for (user_id, phone) in people {
+    for (user_id, phone) in users {
         subjects.push(Subject::member_links(family_id, &user_id));
         subjects.extend(phone.as_ref().map(Subject::phone_links));
         phones.extend(phone);
     }
     limits::forget(&mut tx, &subjects).await?;
     store::delete_requests(&mut tx, &phones).await?;
-    audit::note(&mut tx, family_id, &host.into(), &events).await?;
+    audit::record(&mut tx, family_id, &host.into(), &events).await?;
     tx.commit().await?;
     Ok(())
 }
 
-async fn is_left(pool: &Pool, family_id: &FamilyId, user_id: Option<&UserId>) -> Result<bool> {
+async fn has_pending(pool: &Pool, family_id: &FamilyId, user_id: Option<&UserId>) -> Result<bool> {
     let mut tx = db::begin_for_family(pool, family_id).await?;
-    let left = store::is_left(&mut tx, family_id, user_id).await?;
+    let left = store::has_pending(&mut tx, family_id, user_id).await?;
     tx.commit().await?;
     Ok(left)
 }
@@ -130,20 +130,20 @@ async fn is_left(pool: &Pool, family_id: &FamilyId, user_id: Option<&UserId>) ->
 /// # Errors
 /// [`crate::Error`] of the database alone; what was done by then is done.
 pub async fn sweep(pool: &Pool, deadline: Instant) -> Result<u64> {
-    empty_while(pool, None, deadline).await
+    empty_until(pool, None, deadline).await
 }
 
-/// Whose messages are emptied: everybody's of every family, a family's, or a member's.
-type Whose<'a> = Option<(&'a FamilyId, Option<&'a UserId>)>;
+/// The authors whose messages are emptied: all, those of one family, or one member.
+type ErasureScope<'a> = Option<(&'a FamilyId, Option<&'a UserId>)>;
 
-async fn empty_while(pool: &Pool, whose: Whose<'_>, deadline: Instant) -> Result<u64> {
+async fn empty_until(pool: &Pool, scope: ErasureScope<'_>, deadline: Instant) -> Result<u64> {
     let mut batches = 0;
     while Instant::now() < deadline {
-        let mut tx = match whose {
+        let mut tx = match scope {
             Some((family_id, _)) => db::begin_for_family(pool, family_id).await?,
             None => db::begin_as_worker(pool).await?,
         };
-        let did_some = store::empty_some(&mut tx, whose).await?;
+        let did_some = store::empty_some(&mut tx, scope).await?;
         tx.commit().await?;
         failpoint::reach("erase.batch");
         if !did_some {

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::Whose;
+use super::ErasureScope;
 use crate::{
     Error, Result,
     ids::{FamilyId, MessageId, UserId},
@@ -39,12 +39,12 @@ pub(super) async fn forget_family(tx: &mut PgConnection, family_id: &FamilyId) -
 }
 
 /// Deactivates them, and leaves nothing of them but their ids; returns the numbers that they had.
-pub(super) async fn forget_people(
+pub(super) async fn forget_users(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     user_id: Option<&UserId>,
 ) -> Result<Vec<(UserId, Option<PhoneNumber>)>> {
-    let people: Vec<(UserId, Option<PhoneNumber>)> = sqlx::query_as(
+    let users: Vec<(UserId, Option<PhoneNumber>)> = sqlx::query_as(
         "WITH before AS (
              -- In one order, as whoever begins a thread locks them.
              SELECT user_id, phone FROM users
@@ -64,7 +64,7 @@ pub(super) async fn forget_people(
     .bind(user_id)
     .fetch_all(&mut *tx)
     .await?;
-    if people.is_empty() && user_id.is_some() {
+    if users.is_empty() && user_id.is_some() {
         return Err(Error::UserNotFound);
     }
     sqlx::query(
@@ -75,7 +75,7 @@ pub(super) async fn forget_people(
     .bind(user_id)
     .execute(tx)
     .await?;
-    Ok(people)
+    Ok(users)
 }
 
 /// Empties the messages that SMS are still to be made of, and returns them.
@@ -109,7 +109,7 @@ pub(super) async fn empty_waiting(
 }
 
 /// Notes which stretches of which threads hold what they wrote.
-pub(super) async fn note_stretches(
+pub(super) async fn insert_erasures(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     user_id: Option<&UserId>,
@@ -166,7 +166,7 @@ pub(super) async fn delete_requests(tx: &mut PgConnection, phones: &[PhoneNumber
 }
 
 /// Empties the next batch of messages; `false` when there is none that nobody else is at.
-pub(super) async fn empty_some(tx: &mut PgConnection, whose: Whose<'_>) -> Result<bool> {
+pub(super) async fn empty_some(tx: &mut PgConnection, scope: ErasureScope<'_>) -> Result<bool> {
     let found: Option<bool> = sqlx::query_scalar(concat!(
         "WITH stretch AS (
              SELECT erasure_id, family_id, thread_id, user_id, done_seq,
@@ -193,17 +193,17 @@ pub(super) async fn empty_some(tx: &mut PgConnection, whose: Whose<'_>) -> Resul
          )
          SELECT is_last FROM stretch",
     ))
-    .bind(whose.map(|(family_id, _)| family_id))
-    .bind(whose.and_then(|(_, user_id)| user_id))
+    .bind(scope.map(|(family_id, _)| family_id))
+    .bind(scope.and_then(|(_, user_id)| user_id))
     .bind(BATCH)
-    .bind(whose.is_some())
+    .bind(scope.is_some())
     .fetch_optional(tx)
     .await?;
     Ok(found.is_some())
 }
 
 /// Whether there are batches left, of somebody else's work included.
-pub(super) async fn is_left(
+pub(super) async fn has_pending(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     user_id: Option<&UserId>,

@@ -23,7 +23,7 @@ use crate::{
 
 /// A member, active or not.
 #[derive(Debug, Clone, sqlx::FromRow)]
-pub struct Person {
+pub struct ExportedUser {
     /// What the host application says of them.
     #[sqlx(flatten)]
     pub user: User,
@@ -104,7 +104,7 @@ pub async fn begin(pool: &Pool, host: &Host) -> Result<Export> {
     let family_id = &host.family;
     let mut tx = db::begin_for_family(pool, family_id).await?;
     let family = store::find_family(&mut tx, family_id).await?.ok_or(Error::FamilyNotFound)?;
-    audit::note(&mut tx, family_id, &host.into(), &[Event::new(Action::ExportMade)]).await?;
+    audit::record(&mut tx, family_id, &host.into(), &[Event::new(Action::ExportMade)]).await?;
     Ok(Export { tx, family })
 }
 
@@ -113,8 +113,8 @@ impl Export {
     ///
     /// # Errors
     /// [`Error`] of the database alone.
-    pub async fn people(&mut self, after: Option<&UserId>) -> Result<Vec<Person>> {
-        store::list_people(&mut self.tx, &self.family.family_id, after).await
+    pub async fn users(&mut self, after: Option<&UserId>) -> Result<Vec<ExportedUser>> {
+        store::list_users(&mut self.tx, &self.family.family_id, after).await
     }
 
     /// The next threads, the oldest first: up to 25, each with up to 256 members and who left.

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{ExportedMessage, ExportedThread, Person};
+use super::{ExportedMessage, ExportedThread, ExportedUser};
 use crate::{
     Result,
     delivery::deliveries_json,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Most rows of a page: what is left over of one is read again for the next part.
-const PEOPLE: i64 = 500;
+const USERS: i64 = 500;
 const THREADS: i64 = 25;
 const MESSAGES: i64 = 100;
 
@@ -31,12 +31,12 @@ pub(super) async fn find_family(
     Ok(family)
 }
 
-pub(super) async fn list_people(
+pub(super) async fn list_users(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     after: Option<&UserId>,
-) -> Result<Vec<Person>> {
-    let people = sqlx::query_as(
+) -> Result<Vec<ExportedUser>> {
+    let users = sqlx::query_as(
         "SELECT user_id, family_id, coalesce(name, $4) AS name, phone, locale, time_zone, quiet_from, quiet_to, created_at,
                 updated_at, opted_out_at, deactivated_at
          FROM users WHERE family_id = $1 AND ($2::text IS NULL OR user_id > $2)
@@ -44,11 +44,11 @@ pub(super) async fn list_people(
     )
     .bind(family_id)
     .bind(after)
-    .bind(PEOPLE)
+    .bind(USERS)
     .bind(FORMER_MEMBER)
     .fetch_all(tx)
     .await?;
-    Ok(people)
+    Ok(users)
 }
 
 pub(super) async fn list_threads(

@@ -110,7 +110,7 @@ pub async fn put_family(
     let family_id = &host.family;
     let mut tx = db::begin_for_family(pool, family_id).await?;
     let put = store::upsert_family(&mut tx, family_id, profile).await?;
-    audit::note(&mut tx, family_id, &host.into(), &[Event::new(Action::FamilyPut)]).await?;
+    audit::record(&mut tx, family_id, &host.into(), &[Event::new(Action::FamilyPut)]).await?;
     tx.commit().await?;
     Ok(put)
 }
@@ -134,7 +134,7 @@ pub async fn put_user(
     let ended = |thread_id| Event::of(Action::SessionEnded, user_id).in_thread(thread_id);
     let mut events = vec![Event::of(Action::UserPut, user_id)];
     events.extend(ended_in.into_iter().map(ended));
-    audit::note(&mut tx, family_id, &host.into(), &events).await?;
+    audit::record(&mut tx, family_id, &host.into(), &events).await?;
     tx.commit().await?;
     Ok(put)
 }
@@ -150,7 +150,7 @@ pub async fn deactivate_user(pool: &Pool, host: &Host, user_id: &UserId) -> Resu
     store::deactivate_user(&mut tx, family_id, user_id).await?;
     let mut events = vec![Event::of(Action::UserDeactivated, user_id)];
     events.extend(end_everything(&mut tx, family_id, Some(user_id)).await?);
-    audit::note(&mut tx, family_id, &host.into(), &events).await?;
+    audit::record(&mut tx, family_id, &host.into(), &events).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -163,11 +163,11 @@ pub async fn deactivate_user(pool: &Pool, host: &Host, user_id: &UserId) -> Resu
 pub async fn deactivate_family(pool: &Pool, host: &Host) -> Result<()> {
     let family_id = &host.family;
     let mut tx = db::begin_for_family(pool, family_id).await?;
-    let deactivated = store::deactivate_everybody(&mut tx, family_id).await?;
+    let deactivated = store::deactivate_users(&mut tx, family_id).await?;
     let mut events = vec![Event::new(Action::FamilyDeactivated)];
     events.extend(deactivated.iter().map(|user_id| Event::of(Action::UserDeactivated, user_id)));
     events.extend(end_everything(&mut tx, family_id, None).await?);
-    audit::note(&mut tx, family_id, &host.into(), &events).await?;
+    audit::record(&mut tx, family_id, &host.into(), &events).await?;
     tx.commit().await?;
     Ok(())
 }

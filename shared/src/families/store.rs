@@ -134,7 +134,7 @@ pub(super) async fn deactivate_user(
 }
 
 /// Deactivates whoever is active, and says who that was.
-pub(super) async fn deactivate_everybody(
+pub(super) async fn deactivate_users(
     tx: &mut PgConnection,
     family_id: &FamilyId,
 ) -> Result<Vec<UserId>> {

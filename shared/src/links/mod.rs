@@ -70,7 +70,7 @@ pub async fn exchange(
     let exchanged = store::exchange(&mut tx, &family_id, link, &known, &fresh.hash()).await?;
     if let Some(store::Exchanged { opened, first: true, .. }) = &exchanged {
         let event = Event::of(Action::LinkOpened, &opened.user_id).in_thread(opened.thread_id);
-        audit::note(&mut tx, &family_id, principal, &[event]).await?;
+        audit::record(&mut tx, &family_id, principal, &[event]).await?;
     }
     tx.commit().await?;
     let exchanged = exchanged.ok_or(Error::LinkInvalid)?;
@@ -143,7 +143,7 @@ async fn send_fresh(
         None => delivery::insert_fresh_link(tx, &family_id, thread_id, &user_id).await?,
     };
     let event = Event::of(Action::LinkRequested, &user_id).in_thread(thread_id);
-    audit::note(tx, &family_id, principal, &[event]).await?;
+    audit::record(tx, &family_id, principal, &[event]).await?;
     Ok(Some(NotificationJob { family_id, notification_id }))
 }
 
@@ -183,7 +183,7 @@ pub async fn answer(
     let mut due = Vec::new();
     for member in members {
         let principal = Principal::worker(member.source());
-        let store::Asked { request, family_id, user_id, thread_id, .. } = member;
+        let store::Recipient { request, family_id, user_id, thread_id, .. } = member;
         let job = send_fresh(&mut tx, &principal, family_id, user_id, thread_id).await?;
         due.extend(job.map(|job| (request, job)));
     }

@@ -172,7 +172,7 @@ pub(super) async fn insert_request(
 
 /// A member with a number that was asked for.
 #[derive(FromRow)]
-pub(super) struct Asked {
+pub(super) struct Recipient {
     /// The latest request for that number.
     #[sqlx(rename = "link_request_id")]
     pub(super) request: LinkRequestId,
@@ -183,7 +183,7 @@ pub(super) struct Asked {
     source: Option<String>,
 }
 
-impl Asked {
+impl Recipient {
     /// Where that request came from.
     pub(super) fn source(&self) -> Option<IpAddr> {
         self.source.as_deref()?.parse().ok()
@@ -194,7 +194,7 @@ impl Asked {
 pub(super) async fn take_requests(
     tx: &mut PgConnection,
     requests: &[LinkRequestId],
-) -> Result<Vec<Asked>> {
+) -> Result<Vec<Recipient>> {
     let found = sqlx::query_as(concat!(
         "WITH taken AS (
              DELETE FROM link_requests WHERE link_request_id IN (

@@ -30,7 +30,7 @@ text_enum! {
 
 /// A member as their own page shows them.
 #[derive(Debug, Clone, sqlx::FromRow)]
-pub struct Reader {
+pub struct Membership {
     /// Their language, as a BCP 47 tag.
     pub locale: Option<String>,
     /// Their time zone, as an IANA name.
@@ -41,12 +41,12 @@ pub struct Reader {
     pub last_read_seq: i64,
     /// Which texts about this thread reach them.
     #[sqlx(flatten)]
-    pub texts: Texts,
+    pub sms: SmsStatus,
 }
 
 /// Which texts about a thread reach a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
-pub struct Texts {
+pub struct SmsStatus {
     /// They want no texts at all, about whatever thread.
     pub opted_out: bool,
     /// They want none about this thread for now.
@@ -57,8 +57,8 @@ pub struct Texts {
 
 /// What a member wants of texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// Texts, also after having opted out.
+pub enum SmsPreference {
+    /// SMS are sent, also after an opt-out.
     On,
     /// None about this thread, for these hours or until they say otherwise.
     Muted {
@@ -76,11 +76,11 @@ pub const MUTE_HOURS_MAX: i32 = 8760;
 ///
 /// # Errors
 /// [`Error::ThreadNotFound`], also for who is not an active member.
-pub async fn reader(pool: &Pool, actor: &Actor, thread_id: ThreadId) -> Result<Reader> {
+pub async fn get(pool: &Pool, actor: &Actor, thread_id: ThreadId) -> Result<Membership> {
     let mut tx = db::begin_for_family(pool, &actor.family).await?;
-    let reader = store::find_reader(&mut tx, &actor.family, &actor.user, thread_id).await?;
+    let membership = store::find_membership(&mut tx, &actor.family, &actor.user, thread_id).await?;
     tx.end();
-    reader.ok_or(Error::ThreadNotFound)
+    membership.ok_or(Error::ThreadNotFound)
 }
 
 /// Notes that a member has read a thread up to its message number `seq`. Never goes back, and never
@@ -99,14 +99,16 @@ pub async fn mark_read(pool: &Pool, actor: &Actor, thread_id: ThreadId, seq: i64
 ///
 /// # Errors
 /// [`Error::ThreadNotFound`], also for who is not an active member.
-pub async fn set_texts(
+pub async fn set_sms_preference(
     pool: &Pool,
     actor: &Actor,
     thread_id: ThreadId,
-    wish: Wish,
-) -> Result<Texts> {
+    preference: SmsPreference,
+) -> Result<SmsStatus> {
     let mut tx = db::begin_for_family(pool, &actor.family).await?;
-    let texts = store::set_texts(&mut tx, &actor.family, &actor.user, thread_id, wish).await?;
+    let status =
+        store::set_sms_preference(&mut tx, &actor.family, &actor.user, thread_id, preference)
+            .await?;
     tx.commit().await?;
-    texts.ok_or(Error::ThreadNotFound)
+    status.ok_or(Error::ThreadNotFound)
 }

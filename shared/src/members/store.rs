@@ -2,15 +2,15 @@
 
 use sqlx::PgConnection;
 
-use super::{Reader, Texts, Wish};
+use super::{Membership, SmsPreference, SmsStatus};
 use crate::{
     Result,
     delivery::note_read,
     ids::{FamilyId, ThreadId, UserId},
 };
 
-/// The columns of [`Texts`], of a mute and an opt-out.
-macro_rules! texts {
+/// The columns of [`SmsStatus`], of a mute and an opt-out.
+macro_rules! sms_status {
     ($muted_until:literal, $opted_out_at:literal) => {
         concat!(
             $opted_out_at,
@@ -25,15 +25,15 @@ macro_rules! texts {
     };
 }
 
-pub(super) async fn find_reader(
+pub(super) async fn find_membership(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     user_id: &UserId,
     thread_id: ThreadId,
-) -> Result<Option<Reader>> {
-    let reader = sqlx::query_as(concat!(
+) -> Result<Option<Membership>> {
+    let membership = sqlx::query_as(concat!(
         "SELECT u.locale, u.time_zone, u.phone IS NOT NULL AS has_phone, tm.last_read_seq, ",
-        texts!("tm.muted_until", "u.opted_out_at"),
+        sms_status!("tm.muted_until", "u.opted_out_at"),
         "FROM thread_members tm
          JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
          WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3 AND tm.status = 'active'",
@@ -43,7 +43,7 @@ pub(super) async fn find_reader(
     .bind(user_id)
     .fetch_optional(tx)
     .await?;
-    Ok(reader)
+    Ok(membership)
 }
 
 /// Moves the mark forward, and notes with each message's notification that it was read. Of a very
@@ -88,20 +88,20 @@ pub(super) async fn mark_read(
     Ok(found.is_some())
 }
 
-pub(super) async fn set_texts(
+pub(super) async fn set_sms_preference(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     user_id: &UserId,
     thread_id: ThreadId,
-    wish: Wish,
-) -> Result<Option<Texts>> {
-    let (state, hours) = match wish {
-        Wish::On => ("on", None),
-        Wish::Muted { hours } => ("muted", hours),
-        Wish::Off => ("off", None),
+    preference: SmsPreference,
+) -> Result<Option<SmsStatus>> {
+    let (state, hours) = match preference {
+        SmsPreference::On => ("on", None),
+        SmsPreference::Muted { hours } => ("muted", hours),
+        SmsPreference::Off => ("off", None),
     };
-    let texts = sqlx::query_as(concat!(
-        "WITH person AS (
+    let status = sqlx::query_as(concat!(
+        "WITH account AS (
              -- Before the membership, as provisioning locks them.
              UPDATE users u SET updated_at = now(), opted_out_at = CASE $4
                  WHEN 'on' THEN NULL
@@ -118,13 +118,13 @@ pub(super) async fn set_texts(
                  WHEN 'muted' THEN coalesce(now() + make_interval(hours => $5), 'infinity')
                  ELSE muted_until
              END
-             FROM person
+             FROM account
              WHERE family_id = $1 AND thread_id = $2 AND user_id = $3 AND status = 'active'
              RETURNING muted_until
          )
          SELECT ",
-        texts!("member.muted_until", "person.opted_out_at"),
-        "FROM member CROSS JOIN person",
+        sms_status!("member.muted_until", "account.opted_out_at"),
+        "FROM member CROSS JOIN account",
     ))
     .bind(family_id)
     .bind(thread_id)
@@ -133,5 +133,5 @@ pub(super) async fn set_texts(
     .bind(hours)
     .fetch_optional(tx)
     .await?;
-    Ok(texts)
+    Ok(status)
 }

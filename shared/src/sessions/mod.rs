@@ -112,7 +112,7 @@ fn keys_of(browser: &BrowserHash) -> RowKeys<'_> {
 
 /// Who a browser is, and which threads it may enter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Visitor {
+pub struct MemberSessions {
     /// Their family.
     pub family_id: FamilyId,
     /// The member.
@@ -132,7 +132,7 @@ pub async fn find(
     browser: &BrowserHash,
     thread: Option<ThreadId>,
     member: Option<&UserId>,
-) -> Result<Visitor> {
+) -> Result<MemberSessions> {
     let mut tx = db::begin_by_keys(pool, keys_of(browser)).await?;
     // As a rule there is one family, and its first session is the one.
     for family_id in store::list_families(&mut tx, browser, thread).await? {
@@ -152,7 +152,7 @@ pub async fn find(
         let user_id = first.user_id.clone();
         let own = sessions.iter().filter(|session| session.user_id == user_id);
         let threads = own.map(|session| session.thread_id).collect();
-        return Ok(Visitor { family_id, user_id, threads });
+        return Ok(MemberSessions { family_id, user_id, threads });
     }
     Err(Error::NoSession)
 }
@@ -173,7 +173,7 @@ pub async fn end(pool: &Pool, principal: &Principal, browser: &BrowserHash) -> R
         let events: Vec<Event> = sessions.iter().map(event).collect();
         let Some((family_id, ..)) = sessions.first() else { continue };
         db::enter_family(&mut tx, family_id).await?;
-        audit::note(&mut tx, family_id, principal, &events).await?;
+        audit::record(&mut tx, family_id, principal, &events).await?;
     }
     tx.commit().await?;
     Ok(())

@@ -251,7 +251,7 @@ pub async fn resolve_or_create(
         };
         let thread = store::get(&mut tx, family_id, thread_id).await?;
         let events = joined(&thread, back.as_deref());
-        audit::note(&mut tx, family_id, &actor.into(), &events).await?;
+        audit::record(&mut tx, family_id, &actor.into(), &events).await?;
         tx.commit().await?;
         return Ok((thread, back.is_none()));
     }

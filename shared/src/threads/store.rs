@@ -44,7 +44,7 @@ macro_rules! inbox {
 }
 
 /// What [`find_by_members`] found.
-pub(super) struct Found {
+pub(super) struct MemberLookup {
     /// Wanted members who are not active users of the family.
     pub(super) unknown: Vec<String>,
     /// The thread with whoever of the set is active in it.
@@ -56,7 +56,7 @@ pub(super) async fn find_by_members(
     family_id: &FamilyId,
     new: &NewThread,
     member_key: &str,
-) -> Result<Found> {
+) -> Result<MemberLookup> {
     let row = sqlx::query(concat!(
         "SELECT ARRAY(
              SELECT wanted FROM unnest($2::text[]) AS wanted
@@ -78,7 +78,7 @@ pub(super) async fn find_by_members(
     .fetch_one(tx)
     .await?;
     let found: Option<ThreadId> = row.try_get("thread_id")?;
-    Ok(Found {
+    Ok(MemberLookup {
         unknown: row.try_get("unknown")?,
         thread: found.map(|_| Thread::from_row(&row)).transpose()?,
     })
