@@ -1,7 +1,7 @@
 //! The text that goes to a phone, of whatever people wrote.
 
 use shared::i18n::Language;
-use worker::sms::{Content, Limits, Subject, compose, judge::judge};
+use worker::sms::{Content, Limits, Subject, compose, verify::verify};
 
 use crate::input::parts;
 
@@ -33,5 +33,5 @@ pub(crate) fn harness(bytes: &[u8]) {
         link: &link,
         limits: Limits::new(within(set[6], 1, 4), within(set[6] / 4, 1, 4)).expect("limits"),
     };
-    judge(&content, &compose(&content)).expect("a text as it must be");
+    verify(&content, &compose(&content)).expect("a text as it must be");
 }

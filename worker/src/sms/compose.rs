@@ -11,10 +11,10 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::{
     Content, Limits, Sms, Subject,
     alphabet::{Encoding, is_gsm7},
-    defuse::defuse,
-    line::Line,
-    lookalike::latin,
+    normalize::Normalized,
     phrases::{self, NOTICE_MAX, Phrase},
+    sanitize::sanitize,
+    transliterate::transliterate,
 };
 
 /// Longest name of a sender in a text, in units.
@@ -83,16 +83,16 @@ fn languages(language: Language) -> impl Iterator<Item = Language> {
 
 /// What people wrote, each a line.
 struct Written {
-    name: Line,
-    thread: Option<(u32, Line)>,
-    body: Option<Line>,
+    name: Normalized,
+    thread: Option<(u32, Normalized)>,
+    body: Option<Normalized>,
     /// What stands for a body that there isn't or that can't be shown.
     phrase: Phrase,
 }
 
 impl Written {
     fn of(content: &Content<'_>) -> Self {
-        let title = || Line::of(content.thread, NAME_READ);
+        let title = || Normalized::of(content.thread, NAME_READ);
         let Subject::Message { sender, body, file_count, waiting } = content.subject else {
             let phrase = Phrase::FreshLink;
             return Self { name: title(), thread: None, body: None, phrase };
@@ -100,14 +100,14 @@ impl Written {
         // No text shows more, so a long message is not read to its end.
         let limits = content.limits;
         let most = Encoding::Gsm7.capacity(limits.gsm7).max(Encoding::Ucs2.capacity(limits.ucs2));
-        let body = body.map(|body| Line::of(body, most));
+        let body = body.map(|body| Normalized::of(body, most));
         let phrase = match &body {
             _ if file_count > 0 => Phrase::Files(file_count),
             Some(body) if body.emoji => Phrase::Emoji,
             _ => Phrase::NewMessage,
         };
         Self {
-            name: Line::of(sender, NAME_READ),
+            name: Normalized::of(sender, NAME_READ),
             thread: (waiting > 0).then(|| (waiting, title())),
             body: body.filter(|body| !body.text.is_empty()),
             phrase,
@@ -202,12 +202,12 @@ struct Piece {
 }
 
 impl Piece {
-    fn of(line: &Line, encoding: Encoding) -> Self {
+    fn of(line: &Normalized, encoding: Encoding) -> Self {
         let text = match encoding {
-            Encoding::Gsm7 => latin(&line.text),
+            Encoding::Gsm7 => transliterate(&line.text),
             Encoding::Ucs2 => Cow::Borrowed(line.text.as_str()),
         };
-        Self { text: defuse(&text).into_owned(), more: line.more }
+        Self { text: sanitize(&text).into_owned(), more: line.more }
     }
 
     const fn whole(text: String) -> Self {

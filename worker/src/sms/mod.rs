@@ -2,15 +2,15 @@
 
 mod alphabet;
 mod compose;
-mod defuse;
-#[cfg(any(test, feature = "judge"))]
-pub mod judge;
 mod limits;
-mod line;
-mod lookalike;
+mod normalize;
 mod phrases;
+mod sanitize;
 #[cfg(test)]
 mod tests;
+mod transliterate;
+#[cfg(any(test, feature = "verify"))]
+pub mod verify;
 
 use std::fmt;
 

@@ -4,7 +4,7 @@ use shared::i18n::{Catalogue, FluentArgs, Language};
 
 use super::alphabet::Encoding;
 
-static WORDS: Catalogue = Catalogue::new([
+static CATALOGUE: Catalogue = Catalogue::new([
     include_str!("../../locales/en.ftl"),
     include_str!("../../locales/es.ftl"),
     include_str!("../../locales/zh.ftl"),
@@ -34,14 +34,14 @@ pub(super) enum Phrase {
 impl Phrase {
     pub(super) fn say(self, language: Language) -> String {
         match self {
-            Self::Notice => WORDS.say(language, "notice"),
-            Self::Emoji => WORDS.say(language, "emoji"),
-            Self::NewMessage => WORDS.say(language, "new-message"),
-            Self::FreshLink => WORDS.say(language, "fresh-link"),
+            Self::Notice => CATALOGUE.say(language, "notice"),
+            Self::Emoji => CATALOGUE.say(language, "emoji"),
+            Self::NewMessage => CATALOGUE.say(language, "new-message"),
+            Self::FreshLink => CATALOGUE.say(language, "fresh-link"),
             Self::Files(count) => {
                 let mut args = FluentArgs::new();
                 args.set("count", count);
-                WORDS.say_with(language, "files", &args)
+                CATALOGUE.say_with(language, "files", &args)
             }
         }
     }
@@ -61,7 +61,7 @@ pub(super) fn waiting(language: Language, sender: &str, count: u32, thread: &str
     args.set("sender", sender);
     args.set("count", count);
     args.set("thread", thread);
-    WORDS.say_with(language, "waiting", &args)
+    CATALOGUE.say_with(language, "waiting", &args)
 }
 
 #[cfg(test)]
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn every_language_says_everything() {
-        assert_eq!(WORDS.faults(), Vec::<String>::new());
+        assert_eq!(CATALOGUE.faults(), Vec::<String>::new());
         for language in Language::ALL {
             for phrase in ALL {
                 assert!(!phrase.say(language).contains(['{', '}']), "{}", phrase.say(language));

@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
-    judge::{judge, links_in},
+    verify::{links_in, verify},
     *,
 };
 
@@ -327,7 +327,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 #[test]
-fn the_judge_of_links_knows_some() {
+fn the_link_finder_finds_links() {
     for link in ["http://x.y", "see evil.com", "a@evil.com", "www.x", "tel:1", "evil。公司", LINK]
     {
         assert!(!links_in(link).is_empty(), "{link}");
@@ -340,8 +340,8 @@ proptest! {
     #[test]
     fn every_text_is_within_its_limit_and_has_one_link(case in case()) {
         let content = case.content();
-        let judged = judge(&content, &compose(&content));
-        prop_assert!(judged.is_ok(), "{judged:?}");
+        let verified = verify(&content, &compose(&content));
+        prop_assert!(verified.is_ok(), "{verified:?}");
     }
 
     #[test]

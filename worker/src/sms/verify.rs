@@ -9,7 +9,7 @@ use super::{Content, Encoding, Measure, Sms, measure, phrases::Phrase};
 ///
 /// # Errors
 /// What is wrong with it, and the text.
-pub fn judge(content: &Content<'_>, text: &Sms) -> Result<(), String> {
+pub fn verify(content: &Content<'_>, text: &Sms) -> Result<(), String> {
     let text = text.as_str();
     let Measure { encoding, segments } = measure(text);
     let most = match encoding {

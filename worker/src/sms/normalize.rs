@@ -8,7 +8,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 /// One line of text.
 #[derive(Default)]
-pub(super) struct Line {
+pub(super) struct Normalized {
     /// The line: single spaces, none at its ends.
     pub(super) text: String,
     /// Whether more was written than is here.
@@ -17,7 +17,7 @@ pub(super) struct Line {
     pub(super) emoji: bool,
 }
 
-impl Line {
+impl Normalized {
     /// The line of the first `most` characters or little more: of a long message a text shows only
     /// its beginning, and the rest is not looked at.
     pub(super) fn of(written: &str, most: usize) -> Self {
@@ -52,8 +52,8 @@ struct Builder {
 }
 
 impl Builder {
-    fn built(self) -> Line {
-        Line { text: self.text, more: false, emoji: self.emoji }
+    fn built(self) -> Normalized {
+        Normalized { text: self.text, more: false, emoji: self.emoji }
     }
 
     fn grapheme(&mut self, grapheme: &str) {
@@ -155,7 +155,7 @@ fn is_picture(c: char) -> bool {
     c.is_emoji_char()
         || (matches!(c, '\u{2300}'..='\u{23ff}' | '\u{25a0}'..='\u{27bf}' | '\u{2b00}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}')
             && c.general_category() == GeneralCategory::OtherSymbol
-            && super::lookalike::of(c).is_none())
+            && super::transliterate::substitute(c).is_none())
 }
 
 fn is_mark(c: char) -> bool {
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     fn line(written: &str) -> String {
-        Line::of(written, 1000).text
+        Normalized::of(written, 1000).text
     }
 
     #[test]
@@ -203,8 +203,8 @@ mod tests {
         assert_eq!(line("👩‍👩‍👧‍👦 family 🇨🇭 🏴󠁧󠁢󠁳󠁣󠁴󠁿 ❤️"), "family");
         assert_eq!(line("😀(😀yes😀)😀"), "(yes)");
         assert_eq!(line("☎ ☀︎ ♥ ✔ ⭐"), "");
-        assert!(Line::of("😀", 10).emoji);
-        assert!(!Line::of("1#*", 10).emoji);
+        assert!(Normalized::of("😀", 10).emoji);
+        assert!(!Normalized::of("1#*", 10).emoji);
     }
 
     #[test]
@@ -237,8 +237,8 @@ mod tests {
 
     #[test]
     fn of_a_long_text_only_the_beginning_is_read() {
-        let long = Line::of(&"a b ".repeat(1000), 50);
+        let long = Normalized::of(&"a b ".repeat(1000), 50);
         assert!(long.more && long.text.len() <= 52, "{}", long.text.len());
-        assert!(!Line::of("a b", 50).more);
+        assert!(!Normalized::of("a b", 50).more);
     }
 }

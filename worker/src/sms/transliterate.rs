@@ -9,35 +9,35 @@ use super::alphabet::is_gsm7;
 
 /// `line` with every character brought to the default alphabet that has a look-alike there. What
 /// has none, letters of another script above all, stays.
-pub(super) fn latin(line: &str) -> Cow<'_, str> {
+pub(super) fn transliterate(line: &str) -> Cow<'_, str> {
     if line.chars().all(is_gsm7) {
         return Cow::Borrowed(line);
     }
-    let mut latin = String::with_capacity(line.len());
+    let mut text = String::with_capacity(line.len());
     for c in line.chars() {
         if is_gsm7(c) {
-            latin.push(c);
-        } else if let Some(same) = of(c) {
-            latin.push_str(same);
+            text.push(c);
+        } else if let Some(same) = substitute(c) {
+            text.push_str(same);
         } else {
-            push_by_kind(&mut latin, c);
+            push_by_kind(&mut text, c);
         }
     }
-    Cow::Owned(latin)
+    Cow::Owned(text)
 }
 
 /// Characters that no table names, by what kind they are of.
-fn push_by_kind(latin: &mut String, c: char) {
+fn push_by_kind(text: &mut String, c: char) {
     use GeneralCategory as Kind;
     match c.general_category() {
-        Kind::DashPunctuation => latin.push('-'),
-        Kind::InitialPunctuation | Kind::FinalPunctuation => latin.push('"'),
-        Kind::OpenPunctuation => latin.push('('),
-        Kind::ClosePunctuation => latin.push(')'),
+        Kind::DashPunctuation => text.push('-'),
+        Kind::InitialPunctuation | Kind::FinalPunctuation => text.push('"'),
+        Kind::OpenPunctuation => text.push('('),
+        Kind::ClosePunctuation => text.push(')'),
         // An accent that makes no one character with its letter.
         _ if c.general_category_group() == GeneralCategoryGroup::Mark
-            && latin.chars().next_back().is_some_and(is_gsm7) => {}
-        _ => latin.push(base(c).filter(|&base| is_gsm7(base)).unwrap_or(c)),
+            && text.chars().next_back().is_some_and(is_gsm7) => {}
+        _ => text.push(base(c).filter(|&base| is_gsm7(base)).unwrap_or(c)),
     }
 }
 
@@ -48,11 +48,11 @@ fn base(c: char) -> Option<char> {
         base.get_or_insert(part);
     });
     // Letters that are two in one decompose, their strokes and hooks don't.
-    base.map(|base| of(base).and_then(|same| same.chars().next()).unwrap_or(base))
+    base.map(|base| substitute(base).and_then(|same| same.chars().next()).unwrap_or(base))
 }
 
 /// The look-alike of a character that Unicode doesn't decompose.
-pub(super) const fn of(c: char) -> Option<&'static str> {
+pub(super) const fn substitute(c: char) -> Option<&'static str> {
     Some(match c {
         '`'
         | '´'
@@ -156,27 +156,27 @@ mod tests {
     #[test]
     fn typographic_characters_have_look_alikes() {
         assert_eq!(
-            latin("“It’s” – ‚so‘ — «no» ‹x› „y‟ ‐‑‒―−"),
+            transliterate("“It’s” – ‚so‘ — «no» ‹x› „y‟ ‐‑‒―−"),
             "\"It's\" - 'so' - \"no\" 'x' \"y\" -----"
         );
-        assert_eq!(latin("• one · two … 2×3 20°C © ™"), "- one - two ... 2x3 20degC (c) ™");
-        assert_eq!(latin("`´′″【x】、。"), "'''\"(x),.");
+        assert_eq!(transliterate("• one · two … 2×3 20°C © ™"), "- one - two ... 2x3 20degC (c) ™");
+        assert_eq!(transliterate("`´′″【x】、。"), "'''\"(x),.");
     }
 
     #[test]
     fn letters_lose_the_marks_that_the_alphabet_has_not() {
-        assert_eq!(latin("áêçłœőŒÁÍÚîôûÿŠžčřů"), "aecloeoOEAIUiouySzcru");
-        assert_eq!(latin("èéùìòÇØøÅåÆæßÉÄÖÑÜäöñüà"), "èéùìòÇØøÅåÆæßÉÄÖÑÜäöñüà");
-        assert_eq!(latin("Chào bà, ế ơ ư đ"), "Chào bà, e o u d");
-        assert_eq!(latin("İıŞşĞğ"), "IiSsGg");
-        assert_eq!(latin("x\u{30c}\u{301}"), "x");
+        assert_eq!(transliterate("áêçłœőŒÁÍÚîôûÿŠžčřů"), "aecloeoOEAIUiouySzcru");
+        assert_eq!(transliterate("èéùìòÇØøÅåÆæßÉÄÖÑÜäöñüà"), "èéùìòÇØøÅåÆæßÉÄÖÑÜäöñüà");
+        assert_eq!(transliterate("Chào bà, ế ơ ư đ"), "Chào bà, e o u d");
+        assert_eq!(transliterate("İıŞşĞğ"), "IiSsGg");
+        assert_eq!(transliterate("x\u{30c}\u{301}"), "x");
     }
 
     #[test]
     fn other_scripts_stay_but_for_the_capitals_of_the_alphabet() {
-        assert_eq!(latin("Привет, й"), "Привет, й");
-        assert_eq!(latin("ΔΩ α ά"), "ΔΩ α ά");
-        assert_eq!(latin("你好"), "你好");
-        assert_eq!(latin("が"), "が");
+        assert_eq!(transliterate("Привет, й"), "Привет, й");
+        assert_eq!(transliterate("ΔΩ α ά"), "ΔΩ α ά");
+        assert_eq!(transliterate("你好"), "你好");
+        assert_eq!(transliterate("が"), "が");
     }
 }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 /// `line` with nothing in it that a phone makes a link of. Spaces are all that comes in. The line
 /// is in its usual form (NFKC) already.
-pub(super) fn defuse(line: &str) -> Cow<'_, str> {
+pub(super) fn sanitize(line: &str) -> Cow<'_, str> {
     if !line.contains(['.', '。', ':']) {
         return Cow::Borrowed(line);
     }
@@ -18,12 +18,12 @@ pub(super) fn defuse(line: &str) -> Cow<'_, str> {
         if i > 0 {
             safe.push(' ');
         }
-        defuse_word(word, &mut safe);
+        sanitize_word(word, &mut safe);
     }
     Cow::Owned(safe)
 }
 
-fn defuse_word(word: &str, safe: &mut String) {
+fn sanitize_word(word: &str, safe: &mut String) {
     let chars: Vec<char> = word.chars().collect();
     let digit = |at: usize| chars.get(at).is_some_and(char::is_ascii_digit);
     let is_number = |at: usize| at > 0 && digit(at - 1) && digit(at + 1);
@@ -126,7 +126,7 @@ mod tests {
             ("www.e", "www. e"),
             ("https://kin.example/l#token", "https: //kin. example/l#token"),
         ] {
-            assert_eq!(defuse(link), text);
+            assert_eq!(sanitize(link), text);
         }
     }
 
@@ -143,9 +143,9 @@ mod tests {
             "[Done.] „Да.“ 「你好。」",
             "\"Stop.\" (He did.)",
         ] {
-            assert_eq!(defuse(text), text);
+            assert_eq!(sanitize(text), text);
         }
-        assert_eq!(defuse("Hi.Bye"), "Hi. Bye");
-        assert_eq!(defuse("wait...what"), "wait... what");
+        assert_eq!(sanitize("Hi.Bye"), "Hi. Bye");
+        assert_eq!(sanitize("wait...what"), "wait... what");
     }
 }
