@@ -1,7 +1,7 @@
-//! What AWS's services are called with, from the environment that Lambda gives its functions.
+//! Configuration of AWS clients, from the environment that Lambda gives its functions.
 //!
-//! By hand: `aws_config` looks for credentials in ten places, of which a function has one; with what it
-//! needs for them it was 6 % of a binary's code.
+//! Without `aws_config`: it looks for credentials in ten places, of which a function has one, and made up
+//! 6 % of a binary's code.
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
@@ -9,12 +9,12 @@ use aws_types::{SdkConfig, region::Region};
 
 use crate::config::{self, ConfigError, Variable};
 
-/// A service as the AWS SDK's variables name it.
+/// An AWS service that is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
     /// `SecretsManager`.
     SecretsManager,
-    /// Simple Notification Service: texts.
+    /// Simple Notification Service: SMS.
     Sns,
     /// Simple Queue Service: jobs.
     Sqs,
@@ -30,8 +30,8 @@ impl Service {
     }
 }
 
-/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is set, `AWS_SESSION_TOKEN`. They hold for
-/// as long as an environment lives.
+/// Credentials from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is set, `AWS_SESSION_TOKEN`.
+/// They stay valid for the life of a Lambda environment.
 ///
 /// # Errors
 /// [`ConfigError`] naming the variable.
@@ -45,8 +45,8 @@ pub fn credentials() -> Result<Credentials, ConfigError> {
     ))
 }
 
-/// Where `service` is, if it is somewhere else than where AWS has it: `AWS_ENDPOINT_URL_<service>`, else
-/// `AWS_ENDPOINT_URL`.
+/// Custom endpoint of `service`: `AWS_ENDPOINT_URL_<service>`, else `AWS_ENDPOINT_URL`. `None` if neither
+/// is set.
 ///
 /// # Errors
 /// [`ConfigError`] naming the variable.
@@ -85,7 +85,7 @@ pub fn use_dual_stack() -> bool {
     is_set(config::USE_DUAL_STACK)
 }
 
-/// The defaults of the SDK's clients, by date: an update of the SDK changes none of them.
+/// Defaults of the SDK's clients, pinned by date: an update of the SDK changes none of them.
 #[must_use]
 pub fn behavior_version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()

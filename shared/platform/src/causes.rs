@@ -1,21 +1,21 @@
-//! An error and its causes.
+//! Walking an error's chain of causes.
 
 use std::{error::Error, iter};
 
-/// `error`, then its causes, the nearest first.
+/// Iterates over `error` and its causes, the nearest first.
 pub fn chain<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     iter::successors(Some(error), |&error| error.source())
 }
 
-/// `error` and its causes in one line, for the log.
+/// Formats `error` and its causes as one line, for the log.
 #[must_use]
 pub fn line(error: &(dyn Error + 'static)) -> String {
     chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Those of `error` and its causes that are an `E`.
+/// Iterates over those of `error` and its causes that have the type `E`.
 pub fn find<'a, E: Error + 'static>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a E> {

@@ -1,10 +1,10 @@
-//! Reading configuration: once, at the start; a missing or bad variable names itself.
+//! Reading environment variables at the start, with errors that name the variable.
 
 use std::{env, fmt, str::FromStr};
 
 pub use secrecy::{ExposeSecret, SecretString};
 
-/// A variable that is missing or can't be used. Never carries the value, which may be a secret.
+/// A missing or invalid variable. Never holds the value, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Not set, or empty.
@@ -12,39 +12,39 @@ pub enum ConfigError {
     Missing {
         /// The variable.
         name: &'static str,
-        /// What it is for.
+        /// Its purpose.
         what: &'static str,
     },
-    /// Set, but of no use.
+    /// Set to an invalid value.
     #[error("{name} is not valid: {why}")]
     Invalid {
         /// The variable.
         name: &'static str,
-        /// What is wrong with it.
+        /// The fault.
         why: String,
     },
 }
 
-/// A variable of the environment.
+/// An environment variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// What it is for.
+    /// Its purpose.
     pub what: &'static str,
 }
 
 impl Variable {
-    /// Least length of a secret that signs: 32 bytes, as long as an HS256 digest (RFC 7518, 3.2).
+    /// Minimum length of a signing secret: 32 bytes, the size of an HS256 digest (RFC 7518, 3.2).
     pub const SECRET_MIN: usize = 32;
 
-    /// Its value, if it is set and not empty.
+    /// Returns the value, if it is set and not empty.
     #[must_use]
     pub fn optional(self) -> Option<String> {
         env::var(self.name).ok().filter(|value| !value.is_empty())
     }
 
-    /// Its value, which must be set and not empty.
+    /// Returns the value, which must be set and not empty.
     ///
     /// # Errors
     /// [`ConfigError::Missing`].
@@ -52,7 +52,7 @@ impl Variable {
         self.optional().ok_or(self.missing())
     }
 
-    /// Its value, which must be an `http` or `https` address.
+    /// Returns the value, which must be an `http` or `https` URL.
     ///
     /// # Errors
     /// [`ConfigError`].
@@ -60,7 +60,7 @@ impl Variable {
         self.address(self.required()?)
     }
 
-    /// `value`, if it is an `http` or `https` address that a path can be put after.
+    /// Returns `value`, if it is an `http` or `https` URL that a path can be appended to.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`].
@@ -76,10 +76,10 @@ impl Variable {
         }
     }
 
-    /// Its value as a `T`, or `default` when it is not set.
+    /// Returns the value parsed as a `T`, or `default` when it is not set.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] when it is set to something that is no `T`.
+    /// [`ConfigError::Invalid`] when it can't be parsed.
     pub fn parsed<T>(self, default: T) -> Result<T, ConfigError>
     where
         T: FromStr,
@@ -90,7 +90,7 @@ impl Variable {
         self.optional().map_or(Ok(default), parse)
     }
 
-    /// `value`, if it is long enough for a secret that signs.
+    /// Returns `value`, if it has at least [`Self::SECRET_MIN`] bytes.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`].
@@ -104,20 +104,20 @@ impl Variable {
         Ok(secret)
     }
 
-    /// The error that it is not set.
+    /// Makes the error that the variable is not set.
     #[must_use]
     pub const fn missing(self) -> ConfigError {
         ConfigError::Missing { name: self.name, what: self.what }
     }
 
-    /// The error that it is of no use. `why` must not repeat the value.
+    /// Makes the error that the value is invalid. `why` must not repeat the value.
     #[must_use]
     pub fn invalid(self, why: &str) -> ConfigError {
         ConfigError::Invalid { name: self.name, why: why.to_owned() }
     }
 }
 
-/// Declares constants of type [`Variable`], and `ALL` of them.
+/// Declares constants of type [`Variable`], and `ALL`, which lists them.
 #[macro_export]
 macro_rules! variables {
     ($($constant:ident = $name:literal, $what:literal;)*) => {
@@ -127,7 +127,7 @@ macro_rules! variables {
                 $crate::config::Variable { name: $name, what: $what };
         )*
 
-        /// Every variable that is declared here.
+        /// All variables declared here.
         pub const ALL: &[$crate::config::Variable] = &[$($constant),*];
     };
 }
@@ -136,15 +136,15 @@ variables! {
     ACCESS_KEY_ID = "AWS_ACCESS_KEY_ID", "credentials, which Lambda sets for its functions";
     SECRET_ACCESS_KEY = "AWS_SECRET_ACCESS_KEY", "credentials, which Lambda sets for its functions";
     SESSION_TOKEN = "AWS_SESSION_TOKEN", "credentials, which Lambda sets for its functions";
-    REGION = "AWS_REGION", "where the services are, which Lambda sets for its functions";
-    DEFAULT_REGION = "AWS_DEFAULT_REGION", "where the services are; AWS_REGION goes before it";
-    ENDPOINT_URL = "AWS_ENDPOINT_URL", "an endpoint in place of each service's own";
-    SECRETS_MANAGER_URL = "AWS_ENDPOINT_URL_SECRETS_MANAGER", "an endpoint in place of Secrets Manager's own";
-    SNS_URL = "AWS_ENDPOINT_URL_SNS", "an endpoint in place of SNS's own";
-    SQS_URL = "AWS_ENDPOINT_URL_SQS", "an endpoint in place of SQS's own";
+    REGION = "AWS_REGION", "the region of the services, which Lambda sets for its functions";
+    DEFAULT_REGION = "AWS_DEFAULT_REGION", "the region of the services; AWS_REGION takes precedence";
+    ENDPOINT_URL = "AWS_ENDPOINT_URL", "an endpoint in place of the default ones";
+    SECRETS_MANAGER_URL = "AWS_ENDPOINT_URL_SECRETS_MANAGER", "an endpoint in place of the default one of Secrets Manager";
+    SNS_URL = "AWS_ENDPOINT_URL_SNS", "an endpoint in place of the default one of SNS";
+    SQS_URL = "AWS_ENDPOINT_URL_SQS", "an endpoint in place of the default one of SQS";
     USE_FIPS = "AWS_USE_FIPS_ENDPOINT", "whether endpoints must be validated by FIPS 140";
     USE_DUAL_STACK = "AWS_USE_DUALSTACK_ENDPOINT", "whether endpoints must have IPv6 addresses too";
-    TRACE = "_X_AMZN_TRACE_ID", "the trace of an invocation, which Lambda's runtime keeps there";
+    TRACE = "_X_AMZN_TRACE_ID", "the trace header of an invocation, which Lambda's runtime sets";
     METRICS_NAMESPACE = "KINLINE_METRICS_NAMESPACE", "the namespace of the metrics; without it there are none";
     CERT_FILE = "SSL_CERT_FILE", "certificates to trust in place of the system's";
     CERT_DIR = "SSL_CERT_DIR", "a folder of certificates to trust in place of the system's";
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_long_and_stays_one() {
+    fn a_secret_is_long_enough_and_never_shown() {
         let error = KEY.secret("short-secret").expect_err("too short");
         assert!(!error.to_string().contains("short-secret"));
         let secret = KEY.secret("0123456789abcdef0123456789abcdef").expect("long enough");

@@ -20,13 +20,13 @@ use reqwest::{
 
 use crate::causes;
 
-/// What a request and its answer may take: a caller waits for it.
+/// Deadline of a request with its response: a caller waits for it.
 const TIME_MAX: Duration = Duration::from_secs(3);
-/// A set of keys has a few kilobytes.
+/// Maximum size of a response body, in bytes. A key set (JWKS) has a few kilobytes.
 const BODY_MAX: usize = 64 * 1024;
 
-/// HTTP client for a client of the AWS SDK. `idle` is how long a connection is kept for the next call. What
-/// a connection may take to stand, TLS included, is the `connect_timeout` of the SDK client's configuration.
+/// HTTP client for the AWS SDK. `idle` is how long a connection is kept for the next call. The SDK client's
+/// `connect_timeout` limits how long a connection takes to open, TLS included.
 #[must_use]
 pub fn sdk(idle: Duration) -> SharedHttpClient {
     Builder::new()
@@ -35,34 +35,34 @@ pub fn sdk(idle: Duration) -> SharedHttpClient {
         .build_https()
 }
 
-/// Whether a call by [`sdk`] failed before its connection stood, so that no request can have gone out.
+/// Whether a call through [`sdk`] failed before its connection was open, so that no request was sent.
 #[must_use]
 pub fn never_connected(error: &(dyn Error + 'static)) -> bool {
     causes::find(error).any(legacy::Error::is_connect)
 }
 
-/// Why there is no answer. Says nothing of what an answer held, nor the URL: either may hold a secret.
+/// A failed request. Never holds the response's content or the URL: either may contain a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// Not within three seconds.
+    /// No response within three seconds.
     #[error("no answer within {TIME_MAX:?}")]
     TooLong,
-    /// No address, no connection, no TLS, or the connection was lost.
+    /// DNS, connection or TLS failed, or the connection was lost.
     #[error("no connection: {0}")]
     Unreachable(String),
-    /// Another answer than `200`.
+    /// A status other than `200`.
     #[error("the answer was {0}")]
     Status(StatusCode),
-    /// Broken off, or longer than 64 KiB.
+    /// The body is incomplete, or longer than 64 KiB.
     #[error("the answer broke off, or is longer than {BODY_MAX} bytes")]
     Body,
 }
 
-/// An answer.
+/// An HTTP response.
 pub struct Answer {
     /// Its status.
     pub(crate) status: StatusCode,
-    /// `max-age` of its `Cache-Control`.
+    /// The `max-age` of its `Cache-Control`.
     pub max_age: Option<Duration>,
     /// Its body.
     pub body: Vec<u8>,
@@ -78,7 +78,7 @@ impl Answer {
     }
 }
 
-/// `GET url`. Follows no redirect: keys come from the address that was configured.
+/// Sends `GET url`. Follows no redirect: keys come from the configured address only.
 ///
 /// # Errors
 /// [`RequestError`].
@@ -88,7 +88,7 @@ pub async fn get(url: &Url, accept: &'static str) -> Result<Answer, RequestError
     send(request).await?.ok()
 }
 
-/// `PUT url` with this body and no content type, as a presigned URL of S3 requires it.
+/// Sends `PUT url` with this body and no content type, as a presigned URL of S3 requires.
 ///
 /// # Errors
 /// [`RequestError`].
@@ -98,16 +98,16 @@ pub async fn put(url: &Url, body: Vec<u8>) -> Result<Answer, RequestError> {
     send(request).await?.ok()
 }
 
-/// Sends `request` and takes any answer.
+/// Sends `request` and accepts any status.
 ///
 /// # Errors
-/// [`RequestError`], but for [`RequestError::Status`].
+/// [`RequestError`], except [`RequestError::Status`].
 pub(crate) async fn send(request: Request) -> Result<Answer, RequestError> {
     static CLIENT: LazyLock<Result<Client, reqwest::Error>> = LazyLock::new(|| {
         client().build().or_else(|error| {
-            // The library refuses to start then, even for plain HTTP.
+            // Without certificates the library makes no client, even for plain HTTP.
             let error = causes::line(&error);
-            tracing::warn!(error, "no certificate is trusted: nothing can be reached by https");
+            tracing::warn!(error, "no trusted certificates: https requests will fail");
             client().tls_certs_only([]).build()
         })
     });
@@ -132,16 +132,16 @@ pub(crate) async fn send(request: Request) -> Result<Answer, RequestError> {
 
 fn client() -> ClientBuilder {
     Client::builder()
-        // Some firewalls refuse a request without one.
+        // Some firewalls refuse requests without one.
         .user_agent("kinline")
         .redirect(Policy::none())
         .no_proxy()
         .timeout(TIME_MAX)
-        // The next request is hours away, and may come after the environment was frozen.
+        // The next request is hours later, and the environment may be frozen until then.
         .pool_max_idle_per_host(0)
 }
 
-/// `max-age` of `Cache-Control` (RFC 9111, 5.2.2.1).
+/// Returns the `max-age` of `Cache-Control` (RFC 9111, 5.2.2.1).
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let directives = headers.get(CACHE_CONTROL)?.to_str().ok()?.to_ascii_lowercase();
     let seconds = directives.split(',').find_map(|one| one.trim().strip_prefix("max-age="))?;
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_age_is_found_among_other_directives() {
+    fn max_age_is_found_among_other_directives() {
         let age = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(CACHE_CONTROL, value.parse().expect("a value"));

@@ -1,4 +1,4 @@
-//! JSON log lines, as CloudWatch Logs Insights reads them.
+//! JSON log lines for CloudWatch Logs Insights.
 
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -6,27 +6,27 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Sends log lines to standard error as JSON, one object a line, from `info` up.
+/// Writes log lines of level `info` and above to standard error, one JSON object a line.
 ///
-/// Meant for `main`: a second call in the same process changes nothing.
+/// Called by `main`: a second call in the same process changes nothing.
 pub fn init() {
     let log = tracing_subscriber::registry().with(json(std::io::stderr));
     let _already_set = log.with(levels()).try_init();
 }
 
-/// What is worth a line. For the whole log, not a layer of it: layers with filters of their own cost
-/// several times as much at each step of a request.
+/// Returns the log levels by target. A filter for the whole log: filters for each layer cost several
+/// times as much at each step of a request.
 #[must_use]
 pub fn levels() -> Targets {
     Targets::new()
         .with_default(LevelFilter::INFO)
-        // The SDK and the database driver log bodies and statements from `debug` down.
+        // The SDK and the database driver log bodies and statements at `debug` and below.
         .with_target("sqlx", LevelFilter::WARN)
         .with_target("aws", LevelFilter::WARN)
         .with_target("hyper", LevelFilter::WARN)
 }
 
-/// One JSON object a line to `writer`; the fields of the innermost span go along.
+/// Layer that writes one JSON object a line to `writer`, with the fields of the innermost span.
 pub fn json<S, W>(writer: W) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,

@@ -1,5 +1,4 @@
-//! Figures for CloudWatch, as lines of the log in its embedded metric format: counts and times,
-//! never whose.
+//! Metrics for CloudWatch, as log lines in its embedded metric format: counts and times, without ids.
 
 use std::{io, sync::OnceLock};
 
@@ -9,22 +8,22 @@ use crate::config;
 
 static COLLECTOR: OnceLock<&Collector> = OnceLock::new();
 
-/// Begins to collect, where `KINLINE_METRICS_NAMESPACE` says under which name; counts the start.
+/// Starts collecting if `KINLINE_METRICS_NAMESPACE` is set, and counts the cold start.
 pub(crate) fn init() {
     let Some(namespace) = config::METRICS_NAMESPACE.optional() else { return };
-    // A recorder is there already only when this is called twice.
+    // Fails only when it is called twice.
     if let Ok(collector) = Builder::new().cloudwatch_namespace(namespace).init() {
         let _first = COLLECTOR.set(collector);
         metrics::counter!("ColdStarts").increment(1);
     }
 }
 
-/// Writes down what was collected since the last time. At the end of each invocation: afterwards
-/// the environment may be frozen for good.
+/// Writes what was collected since the last flush. Called at the end of each invocation: the environment
+/// may be frozen for good afterwards.
 pub fn flush() {
     if let Some(collector) = COLLECTOR.get()
         && let Err(error) = collector.flush(io::stdout())
     {
-        tracing::warn!(%error, "figures are lost");
+        tracing::warn!(%error, "can't write metrics");
     }
 }

@@ -1,5 +1,4 @@
-//! Secrets of AWS Secrets Manager, by their ARNs: what a deployed function's environment names in
-//! place of a secret.
+//! Reading secrets from AWS Secrets Manager by their ARNs.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,24 +16,24 @@ use crate::{
     http_client,
 };
 
-/// A secret's ARN begins with `arn:` and says whose it is.
+/// Whether `text` looks like the ARN of a secret.
 #[must_use]
 pub fn is_arn(text: &str) -> bool {
     text.starts_with("arn:") && text.contains(":secretsmanager:")
 }
 
-/// Why there is no secret. Says nothing of the secret.
+/// A secret that can't be read. Never holds the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("can't be read from Secrets Manager: {0}")]
 pub struct ReadError(String);
 
-/// The text of the secret at `arn`, read with the credentials that Lambda gives its functions in
-/// their environment; within six seconds, since an environment has ten to start.
+/// Returns the secret at `arn`, read with the credentials in the function's environment. Takes at most six
+/// seconds, since a Lambda environment has ten to start.
 ///
-/// One signed request, since the SDK's client would be a quarter of nearly every binary.
+/// One signed request: the SDK's client would be a quarter of nearly every binary.
 ///
 /// # Errors
-/// [`ReadError`], after three tries.
+/// [`ReadError`], after three attempts.
 pub async fn read(arn: &str) -> Result<SecretString, ReadError> {
     let mut delays = [Duration::from_millis(50), Duration::from_millis(200)].into_iter();
     let reading = async {
@@ -52,11 +51,11 @@ pub async fn read(arn: &str) -> Result<SecretString, ReadError> {
     timeout(Duration::from_secs(6), reading).await.unwrap_or_else(no_answer)
 }
 
-/// Why a try came to nothing.
+/// A failed attempt.
 enum Failure {
-    /// Another may succeed.
+    /// Another attempt may succeed.
     Transient(String),
-    /// Another won't.
+    /// Another attempt would fail as well.
     Permanent(String),
 }
 
@@ -78,20 +77,20 @@ struct ErrorResponse {
     code: String,
 }
 
-/// `GetSecretValue` (AWS Secrets Manager API Reference), once.
+/// Calls `GetSecretValue` (AWS Secrets Manager API Reference) once.
 async fn try_read(arn: &str) -> Result<SecretString, Failure> {
     let request = request(arn).map_err(Failure::Permanent)?;
     let request =
-        request.try_into().map_err(|_| Failure::Permanent("its URL is none".to_owned()))?;
+        request.try_into().map_err(|_| Failure::Permanent("its URL is not valid".to_owned()))?;
     let answer = http_client::send(request).await;
     let answer = answer.map_err(|error| Failure::Transient(error.to_string()))?;
     if answer.status == StatusCode::OK {
         // The parser's own message may repeat what it read.
         let answer: Result<GetSecretValueResponse, _> = serde_json::from_slice(&answer.body);
         let secret = answer.ok().and_then(|answer| answer.secret_string);
-        return secret.ok_or_else(|| Failure::Permanent("it holds no text".to_owned()));
+        return secret.ok_or_else(|| Failure::Permanent("it holds no string".to_owned()));
     }
-    // The code alone, after a namespace in some answers: a message may repeat what was asked for.
+    // Only the code, which some responses prefix with a namespace: the message may repeat the request.
     let ErrorResponse { code } = serde_json::from_slice(&answer.body).unwrap_or_default();
     let code = code.rsplit('#').next().unwrap_or_default();
     let code = if code.is_empty() { answer.status.to_string() } else { code.to_owned() };
@@ -102,9 +101,9 @@ async fn try_read(arn: &str) -> Result<SecretString, Failure> {
     }
 }
 
-/// The partitions of AWS, with the domain of Secrets Manager's endpoints and of its dual-stack ones: those
-/// of `partitions.json` in aws-sdk-secretsmanager 1.125, but for `aws` and `aws-us-gov`, whose usual
-/// endpoints are dual-stack by its rules.
+/// The partitions of AWS, each with the domains of Secrets Manager's endpoints and dual-stack endpoints.
+/// Source: `partitions.json` in aws-sdk-secretsmanager 1.125, except `aws` and `aws-us-gov`, whose default
+/// endpoints are dual-stack by the rules of that SDK.
 const PARTITIONS: [(&str, &str, &str); 8] = [
     ("aws", "amazonaws.com", "amazonaws.com"),
     ("aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
@@ -116,8 +115,8 @@ const PARTITIONS: [(&str, &str, &str); 8] = [
     ("aws-us-gov", "amazonaws.com", "amazonaws.com"),
 ];
 
-/// Secrets Manager's endpoint, by the rules of its SDK, which take a `custom` endpoint as it is and refuse
-/// to combine it with FIPS or dual-stack.
+/// Returns Secrets Manager's endpoint, by the rules of its SDK: a `custom` endpoint is used as it is, and
+/// can't be combined with FIPS or dual-stack.
 fn endpoint(
     partition: &str,
     region: &str,
@@ -127,7 +126,7 @@ fn endpoint(
 ) -> Result<String, String> {
     if let Some(custom) = custom {
         return if fips || dual_stack {
-            Err("FIPS and dual-stack do not go with an endpoint of one's own".to_owned())
+            Err("FIPS and dual-stack can't be combined with a custom endpoint".to_owned())
         } else {
             Ok(custom)
         };
@@ -135,14 +134,14 @@ fn endpoint(
     let (_, usual, other) = PARTITIONS
         .iter()
         .find(|(name, ..)| *name == partition)
-        .ok_or("its ARN names no partition of AWS")?;
+        .ok_or("its ARN has an unknown partition")?;
     let host = if fips { "secretsmanager-fips" } else { "secretsmanager" };
-    // China's usual endpoints are dual-stack too, but for FIPS.
+    // China's default endpoints are dual-stack too, except those with FIPS.
     let domain = if dual_stack && (fips || partition != "aws-cn") { other } else { usual };
     Ok(format!("https://{host}.{region}.{domain}"))
 }
 
-/// The request, signed (Signature Version 4); or why there is none.
+/// Makes the request, signed with Signature Version 4. The error is the reason why it can't be made.
 fn request(arn: &str) -> Result<Request<Vec<u8>>, String> {
     let credentials = aws::credentials().map_err(|error| error.to_string())?;
     // arn:aws:secretsmanager:eu-west-1:123456789012:secret:name
@@ -176,7 +175,7 @@ fn request(arn: &str) -> Result<Request<Vec<u8>>, String> {
     Ok(request)
 }
 
-/// The value of `variable`, or the text of the secret whose ARN is in `arn`; one of the two must be set.
+/// Returns the value of `variable`, or the secret whose ARN is in `arn`. Exactly one of the two must be set.
 ///
 /// # Errors
 /// [`ConfigError`].
@@ -192,7 +191,7 @@ pub async fn required(variable: Variable, arn: Variable) -> Result<SecretString,
     }
 }
 
-/// The text of the secret whose ARN is in `variable`.
+/// Returns the secret whose ARN is in `variable`.
 ///
 /// # Errors
 /// [`ConfigError`].

@@ -1,4 +1,4 @@
-//! A queue of Amazon SQS, whose messages are strings.
+//! Client of an Amazon SQS queue whose messages are strings.
 
 use std::time::Duration;
 
@@ -22,18 +22,18 @@ use crate::{
 
 pub use aws_sdk_sqs::{Error, config::Builder as Config};
 
-/// Most entries of one `SendMessageBatch`, and most messages of one `ReceiveMessage` (Amazon SQS quotas).
+/// Maximum entries of a `SendMessageBatch` and messages of a `ReceiveMessage` (Amazon SQS quotas).
 const BATCH_MAX: usize = 10;
-/// What a connection may take to stand.
+/// Time limit for opening a connection.
 const CONNECT: Duration = Duration::from_millis(300);
 /// How long a connection is kept for the next call.
 const IDLE: Duration = Duration::from_secs(90);
 
-/// The message attribute that names the request during which a message was sent. Beside the body, whose
-/// readers may refuse what they do not know.
+/// Message attribute with the id of the request that sent the message. Not in the body, because consumers
+/// refuse bodies with unknown fields.
 pub const REQUEST_ID: &str = "requestId";
 
-/// A queue.
+/// An SQS queue.
 #[derive(Debug, Clone)]
 pub struct Queue {
     client: Client,
@@ -49,7 +49,7 @@ pub struct Message {
 }
 
 impl Queue {
-    /// The queue at `url`, reached as the AWS SDK's own variables say.
+    /// The queue at `url`, configured by the AWS SDK's environment variables.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
@@ -57,10 +57,10 @@ impl Queue {
         Ok(Self::new(Config::from(&aws::config(Service::Sqs)?), url))
     }
 
-    /// The queue at `url`. Sending is retried, so a message may come twice, as with SQS it always may.
+    /// The queue at `url`. Sending is retried: like SQS itself, it delivers at least once.
     #[must_use]
     pub fn new(config: Config, url: String) -> Self {
-        // `send` has a budget for all of them.
+        // `send` limits the time of all attempts together.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
             .operation_attempt_timeout(Duration::from_millis(500))
@@ -72,24 +72,24 @@ impl Queue {
             .http_client(http_client::sdk(IDLE))
             .timeout_config(timeouts)
             .retry_config(retries)
-            // For bodies of unknown length; these are a few kilobytes, and have time-outs of their own.
+            // Meant for bodies of unknown length. These have a few kilobytes, and time-outs.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build();
         Self { client: Client::from_conf(config), url }
     }
 
-    /// Another queue, reached in the same way.
+    /// Another queue, with the same client.
     #[must_use]
     pub fn at(&self, url: &str) -> Self {
         Self { client: self.client.clone(), url: url.to_owned() }
     }
 
-    /// Sends `bodies` in batches of ten side by side, within `budget` in all, and returns the indices of
-    /// those that the queue did not take. Says why in the log.
+    /// Sends `bodies` in concurrent batches of ten, within `budget` in all. Returns the indices of those that
+    /// the queue did not accept, and logs the reason.
     pub async fn send(&self, bodies: &[String], budget: Duration) -> Vec<usize> {
         let batches = bodies.chunks(BATCH_MAX).enumerate().map(|(batch, bodies)| async move {
             let not_taken = timeout(budget, self.send_batch(bodies)).await.unwrap_or_else(|_| {
-                tracing::warn!(jobs = bodies.len(), "queue did not answer in time");
+                tracing::warn!(jobs = bodies.len(), "queue timed out");
                 (0..bodies.len()).collect()
             });
             not_taken.into_iter().map(|i| batch * BATCH_MAX + i).collect::<Vec<_>>()
@@ -97,7 +97,7 @@ impl Queue {
         join_all(batches).await.concat()
     }
 
-    /// Sends up to ten messages and returns the indices of those not taken.
+    /// Sends up to ten messages and returns the indices of those not accepted.
     async fn send_batch(&self, bodies: &[String]) -> Vec<usize> {
         let all = || (0..bodies.len()).collect();
         let mut request = self.client.send_message_batch().queue_url(&self.url);
@@ -117,14 +117,14 @@ impl Queue {
             if let Some(id) = request_id.clone() {
                 entry = entry.message_attributes(REQUEST_ID, id);
             }
-            // By it, AWS X-Ray draws the receiver's run as the next part of this one's trace.
+            // Lets AWS X-Ray show the consumer's invocation in the same trace.
             if let Some(trace) = trace.clone() {
                 entry = entry.message_system_attributes(
                     MessageSystemAttributeNameForSends::AwsTraceHeader,
                     trace,
                 );
             }
-            // An entry with both its fields can't fail to be made.
+            // Can't fail: both required fields are set.
             let Ok(entry) = entry.build() else { return all() };
             request = request.entries(entry);
         }
@@ -143,13 +143,13 @@ impl Queue {
             }
             Err(error) => {
                 let error = DisplayErrorContext(&error).to_string();
-                tracing::warn!(jobs = bodies.len(), error, "queue took no jobs");
+                tracing::warn!(jobs = bodies.len(), error, "can't send jobs to the queue");
                 all()
             }
         }
     }
 
-    /// Receives up to ten messages by a short poll and hides them from others for `seconds`.
+    /// Receives up to ten messages by a short poll, with a visibility timeout of `seconds`.
     ///
     /// # Errors
     /// When the queue can't be reached.
@@ -174,7 +174,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Ends the hiding of a message that was received.
+    /// Makes a received message visible again.
     ///
     /// # Errors
     /// When the queue can't be reached.

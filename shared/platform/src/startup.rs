@@ -1,8 +1,8 @@
-//! What every binary's `main` does around its own work.
+//! Set-up and exit code of every binary's `main`.
 
 use std::{fmt::Display, future::Future, process::ExitCode};
 
-/// Runs `main` with the log set up; what stops it goes there as one line, and into the exit code.
+/// Runs `main` with logs and metrics set up. An error is logged as one line and sets the exit code.
 pub async fn run<E: Display>(main: impl Future<Output = Result<(), E>>) -> ExitCode {
     crate::logging::init();
     crate::metrics::init();
