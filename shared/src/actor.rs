@@ -1,49 +1,49 @@
-//! The principals that use cases act for: a member of a family, and the host application.
+//! Principals of use cases: a user of a family, and the host application.
 
 use std::net::IpAddr;
 
 use crate::ids::{FamilyId, ThreadId, UserId};
 
-/// The authenticated caller of a request, a member of a family.
+/// The authenticated caller of a request, a user of a family.
 ///
-/// Its credentials hold. Whether it is a member of a thread is checked by each statement on that thread.
+/// Its credentials are verified. Each statement on a thread checks the membership.
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// The member's family.
+    /// The user's family.
     pub family: FamilyId,
-    /// The member.
+    /// The user.
     pub user: UserId,
-    /// What the caller's credentials reach.
+    /// The scope of the caller's credentials.
     pub scope: Scope,
-    /// The source address of the request, as the network says it; `None` where it is not known.
+    /// The source address of the request; `None` if unknown.
     pub source: Option<IpAddr>,
 }
 
 impl Actor {
-    /// A member by a token, whose source address is not known.
+    /// A caller with a token and an unknown source address.
     #[must_use]
     pub const fn member(family: FamilyId, user: UserId) -> Self {
         Self { family, user, scope: Scope::AllThreads, source: None }
     }
 }
 
-/// The threads that a caller's credentials reach.
+/// The threads that a caller's credentials give access to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// All threads of the member: a token from the host application's identity provider.
+    /// All threads of the user: a token from the host application's identity provider.
     AllThreads,
-    /// These alone: a browser's sessions, each of which a link began.
+    /// Only these threads: a browser's sessions, each opened by a link.
     Threads(Vec<ThreadId>),
 }
 
 impl Scope {
-    /// Whether the credentials reach `thread_id`.
+    /// Whether the credentials give access to `thread_id`.
     #[must_use]
     pub fn includes(&self, thread_id: ThreadId) -> bool {
         self.threads().is_none_or(|threads| threads.contains(&thread_id))
     }
 
-    /// The threads that a list is limited to; `None` for all.
+    /// The threads that a list is limited to; `None` means all.
     #[must_use]
     pub fn threads(&self) -> Option<&[ThreadId]> {
         match self {
@@ -53,11 +53,11 @@ impl Scope {
     }
 }
 
-/// The host application, acting on one family.
+/// The host application as the caller, acting on one family.
 #[derive(Debug, Clone)]
 pub struct Host {
     /// The family.
     pub family: FamilyId,
-    /// The source address of the request, as the network says it; `None` where it is not known.
+    /// The source address of the request; `None` if unknown.
     pub source: Option<IpAddr>,
 }

@@ -1,14 +1,14 @@
-//! The variables of the product. `docs/configuration.md` says more of each.
+//! The product's environment variables; `docs/configuration.md` describes each.
 
 platform::variables! {
-    DATABASE_URL = "DATABASE_URL", "where PostgreSQL is, as postgres://…";
+    DATABASE_URL = "DATABASE_URL", "the URL of PostgreSQL, as postgres://…";
     DATABASE_SECRET_ARN = "KINLINE_DATABASE_SECRET_ARN", "the login to the database, in a secret of AWS Secrets Manager";
-    DATABASE_CONNECTIONS = "KINLINE_DATABASE_CONNECTIONS", "connections of one environment";
+    DATABASE_CONNECTIONS = "KINLINE_DATABASE_CONNECTIONS", "the most connections of one environment";
     API_LOGIN_ARN = "KINLINE_API_LOGIN_ARN", "the login of the API, in a secret of AWS Secrets Manager";
     WORKER_LOGIN_ARN = "KINLINE_WORKER_LOGIN_ARN", "the login of worker and sweeper, in a secret of AWS Secrets Manager";
     QUEUE_URL = "KINLINE_QUEUE_URL", "the SQS queue of jobs";
     DEAD_LETTER_URL = "KINLINE_DEAD_LETTER_URL", "the SQS queue of dead letters";
-    PUBLIC_URL = "KINLINE_PUBLIC_URL", "where the links in texts lead";
+    PUBLIC_URL = "KINLINE_PUBLIC_URL", "the address that links in SMS begin with";
     LINK_KEYS = "KINLINE_LINK_KEYS", "the keys that sign links, as kid=secret,…";
     LINK_KEYS_ARN = "KINLINE_LINK_KEYS_ARN", "those keys, in a secret of AWS Secrets Manager";
     AUTH_SECRET = "KINLINE_AUTH_SECRET",
@@ -19,8 +19,8 @@ platform::variables! {
     AUTH_JWKS_FILE = "KINLINE_AUTH_JWKS_FILE", "a file with the identity provider's public keys";
     AUTH_JWKS_URL = "KINLINE_AUTH_JWKS_URL", "where the identity provider publishes its keys";
     AUTH_ALGORITHM = "KINLINE_AUTH_ALGORITHM", "the one algorithm that tokens are signed with: RS256, ES256 or EdDSA";
-    AUTH_ISSUER = "KINLINE_AUTH_ISSUER", "what tokens must say as iss";
-    AUTH_AUDIENCE = "KINLINE_AUTH_AUDIENCE", "what tokens must say as aud";
+    AUTH_ISSUER = "KINLINE_AUTH_ISSUER", "the iss that tokens must have";
+    AUTH_AUDIENCE = "KINLINE_AUTH_AUDIENCE", "the aud that tokens must have";
     AUTH_CLAIM_USER = "KINLINE_AUTH_CLAIM_USER", "the claim that is the user's id";
     AUTH_CLAIM_FAMILY = "KINLINE_AUTH_CLAIM_FAMILY", "the claim that is the family's id";
     AUTH_CLAIM_ROLE = "KINLINE_AUTH_CLAIM_ROLE", "the claim that is the role";
@@ -28,17 +28,17 @@ platform::variables! {
     SERVICE_SECRET_FILE = "KINLINE_SERVICE_SECRET_FILE", "a file with that secret";
     SERVICE_SECRET_ARN = "KINLINE_SERVICE_SECRET_ARN", "that secret in AWS Secrets Manager";
     POSTS_PER_HOUR = "KINLINE_POSTS_PER_HOUR", "how many messages a member may post an hour";
-    SMS_REGIONS = "KINLINE_SMS_REGIONS", "the countries that texts may go to, as US,CA";
-    SMS_MAX_SEGMENTS = "KINLINE_SMS_MAX_SEGMENTS", "how long a text may be";
-    SMS_MAX_SEGMENTS_UCS2 = "KINLINE_SMS_MAX_SEGMENTS_UCS2", "how long a text in UCS-2 may be";
-    SMS_STOP_NOTICE_DAYS = "KINLINE_SMS_STOP_NOTICE_DAYS", "how often texts say how to opt out";
+    SMS_REGIONS = "KINLINE_SMS_REGIONS", "the countries that SMS may go to, as US,CA";
+    SMS_MAX_SEGMENTS = "KINLINE_SMS_MAX_SEGMENTS", "the most segments of an SMS";
+    SMS_MAX_SEGMENTS_UCS2 = "KINLINE_SMS_MAX_SEGMENTS_UCS2", "the most segments of an SMS in UCS-2";
+    SMS_STOP_NOTICE_DAYS = "KINLINE_SMS_STOP_NOTICE_DAYS", "after how many days an SMS says again how to opt out";
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    /// Those that only the local stack, tests and debug builds read have no constant.
+    /// Variables that only the local stack, tests and debug builds read have no constant.
     #[test]
     fn the_documentation_names_each_variable_and_no_other() {
         let declared = super::ALL.iter().chain(platform::config::ALL).map(|variable| variable.name);

@@ -1,4 +1,4 @@
-//! Opaque cursors: what a client hands back to read on.
+//! Opaque cursors, which a client sends back to get the next page.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -6,16 +6,16 @@ use time::OffsetDateTime;
 
 use crate::ids::{AuditEventId, ThreadId, UserId};
 
-/// A cursor that is none of ours.
+/// A string that is not a valid cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed cursor")]
 pub struct BadCursor;
 
-/// Far more than a thread will ever have, and far from where adding a page overflows.
+/// Greatest message number in a cursor: more than any thread has, and adding a page does not overflow.
 const SEQ_MAX: i64 = i64::MAX / 2;
 
-/// A cursor as it is written: postcard, whose first byte is the variant's index, so that one kind is
-/// never taken for another. Earlier cursors began with a letter, which is no index.
+/// The encoded form of all cursors, in postcard. Its first byte is the variant's index, so a cursor of one
+/// kind is never read as another. Cursors of earlier releases began with a letter, which is not an index.
 #[derive(Serialize, Deserialize)]
 enum Cursor {
     History(HistoryCursor),
@@ -35,7 +35,7 @@ impl Cursor {
     fn decode(text: &str) -> Result<Self, BadCursor> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| BadCursor)?;
         let cursor: Self = postcard::from_bytes(&bytes).map_err(|_| BadCursor)?;
-        // postcard ignores trailing bytes, and takes numbers with more bytes than they need.
+        // postcard ignores trailing bytes and accepts numbers with more bytes than necessary.
         if cursor.is_in_range() && cursor.encode() == text { Ok(cursor) } else { Err(BadCursor) }
     }
 
@@ -44,7 +44,7 @@ impl Cursor {
             Self::History(HistoryCursor { seq, latest }) => {
                 (0..=SEQ_MAX).contains(seq) && (*seq..=SEQ_MAX).contains(latest)
             }
-            // PostgreSQL's own range begins later than this type's.
+            // PostgreSQL's range begins later than this type's.
             Self::Inbox(cursor) => (1970..=9999).contains(&cursor.active_at.year()),
             Self::Audit(_) => true,
             Self::Export(ExportCursor { part, place }) => {
@@ -63,24 +63,24 @@ impl Cursor {
 /// A place in a thread's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryCursor {
-    /// The number of the message at this place; 0 is before the first.
+    /// The number of the message at this place; 0 is before the first message.
     pub seq: i64,
-    /// The newest number when the walk back began. It goes along, so that polling from the
-    /// `latestCursor` of any page misses nothing, however long somebody scrolled back.
+    /// The newest number when paging backwards began. Every page keeps it, so that polling from the
+    /// `latestCursor` of any page misses no message.
     pub latest: i64,
 }
 
 impl HistoryCursor {
-    /// Its opaque form.
+    /// Returns the opaque form.
     #[must_use]
     pub fn encode(self) -> String {
         Cursor::History(self).encode()
     }
 
-    /// Reads one back.
+    /// Parses the opaque form.
     ///
     /// # Errors
-    /// [`BadCursor`] for anything that [`Self::encode`] can't have made.
+    /// [`BadCursor`] for any string that [`Self::encode`] does not produce.
     pub fn decode(text: &str) -> Result<Self, BadCursor> {
         match Cursor::decode(text)? {
             Cursor::History(cursor) => Ok(cursor),
@@ -89,10 +89,10 @@ impl HistoryCursor {
     }
 }
 
-/// A place in somebody's inbox: threads by their last activity, newest first.
+/// A place in a user's inbox: threads by their last activity, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InboxCursor {
-    /// When the thread at this place was last active; whole microseconds, as PostgreSQL keeps them.
+    /// When the thread at this place was last active, in whole microseconds, as in PostgreSQL.
     #[serde(with = "time::serde::timestamp::microseconds")]
     pub active_at: OffsetDateTime,
     /// The thread at this place.
@@ -100,16 +100,16 @@ pub struct InboxCursor {
 }
 
 impl InboxCursor {
-    /// Its opaque form.
+    /// Returns the opaque form.
     #[must_use]
     pub fn encode(self) -> String {
         Cursor::Inbox(self).encode()
     }
 
-    /// Reads one back.
+    /// Parses the opaque form.
     ///
     /// # Errors
-    /// [`BadCursor`] for anything that [`Self::encode`] can't have made.
+    /// [`BadCursor`] for any string that [`Self::encode`] does not produce.
     pub fn decode(text: &str) -> Result<Self, BadCursor> {
         match Cursor::decode(text)? {
             Cursor::Inbox(cursor) => Ok(cursor),
@@ -126,16 +126,16 @@ pub struct AuditCursor {
 }
 
 impl AuditCursor {
-    /// Its opaque form.
+    /// Returns the opaque form.
     #[must_use]
     pub fn encode(self) -> String {
         Cursor::Audit(self).encode()
     }
 
-    /// Reads one back.
+    /// Parses the opaque form.
     ///
     /// # Errors
-    /// [`BadCursor`] for anything that [`Self::encode`] can't have made.
+    /// [`BadCursor`] for any string that [`Self::encode`] does not produce.
     pub fn decode(text: &str) -> Result<Self, BadCursor> {
         match Cursor::decode(text)? {
             Cursor::Audit(cursor) => Ok(cursor),
@@ -144,49 +144,49 @@ impl AuditCursor {
     }
 }
 
-/// Where a part of a family's export begins.
+/// The beginning of a part of a family's export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportCursor {
-    /// Which part it is, from 1.
+    /// The number of the part, from 1.
     pub part: u32,
-    /// What it begins with.
+    /// The place where it begins.
     pub place: ExportPlace,
 }
 
-/// A place in an export, whose order is people, threads, messages.
+/// A place in an export, whose order is users, threads, messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExportPlace {
-    /// Behind this member, or before the first.
+    /// After this user, or before the first.
     Users {
-        /// Who was last.
+        /// The last user.
         after: Option<UserId>,
     },
-    /// Behind this thread, or before the first.
+    /// After this thread, or before the first.
     Threads {
-        /// Which was last.
+        /// The last thread.
         after: Option<ThreadId>,
     },
-    /// Behind this message, or before the first.
+    /// After this message, or before the first.
     Messages {
-        /// Which was last: its thread and its number.
+        /// The last message: its thread and its number.
         after: Option<(ThreadId, i64)>,
     },
 }
 
 impl ExportCursor {
-    /// Before everything.
+    /// The beginning of an export.
     pub const FIRST: Self = Self { part: 1, place: ExportPlace::Users { after: None } };
 
-    /// Its opaque form.
+    /// Returns the opaque form.
     #[must_use]
     pub fn encode(&self) -> String {
         Cursor::Export(self.clone()).encode()
     }
 
-    /// Reads one back.
+    /// Parses the opaque form.
     ///
     /// # Errors
-    /// [`BadCursor`] for anything that [`Self::encode`] can't have made.
+    /// [`BadCursor`] for any string that [`Self::encode`] does not produce.
     pub fn decode(text: &str) -> Result<Self, BadCursor> {
         match Cursor::decode(text)? {
             Cursor::Export(cursor) => Ok(cursor),
@@ -207,7 +207,7 @@ mod tests {
         InboxCursor { active_at, thread_id: ThreadId::from_bytes([thread; 16]) }
     }
 
-    /// Of every kind, as they were written before postcard: a letter, and fixed fields.
+    /// Cursors of every kind in the encoding before postcard: a letter, and fixed fields.
     const EARLIER: [&str; 14] = [
         "aAAAAAAAAAApAAAAAAAAACo",
         "aAAAAAAAAAAHAAAAAAAAAAk",
@@ -225,7 +225,7 @@ mod tests {
         "ZQAAAANtBwcHBwcHBwcHBwcHBwcHBwAAAAAAAAAq",
     ];
 
-    /// How many kinds of cursor `text` is, each the one that is written so.
+    /// The number of kinds as which `text` can be read, each of which encodes to `text` again.
     fn kinds(text: &str) -> usize {
         let written = [
             HistoryCursor::decode(text).map(HistoryCursor::encode),
@@ -241,8 +241,8 @@ mod tests {
     }
 
     #[test]
-    fn cursors_stay_what_they_are() {
-        // A changed one is a broken walk for clients that have it: it needs a kind of its own.
+    fn encodings_do_not_change() {
+        // A changed encoding breaks the cursors that clients hold: it needs a new kind.
         let thread = ThreadId::from_bytes([7; 16]);
         let event = AuditEventId::from_bytes([7; 16]);
         let export = |place| ExportCursor { part: 3, place }.encode();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn an_export_cursor_comes_back_from_every_place() {
+    fn an_export_cursor_round_trips_from_every_place() {
         let thread = ThreadId::new();
         for place in [
             ExportPlace::Users { after: None },
@@ -297,14 +297,14 @@ mod tests {
         assert_eq!(InboxCursor::decode(&inbox.encode()), Ok(inbox));
         assert!(history.encode().len() <= 64 && inbox.encode().len() <= 64);
         let after = "u".repeat(64).parse().ok();
-        // No family has members for so many parts.
+        // No family has enough users for so many parts.
         let export = ExportCursor { part: 16_383, place: ExportPlace::Users { after } };
         assert_eq!(export.encode().len(), 94);
         assert_eq!(ExportCursor::decode(&export.encode()), Ok(export));
     }
 
     #[test]
-    fn places_that_cannot_be_are_refused() {
+    fn impossible_places_are_refused() {
         let history = |seq, latest| HistoryCursor { seq, latest }.encode();
         let export = |part, seq| {
             let after = Some((ThreadId::new(), seq));
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_cursor_has_one_spelling() {
-        // Seven and nine; with a byte more; with a seven of two bytes; with bits that base64 ignores.
+        // Seven and nine; one more byte; a seven in two bytes; bits that base64 ignores.
         let spelled = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let cursor = HistoryCursor { seq: 7, latest: 9 };
         assert_eq!(HistoryCursor::decode(&spelled(&[0, 14, 18])), Ok(cursor));
@@ -338,28 +338,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_history_cursor_comes_back(seq in 0..SEQ_MAX - 1000, more in 0..1000_i64) {
+        fn a_history_cursor_round_trips(seq in 0..SEQ_MAX - 1000, more in 0..1000_i64) {
             let cursor = HistoryCursor { seq, latest: seq + more };
             prop_assert_eq!(HistoryCursor::decode(&cursor.encode()), Ok(cursor));
             prop_assert_eq!(kinds(&cursor.encode()), 1);
         }
 
         #[test]
-        fn an_inbox_cursor_comes_back(micros in 0..253_402_300_799_999_999_i64) {
+        fn an_inbox_cursor_round_trips(micros in 0..253_402_300_799_999_999_i64) {
             let cursor = inbox(micros, 7);
             prop_assert_eq!(InboxCursor::decode(&cursor.encode()), Ok(cursor));
             prop_assert_eq!(kinds(&cursor.encode()), 1);
         }
 
         #[test]
-        fn an_audit_cursor_comes_back(event in any::<[u8; 16]>()) {
+        fn an_audit_cursor_round_trips(event in any::<[u8; 16]>()) {
             let cursor = AuditCursor { event: AuditEventId::from_bytes(event) };
             prop_assert_eq!(AuditCursor::decode(&cursor.encode()), Ok(cursor));
             prop_assert_eq!(kinds(&cursor.encode()), 1);
         }
 
         #[test]
-        fn any_string_is_one_cursor_or_refused(
+        fn any_string_is_one_kind_of_cursor_or_refused(
             text in any::<String>(),
             kind in 0..5_u8,
             rest in proptest::collection::vec(any::<u8>(), 0..40),

@@ -1,7 +1,7 @@
-//! Kinline's domain: its types, its rules, its use cases, and every SQL statement.
+//! Kinline's domain: types, rules, use cases, and all SQL statements.
 //!
-//! One folder an aggregate: `mod.rs` holds types, rules and use cases, `store.rs` the SQL.
-//! Nothing here knows of HTTP or Lambda.
+//! One folder an aggregate: `mod.rs` has types, rules and use cases, `store.rs` the SQL.
+//! Nothing here depends on HTTP or Lambda.
 
 pub mod access;
 pub mod actor;

@@ -1,4 +1,4 @@
-//! Access: the roles of a thread's members.
+//! Access control: the roles of a thread's members.
 
 mod role;
 

@@ -1,21 +1,21 @@
-//! Roles, and their rank.
+//! Roles of thread members, and their rank.
 
 use crate::text_enum::text_enum;
 
 text_enum! {
-    /// A member's role in a thread: `OWNER` for the one who began it, else `MEMBER`.
-    // In the order of their rank, the lowest first: comparisons go by it.
+    /// A member's role in a thread: `OWNER` for the member that created it, else `MEMBER`.
+    // In order of rank, the lowest first: the derived comparison uses it.
     #[derive(utoipa::ToSchema)]
     pub enum Role {
-        /// May take part for a while.
+        /// Takes part for a limited time.
         Guest = "GUEST",
         /// Takes part.
         Member = "MEMBER",
-        /// May moderate what is said.
+        /// May moderate messages.
         Moderator = "MODERATOR",
         /// May manage the thread.
         Admin = "ADMIN",
-        /// Began the thread, or was given it.
+        /// Created the thread, or received it from its owner.
         Owner = "OWNER",
     }
 }

@@ -1,7 +1,7 @@
-//! The audit trail: who did what, when, and from where, of everything that says who may read what.
+//! The audit trail: every change of access, with its principal, time and source address.
 //!
-//! An event is written in the transaction of what it tells of, and never changed. It holds ids
-//! alone. Posting and reading write none.
+//! An event is written in the transaction of the change, is never updated, and holds only ids. Posting and
+//! reading messages write no events.
 
 mod store;
 
@@ -19,7 +19,7 @@ use crate::{
     ids::{AuditEventId, FamilyId, ThreadId, UserId},
 };
 
-/// The principal of an event, and the source address of its request.
+/// The principal of an event, with the source address of its request.
 #[derive(Debug, Clone)]
 pub struct Principal {
     kind: PrincipalKind,
@@ -35,19 +35,19 @@ enum PrincipalKind {
 }
 
 impl Principal {
-    /// A browser with a link or a session: it acts as the member whom the event is about.
+    /// A browser with a link or a session: it acts as the event's user.
     #[must_use]
     pub const fn browser(source: Option<IpAddr>) -> Self {
         Self { kind: PrincipalKind::Browser, source }
     }
 
-    /// The worker or the sweeper. `source` is the address of the request that it works for.
+    /// The worker or the sweeper. `source` is the address of the request that caused its work.
     #[must_use]
     pub const fn worker(source: Option<IpAddr>) -> Self {
         Self { kind: PrincipalKind::Worker, source }
     }
 
-    /// The source address, as the network says it.
+    /// The source address of the request.
     pub(crate) const fn source(&self) -> Option<IpAddr> {
         self.source
     }
@@ -61,7 +61,7 @@ impl Principal {
         }
     }
 
-    /// The member who acts in `event`.
+    /// Returns the acting user of `event`.
     fn member_in<'a>(&'a self, event: &'a Event) -> Option<&'a UserId> {
         match &self.kind {
             PrincipalKind::Member(user_id) => Some(user_id),
@@ -83,34 +83,34 @@ impl From<&Host> for Principal {
     }
 }
 
-/// What was done. The words are part of the contract.
+/// The kind of an event. The strings are part of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// A family was created or replaced.
     FamilyPut,
-    /// A member was created, replaced or brought back.
+    /// A user was created, replaced or reactivated.
     UserPut,
-    /// A member was deactivated.
+    /// A user was deactivated.
     UserDeactivated,
-    /// A member was erased.
+    /// A user was erased.
     UserErased,
-    /// Everybody of a family was deactivated.
+    /// All users of a family were deactivated.
     FamilyDeactivated,
     /// A family was erased.
     FamilyErased,
-    /// A part of a family's data was handed out.
+    /// A part of a family's data was exported.
     ExportMade,
     /// A thread was created.
     ThreadCreated,
-    /// Somebody became an active member of a thread, in a role.
+    /// A user became an active member of a thread, with a role.
     MemberJoined,
-    /// Somebody ceased to be one.
+    /// A user's membership of a thread ended.
     MemberLeft,
-    /// A fresh link is on its way to the number on file.
+    /// A new link was queued for the user's phone number.
     LinkRequested,
-    /// A link was opened by the browser that keeps it.
+    /// A link was opened and bound to a browser.
     LinkOpened,
-    /// A browser's session was ended: by its owner, with the membership, or by another number.
+    /// A browser's session ended: by sign-out, with the membership, or because the phone number changed.
     SessionEnded,
 }
 
@@ -148,23 +148,23 @@ impl Event {
         Self { action, user_id: None, thread_id: None, role: None }
     }
 
-    /// About this member.
+    /// An event about this user.
     pub(crate) fn of(action: Action, user_id: &UserId) -> Self {
         Self { user_id: Some(user_id.clone()), ..Self::new(action) }
     }
 
-    /// In this thread.
+    /// The event in this thread.
     pub(crate) fn in_thread(self, thread_id: ThreadId) -> Self {
         Self { thread_id: Some(thread_id), ..self }
     }
 
-    /// In this role.
+    /// The event with this role.
     pub(crate) fn in_role(self, role: Role) -> Self {
         Self { role: Some(role), ..self }
     }
 }
 
-/// Notes events of one family in the transaction of what they tell of.
+/// Writes events of one family, in the transaction of the changes.
 ///
 /// # Errors
 /// [`Error`] of the database alone.
@@ -177,30 +177,30 @@ pub(crate) async fn record(
     if events.is_empty() { Ok(()) } else { store::insert(tx, family_id, principal, events).await }
 }
 
-/// An event as it stands in the trail.
+/// A stored event.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct AuditEvent {
-    /// Its id: events that came later sort later.
+    /// Its id: later events sort later.
     pub audit_event_id: AuditEventId,
-    /// When.
+    /// When it happened.
     pub at: OffsetDateTime,
     /// `host`, `member`, `browser` or `worker`.
     pub actor: String,
-    /// The member who acted.
+    /// The user that acted.
     pub actor_id: Option<UserId>,
-    /// What was done: see [`Action`].
+    /// The kind of event: see [`Action`].
     pub action: String,
-    /// Whom it was about.
+    /// The user that it is about.
     pub user_id: Option<UserId>,
-    /// The thread it was about.
+    /// The thread that it is about.
     pub thread_id: Option<ThreadId>,
-    /// The role that they have since.
+    /// The user's new role.
     pub role: Option<Role>,
-    /// The network address that it came from, where one was known.
+    /// The source address of the request, if known.
     pub source: Option<String>,
 }
 
-/// Up to `limit` events of a family, the newest first, and where to read on.
+/// Returns up to `limit` events of a family, newest first, and the cursor of the next page.
 ///
 /// # Errors
 /// [`Error::FamilyNotFound`].

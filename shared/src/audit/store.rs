@@ -1,4 +1,4 @@
-//! Every SQL statement on the audit trail.
+//! SQL statements on the audit trail.
 
 use sqlx::{FromRow, PgConnection, Row};
 
@@ -9,7 +9,7 @@ use crate::{
     ids::{AuditEventId, FamilyId, ThreadId},
 };
 
-/// In their order: ids that one process makes are in the order of their making.
+/// Inserts `events` in order: ids made by one process are ascending.
 pub(super) async fn insert(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -51,7 +51,8 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// `None` when there is no such family: one without events gives a row of nulls.
+/// Returns the events before `before`; `None` if the family does not exist. A family without events gives a
+/// row of nulls.
 pub(super) async fn list(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -72,7 +73,7 @@ pub(super) async fn list(
          ORDER BY e.audit_event_id DESC",
     )
     .bind(family_id)
-    // With a way out for no cursor, a plan for any would read all that is newer.
+    // A greatest id in place of `$2 IS NULL OR …`: the generic plan would read all newer events.
     .bind(before.map_or(AuditEventId::from_bytes([u8::MAX; 16]), |cursor| cursor.event))
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(tx)

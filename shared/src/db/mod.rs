@@ -1,4 +1,4 @@
-//! PostgreSQL: migrations, pools and roles, and a transaction that is scoped to one family.
+//! PostgreSQL: migrations, roles, and transactions scoped to one family.
 
 use std::{str::FromStr, time::Duration};
 
@@ -16,15 +16,15 @@ pub use pool::{Pool, Transaction};
 
 use crate::{Result, config, ids::FamilyId};
 
-/// The schema, forward only.
+/// The schema's migrations, forward only.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
 
-/// A role that owns nothing, which the schema's policies and grants know.
+/// A database role of the schema's policies and grants. Owns nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The API: one family a transaction.
+    /// The API: one family in each transaction.
     App,
-    /// The worker and the sweeper: every family, few columns.
+    /// The worker and the sweeper: all families, few columns.
     Worker,
 }
 
@@ -37,8 +37,8 @@ impl Role {
     }
 }
 
-/// Who enters the database, as Secrets Manager and RDS keep it: `{"username", "password"}`. What
-/// else stands there is not looked at.
+/// Login to the database, in the format of Secrets Manager and RDS: `{"username", "password"}`. Other
+/// fields are ignored.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Login {
     /// The role.
@@ -59,25 +59,25 @@ impl Login {
             .map_err(|_| variable.invalid(r#"the secret is not {"username", "password"}"#))
     }
 
-    /// These options, with this login in the place of theirs.
+    /// Returns `options` with this login.
     pub(crate) fn enter(&self, options: PgConnectOptions) -> PgConnectOptions {
         options.username(&self.username).password(self.password.expose_secret())
     }
 }
 
-/// How to reach the database.
+/// Connection settings of the database.
 #[derive(Clone)]
 pub struct Database {
     options: PgConnectOptions,
     max_connections: u32,
-    /// The variable that says where the login is kept, if it is.
+    /// The variable with the ARN of the login's secret, if there is one.
     secret: Option<Variable>,
 }
 
 impl Database {
     /// Reads `DATABASE_URL` and `KINLINE_DATABASE_CONNECTIONS` (1 by default: a Lambda
-    /// environment serves one request at a time), and the login in the secret that
-    /// `KINLINE_DATABASE_SECRET_ARN` names, if it does. Its pool reads that again when the database
+    /// environment serves one request at a time), and the login in the secret of
+    /// `KINLINE_DATABASE_SECRET_ARN`, if it is set. The pool reads the secret again when the database
     /// refuses the login.
     ///
     /// # Errors
@@ -94,19 +94,19 @@ impl Database {
         Ok(Self { secret: Some(arn), ..database })
     }
 
-    /// The same database, entered as `login`.
+    /// The same database, with another login.
     #[must_use]
     pub fn with_login(self, login: &Login) -> Self {
         Self { options: login.enter(self.options), secret: None, ..self }
     }
 
-    /// How to connect, for who makes a connection of their own.
+    /// The options of a single connection, outside of a pool.
     #[must_use]
     pub const fn options(&self) -> &PgConnectOptions {
         &self.options
     }
 
-    /// A database by its URL, with a pool of up to `max_connections`.
+    /// The database at `url`, with a pool of up to `max_connections`.
     ///
     /// # Errors
     /// [`ConfigError`] when the URL can't be read.
@@ -125,7 +125,7 @@ impl Database {
         Ok(Self { options, max_connections, secret: None })
     }
 
-    /// A pool whose connections are made when they are first needed, as the login of the URL.
+    /// Makes a pool, which opens connections when they are needed, with the login of the URL.
     ///
     /// In production that login is a member of one of the [`Role`]s.
     #[must_use]
@@ -133,17 +133,17 @@ impl Database {
         self.pool_with(self.options.clone())
     }
 
-    /// Like [`Self::pool`], for a login that may take `role`: the local stack and the tests,
-    /// whose login owns the schema.
+    /// Like [`Self::pool`], with connections that switch to `role`: for the local stack and the tests,
+    /// where the login owns the schema.
     #[must_use]
     pub fn pool_as(&self, role: Role) -> Pool {
         self.pool_with(self.options.clone().options([("role", role.name())]))
     }
 
     fn pool_with(&self, options: PgConnectOptions) -> Pool {
-        // A Lambda environment has one connection and nobody to wait for. A server's callers queue
-        // for theirs, and a new one takes a while to be made under load: cancelled too soon, it is
-        // begun again and again.
+        // A Lambda environment has one connection for one request. A server's requests wait for theirs,
+        // and under load a new one takes a while: with a short time-out it would be cancelled and begun
+        // again and again.
         let acquire_timeout = Duration::from_secs(if self.max_connections == 1 { 3 } else { 10 });
         let size = usize::try_from(self.max_connections).unwrap_or(usize::MAX);
         match self.secret {
@@ -153,10 +153,10 @@ impl Database {
     }
 }
 
-/// What bounds every transaction, so that a lock that somebody forgot stops nobody else for long.
-/// And what keeps plans: each statement here is written to have one good plan for whatever it is asked,
-/// which a test looks at, and making one anew takes longer than most of them run. Local settings, since
-/// a proxy that pools transactions takes no others.
+/// Begins a transaction with time limits, so that a forgotten lock blocks others only for a short time,
+/// and with generic plans: each statement has one plan that suits all parameters, which a test checks, and
+/// planning takes longer than most statements run. Local settings, since a proxy that pools transactions
+/// accepts no others.
 macro_rules! begin {
     ($statement:literal) => {
         concat!(
@@ -168,36 +168,35 @@ macro_rules! begin {
     };
 }
 
-/// Begins a transaction that sees and writes one family's rows and no other's.
+/// Begins a transaction that reads and writes only the rows of one family.
 ///
-/// `BEGIN` and the setting travel in one round trip; the setting ends with the transaction, so
-/// a pooled connection never carries it on.
+/// `BEGIN` and the setting take one round trip. The setting ends with the transaction, so a pooled
+/// connection does not keep it.
 ///
 /// # Errors
-/// [`crate::Error::Unavailable`] when no connection is to be had.
+/// [`crate::Error::Unavailable`] when there is no connection.
 pub async fn begin_for_family(pool: &Pool, family: &FamilyId) -> Result<Transaction> {
-    // A family id has no character that could end the literal (`FamilyId`), and `SET` takes
-    // no parameters.
+    // `SET` takes no parameters. A family id has no character that could end the literal (`FamilyId`).
     let begin = format!(concat!(begin!("10s"), "; SET LOCAL app.family_id = '{}'"), family);
     Ok(pool.begin(&begin).await?)
 }
 
-/// The keys of rows that a caller presents before its family is known.
+/// Keys of rows that a caller presents before its family is known.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RowKeys<'a> {
-    /// A link whose signature holds.
+    /// A link with a valid signature.
     pub link: Option<&'a [u8]>,
     /// The hash of a browser's cookie.
     pub browser: Option<&'a [u8]>,
 }
 
-/// Begins a transaction that sees the rows of `keys` alone, and no family's yet. What they say of the
-/// family goes to [`enter_family`].
+/// Begins a transaction that sees only the rows of `keys`. The family found there is then passed to
+/// [`enter_family`].
 ///
 /// # Errors
-/// [`crate::Error::Unavailable`] when no connection is to be had.
+/// [`crate::Error::Unavailable`] when there is no connection.
 pub async fn begin_by_keys(pool: &Pool, keys: RowKeys<'_>) -> Result<Transaction> {
-    // Hexadecimal digits alone: `SET` takes no parameters.
+    // `SET` takes no parameters, so the keys are written as hexadecimal digits.
     let [link, browser] =
         [keys.link, keys.browser].map(|key| key.map(hex::encode).unwrap_or_default());
     let begin = format!(
@@ -207,10 +206,10 @@ pub async fn begin_by_keys(pool: &Pool, keys: RowKeys<'_>) -> Result<Transaction
     Ok(pool.begin(&begin).await?)
 }
 
-/// Begins a transaction that sees no family's rows, for what is noted before its family is known.
+/// Begins a transaction that sees no family's rows, for writes before the family is known.
 ///
 /// # Errors
-/// [`crate::Error::Unavailable`] when no connection is to be had.
+/// [`crate::Error::Unavailable`] when there is no connection.
 pub async fn begin_unscoped(pool: &Pool) -> Result<Transaction> {
     Ok(pool.begin(begin!("3s")).await?)
 }
@@ -218,27 +217,27 @@ pub async fn begin_unscoped(pool: &Pool) -> Result<Transaction> {
 /// Scopes a transaction of [`begin_by_keys`] to `family`.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone.
+/// Only database errors.
 pub async fn enter_family(tx: &mut PgConnection, family: &FamilyId) -> Result<()> {
     sqlx::query("SELECT set_config('app.family_id', $1, true)").bind(family).execute(tx).await?;
     Ok(())
 }
 
-/// Begins a transaction of the worker's or the sweeper's, who serve every family. Its statements
-/// are short or not at all: a worker begins with eight seconds left, and a send takes five.
+/// Begins a transaction of the worker or the sweeper, across all families. Its statements have three
+/// seconds: a worker begins with eight seconds left, and a send takes five.
 ///
 /// # Errors
-/// [`crate::Error::Unavailable`] when no connection is to be had.
+/// [`crate::Error::Unavailable`] when there is no connection.
 pub async fn begin_as_worker(pool: &Pool) -> Result<Transaction> {
     Ok(pool.begin(begin!("3s")).await?)
 }
 
-/// Whether the database answers, within two seconds.
+/// Checks that the database answers within two seconds.
 ///
 /// # Errors
-/// [`crate::Error::Unavailable`] when it does not.
+/// [`crate::Error::Unavailable`] if it does not.
 pub async fn ping(pool: &Pool) -> Result<()> {
-    let asked = async { begin_unscoped(pool).await?.commit().await.map_err(Into::into) };
-    let answer = timeout(Duration::from_secs(2), asked).await;
+    let round_trip = async { begin_unscoped(pool).await?.commit().await.map_err(Into::into) };
+    let answer = timeout(Duration::from_secs(2), round_trip).await;
     answer.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()))
 }

@@ -1,7 +1,7 @@
-//! Connections that are kept from one transaction to the next.
+//! Connection pool of transactions.
 //!
-//! sqlx's own pool asks the server before and after each use whether a connection is alive: two of a
-//! request's five round trips. Here the `BEGIN` finds out, as it has to be sent anyway.
+//! sqlx's pool pings the server before and after each use of a connection: two of a request's five round
+//! trips. Here the `BEGIN`, which is sent anyway, shows whether the connection is alive.
 
 use std::{
     fmt, io,
@@ -25,14 +25,14 @@ use tokio::{
 use super::Login;
 use crate::error::has_code;
 
-/// How long a connection is kept: what was moved behind its name is found in the end.
+/// Maximum age of a connection, so that a change of the server behind its DNS name is noticed.
 const LIFETIME: Duration = Duration::from_mins(30);
-/// How long a login counts as read just now, whatever the database says of it.
+/// How long a login that was read is not read again, even if the database refuses it.
 const LOGIN_AGE: Duration = Duration::from_secs(5);
-/// What undoing a transaction that nobody ended may take.
+/// Time limit for rolling back a dropped transaction.
 const UNDO_TIME: Duration = Duration::from_secs(5);
 
-/// Up to so many connections, made when they are needed. Cheap to clone.
+/// Pool of connections, opened when they are needed. Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
     connections: managed::Pool<Connector>,
@@ -40,7 +40,7 @@ pub struct Pool {
 }
 
 impl fmt::Debug for Pool {
-    /// Without the options, which have a password.
+    /// Without the options, which contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
             .field("acquire_timeout", &self.acquire_timeout)
@@ -49,14 +49,14 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// A pool that connects with `options`, and whose callers wait up to `acquire_timeout` for a connection.
+    /// A pool of up to `size` connections. Callers wait up to `acquire_timeout` for one.
     #[must_use]
     pub fn new(options: PgConnectOptions, size: usize, acquire_timeout: Duration) -> Self {
         Self::of(Connector::new(options, None), size, acquire_timeout)
     }
 
-    /// Like [`Self::new`], with a login that is in the secret whose ARN the variable `secret` holds: a
-    /// login that the database refuses is read anew, since it may have another password by now.
+    /// Like [`Self::new`], with the login in a secret; the variable `secret` has its ARN. When the database
+    /// refuses the login it is read again, since the password may have changed.
     #[must_use]
     pub fn with_secret(
         options: PgConnectOptions,
@@ -68,18 +68,18 @@ impl Pool {
     }
 
     fn of(connector: Connector, size: usize, acquire_timeout: Duration) -> Self {
-        // The one used last, whose caches are warm.
+        // The connection used last has warm caches.
         let config = PoolConfig { queue_mode: QueueMode::Lifo, ..PoolConfig::new(size) };
         let builder = managed::Pool::builder(connector).config(config);
-        // Fails for who sets time-outs of deadpool's own, which need a runtime to be named.
+        // Fails only with deadpool's own time-outs, which need a runtime.
         let Ok(connections) = builder.build() else { unreachable!("no time-outs are set") };
         Self { connections, acquire_timeout }
     }
 
-    /// Begins a transaction with these statements, the first of which is a `BEGIN`.
+    /// Begins a transaction with these statements, the first of which is `BEGIN`.
     ///
     /// # Errors
-    /// [`sqlx::Error`]; `PoolTimedOut` when there is no connection in time.
+    /// [`sqlx::Error`]; `PoolTimedOut` if there is no connection in time.
     pub(crate) async fn begin(&self, statements: &str) -> Result<Transaction, sqlx::Error> {
         let begun = timeout(self.acquire_timeout, self.begin_on_any(statements)).await;
         begun.unwrap_or(Err(sqlx::Error::PoolTimedOut))
@@ -96,55 +96,54 @@ impl Pool {
                     transaction.state = State::Open;
                     return Ok(transaction);
                 }
-                // Nothing has happened yet: if the server has gone since the last time, there may be
-                // another by now.
-                Err(error) if kept => tracing::info!(%error, "a connection is of no use any more"),
+                // Nothing was executed: the server closed the connection, and a new one may work.
+                Err(error) if kept => tracing::info!(%error, "pooled connection is broken"),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Closes the connections that nobody uses, and lets nobody have one any more.
+    /// Closes idle connections, and refuses further transactions.
     pub fn close(&self) {
         self.connections.close();
     }
 }
 
-/// Makes connections.
+/// Opens connections.
 struct Connector {
     options: Mutex<PgConnectOptions>,
-    /// The variable that says where the login is kept.
+    /// The variable with the ARN of the login's secret.
     secret: Option<Variable>,
-    /// When the login was last read because it was refused. Held by who reads it.
-    read_anew: sync::Mutex<Option<Instant>>,
+    /// When the login was last read again. Locked while it is being read.
+    renewed_at: sync::Mutex<Option<Instant>>,
 }
 
 impl Connector {
     fn new(options: PgConnectOptions, secret: Option<Variable>) -> Self {
-        let (options, read_anew) = (Mutex::new(options), sync::Mutex::default());
-        Self { options, secret, read_anew }
+        let (options, renewed_at) = (Mutex::new(options), sync::Mutex::default());
+        Self { options, secret, renewed_at }
     }
 
     fn options(&self) -> MutexGuard<'_, PgConnectOptions> {
         self.options.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the login anew, unless somebody has just done so, and says whether there is one to read.
+    /// Reads the login again, unless that happened just now. Returns whether there is a secret to read.
     async fn renew(&self) -> bool {
         let Some(secret) = self.secret else { return false };
-        let mut read_anew = self.read_anew.lock().await;
-        if read_anew.is_some_and(|at| at.elapsed() < LOGIN_AGE) {
+        let mut renewed_at = self.renewed_at.lock().await;
+        if renewed_at.is_some_and(|at| at.elapsed() < LOGIN_AGE) {
             return true;
         }
         match Login::at(secret).await {
             Ok(login) => {
-                tracing::info!("the login was refused, and read anew");
+                tracing::info!("login was refused; read its secret again");
                 let mut options = self.options();
                 *options = login.enter(options.clone());
             }
-            Err(error) => tracing::warn!(%error, "the login was refused, and can't be read anew"),
+            Err(error) => tracing::warn!(%error, "login was refused, and its secret can't be read"),
         }
-        *read_anew = Some(Instant::now());
+        *renewed_at = Some(Instant::now());
         true
     }
 }
@@ -153,16 +152,16 @@ impl Manager for Connector {
     type Type = PgConnection;
     type Error = sqlx::Error;
 
-    /// Waits for a server that is about to start, or has too many connections, as long as its caller
-    /// does.
+    /// Connects, and retries while the server is starting or has too many connections. The caller's
+    /// acquire timeout ends it.
     async fn create(&self) -> Result<PgConnection, sqlx::Error> {
         let mut delay = Duration::from_millis(10);
         let mut renewed = false;
         loop {
             let options = self.options().clone();
-            // Boxed: its future is large, in whatever awaits it, and seldom needed.
+            // Boxed: the future is large and seldom needed.
             match Box::pin(options.connect()).await {
-                Err(error) if is_passing(&error) => {
+                Err(error) if is_transient(&error) => {
                     sleep(delay).await;
                     delay = (delay * 2).min(Duration::from_millis(500));
                 }
@@ -189,7 +188,7 @@ impl Manager for Connector {
     }
 }
 
-fn is_passing(error: &sqlx::Error) -> bool {
+fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
         // Too many connections; starting up.
@@ -200,7 +199,7 @@ fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the database does not believe the login, in either of the ways that it says so.
+/// Whether the database refused the login, by either of its two codes.
 fn is_refused(error: &sqlx::Error) -> bool {
     has_code(error, "28P01") || has_code(error, "28000")
 }
@@ -213,20 +212,20 @@ fn unavailable(error: PoolError<sqlx::Error>) -> sqlx::Error {
     }
 }
 
-/// A transaction on a connection of its own. Dropping it undoes what it did.
+/// A transaction on a pooled connection. Dropping it rolls back.
 pub struct Transaction {
-    /// There until the end.
+    /// `Some` until it is dropped.
     connection: Option<Object<Connector>>,
     state: State,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Begun, and not ended.
+    /// Begun, not ended.
     Open,
     /// Ended.
     Ended,
-    /// Cut short while it began or ended.
+    /// Cancelled while it began or ended.
     Unknown,
 }
 
@@ -234,7 +233,7 @@ impl Transaction {
     /// Commits it.
     ///
     /// # Errors
-    /// [`sqlx::Error`]; whether it was committed is unknown when the connection was lost.
+    /// [`sqlx::Error`]; if the connection was lost, it is unknown whether the transaction was committed.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.state = State::Unknown;
         simple(&mut self, "COMMIT").await?;
@@ -242,10 +241,10 @@ impl Transaction {
         Ok(())
     }
 
-    /// Ends it, where it has only read: nobody has to wait for that. What the server answers is taken
-    /// note of by the connection's next user. It is sent here and now, so that a Lambda environment
-    /// which is frozen next leaves no transaction open; should a full socket not take it, the server
-    /// ends what is idle in a transaction for ten seconds.
+    /// Ends a transaction that has only read, without waiting: the connection's next user receives the
+    /// server's answer. The `COMMIT` is sent at once, so that a Lambda environment that is frozen
+    /// afterwards leaves no transaction open. If the socket is full, the server's idle time-out of ten
+    /// seconds ends it.
     pub fn end(mut self) {
         self.state = match simple(&mut self, "COMMIT").now_or_never() {
             Some(Err(_)) => State::Unknown,
@@ -254,7 +253,7 @@ impl Transaction {
     }
 }
 
-/// Sends statements that have no parameters, in one round trip.
+/// Sends statements without parameters, in one round trip.
 async fn simple(connection: &mut PgConnection, statements: &str) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(connection).await?;
     Ok(())
@@ -294,7 +293,7 @@ impl Drop for Transaction {
                     }
                 });
             }
-            // The server undoes what a connection leaves behind.
+            // The server rolls back when the connection closes.
             (State::Open | State::Unknown, _) => drop(Object::take(connection)),
         }
     }
