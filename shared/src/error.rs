@@ -1,4 +1,4 @@
-//! What can go wrong in the domain; `functions` maps each to HTTP in one exhaustive match.
+//! Errors of the domain, which `functions` maps to HTTP in one exhaustive match.
 
 use std::time::Duration;
 
@@ -8,68 +8,68 @@ use sqlx::error::DatabaseError;
 /// Result of a use case.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A use case's failure. `Display` never carries a name, a number, a text or a token.
+/// A use case's error. `Display` never shows a name, a phone number, a message or a token.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No such family, or somebody else's.
+    /// The family does not exist, or is not the caller's.
     #[error("family not found")]
     FamilyNotFound,
-    /// No such member in the family.
+    /// The family has no such user.
     #[error("user not found")]
     UserNotFound,
-    /// No such thread, or the caller is not an active member of it.
+    /// The thread does not exist, or the caller is not an active member.
     #[error("thread not found")]
     ThreadNotFound,
-    /// No such message in that thread.
+    /// The thread has no such message.
     #[error("message not found")]
     MessageNotFound,
-    /// Some of these are not active users of the caller's family. As the caller wrote them.
+    /// These ids, as in the request, are not active users of the caller's family.
     #[error("unknown members")]
     UnknownMembers(Vec<String>),
-    /// A link that opens nothing (any more), or not in this browser.
+    /// The link is unknown, expired or revoked, or bound to another browser.
     #[error("link invalid")]
     LinkInvalid,
-    /// Somebody without a session, or one that has ended.
+    /// The browser has no session, or it has ended.
     #[error("no session")]
     NoSession,
-    /// More often than may be.
+    /// A rate limit is exceeded.
     #[error("too often")]
     TooOften {
-        /// When it may be again.
+        /// Time until the next allowed attempt.
         retry_after: Duration,
     },
-    /// A phone number of a country that this family's texts do not go to.
+    /// The phone number's country is not among those that the family's SMS may go to.
     #[error("region not allowed")]
     RegionNotAllowed,
-    /// A direct message of more or fewer than two.
+    /// A direct message must have exactly two members.
     #[error("a direct message has exactly two members")]
     DmNeedsTwo,
-    /// More members than a thread may have ([`crate::threads::MEMBERS_MAX`]).
+    /// The thread would have more than [`crate::threads::MEMBERS_MAX`] members.
     #[error("too many members")]
     TooManyMembers,
-    /// The message that is answered is not in that thread.
+    /// The message to reply to is not in the thread.
     #[error("the message that is replied to is not in this thread")]
     UnknownReply,
-    /// Not the name of a time zone.
+    /// The time zone is unknown.
     #[error("unknown time zone")]
     UnknownTimeZone,
-    /// The idempotency key was used before, with another request.
+    /// The idempotency key was used before with a different request.
     #[error("idempotency key reused with another request")]
     IdempotencyKeyReused,
-    /// A transient fault of the database: safe to retry.
+    /// A transient database error: safe to retry.
     #[error("database unavailable")]
     Unavailable(#[source] sqlx::Error),
-    /// A fault of ours.
+    /// Any other database error: a bug.
     #[error("database error")]
     Database(#[source] sqlx::Error),
-    /// A row that breaks a rule of ours: a fault of ours.
+    /// A row violates an invariant: a bug.
     #[error("corrupt row: {0}")]
     Corrupt(&'static str),
 }
 
 impl Error {
-    /// This error and what caused it, in one line for the log. Of PostgreSQL's own messages, which
-    /// may repeat the values of a row, only codes and names are told.
+    /// Formats the error and its causes as one line for the log. Of PostgreSQL's messages, which may repeat
+    /// the values of a row, only codes and names are shown.
     #[must_use]
     pub fn with_causes(&self) -> String {
         let Some(db) = causes::find(self).find_map(sqlx::Error::as_database_error) else {
@@ -87,7 +87,7 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Whether the same statement may well succeed a moment later.
+/// Whether the same statement may succeed a moment later.
 fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -95,14 +95,14 @@ fn is_transient(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
-        // A server that goes away between two messages of the protocol.
+        // The server closed the connection between two messages of the protocol.
         | sqlx::Error::Protocol(_)
         | sqlx::Error::BeginFailed => true,
-        // Classes of SQLSTATE (PostgreSQL, appendix A): 08 connection, 28 a login whose password may
-        // just be changing, 40 serialization and deadlock, 53 resources, 57P operator intervention;
-        // 25P02 a transaction that a begin cut short left behind, 25006 a standby that is not yet a
-        // primary, 25P03 idle for too long, 55000 a database that takes no connections, 55P03 a
-        // lock and 57014 a statement that took too long.
+        // Classes of SQLSTATE (PostgreSQL, appendix A): 08 connection, 28 login, since its
+        // password may be changing, 40 serialization and deadlock, 53 resources, 57P operator
+        // intervention; 25P02 failed transaction of a cancelled BEGIN, 25006 standby that is not yet a
+        // primary, 25P03 idle time-out, 55000 database that accepts no connections, 55P03 lock time-out,
+        // 57014 statement time-out.
         sqlx::Error::Database(db) => db.code().is_some_and(|code| {
             ["08", "28", "40", "53", "57P", "25P02", "25006", "25P03", "55000", "55P03", "57014"].iter().any(|class| code.starts_with(class))
         }),
@@ -110,12 +110,12 @@ fn is_transient(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether PostgreSQL refused with this SQLSTATE.
+/// Whether the error has this SQLSTATE.
 pub(crate) fn has_code(error: &sqlx::Error, code: &str) -> bool {
     error.as_database_error().and_then(DatabaseError::code).is_some_and(|found| found == code)
 }
 
-/// The name of the constraint that a statement broke.
+/// Returns the name of the violated constraint.
 pub(crate) fn constraint(error: &sqlx::Error) -> Option<&str> {
     error.as_database_error().and_then(|db| db.constraint())
 }

@@ -1,8 +1,8 @@
-//! Notifications: one recipient's text about one message, from the post to its outcome.
+//! Notifications: one recipient's SMS about one message, from the post to its outcome.
 //!
-//! The row is the outbox and the authority. At most one provider call is ever made for it: a
-//! worker sends only what it has claimed, a claim is taken from `pending` alone, and what can't
-//! be known becomes `unknown`, never `pending` again.
+//! The rows are the outbox and the source of truth. No SMS is sent twice: a worker sends only what it has
+//! claimed, only `pending` rows are claimed, and an uncertain outcome becomes `unknown`, never `pending`
+//! again.
 
 mod policy;
 mod state;
@@ -31,12 +31,12 @@ use crate::{
     threads::Kind,
 };
 
-/// How long a claim holds: longer than a worker's whole run (30 s), so that an expired one
-/// belongs to a worker that is gone.
+/// How long a claim is valid: longer than a worker's invocation (30 s), so the worker of an expired lease
+/// has ended.
 const LEASE: Duration = Duration::from_mins(1);
-/// How long a link opens, counted from when it is sent.
+/// How long a link can be opened, from the claim of its SMS.
 const LINK_LIFE: Duration = Duration::from_hours(24);
-/// What follows a definite no, by the number of attempts so far; the last one repeats until the
+/// Delay after a definite refusal, by the number of attempts so far. The last one repeats until the
 /// notification expires.
 const BACK_OFF: [Duration; 6] = [
     Duration::from_secs(5),
@@ -47,82 +47,82 @@ const BACK_OFF: [Duration; 6] = [
     Duration::from_hours(3),
 ];
 
-/// The right to send what one claim took, and to record how it went.
+/// The right to send claimed notifications and to record their outcomes.
 #[derive(Debug, Clone, Copy)]
 pub struct Lease(Uuid);
 
 impl Lease {
-    /// As the database keeps it.
+    /// The value in the database.
     #[must_use]
     pub const fn token(self) -> Uuid {
         self.0
     }
 }
 
-/// A claimed notification: all that composing and sending its text needs.
+/// A claimed notification, with all data for composing and sending its SMS.
 #[derive(Clone, sqlx::FromRow)]
 pub struct Claimed {
     /// Its id.
     pub notification_id: NotificationId,
-    /// Whose it is.
+    /// Its family.
     pub family_id: FamilyId,
-    /// What that family may spend a month, in segments; `None` is no cap.
+    /// The family's monthly cap, in segments; `None` is no cap.
     pub monthly_cap: Option<i32>,
-    /// The message it is about; `None` when it brings a fresh link and nothing else.
+    /// The message it is about; `None` for an SMS that is only a fresh link.
     pub message_id: Option<MessageId>,
     /// The thread that its link opens.
     pub thread_id: ThreadId,
-    /// That thread's title, if it was given one.
+    /// The thread's title, if it has one.
     pub thread_title: Option<String>,
-    /// What that thread is for.
+    /// The thread's kind.
     pub thread_kind: Kind,
-    /// Where the text goes.
+    /// The number to send the SMS to.
     pub phone: PhoneNumber,
     /// The recipient's language, as a BCP 47 tag.
     pub locale: Option<String>,
-    /// It is time to tell them again how to opt out.
+    /// Whether the SMS must say how to opt out.
     pub stop_notice: bool,
-    /// Who wrote the message.
+    /// The name of the message's author.
     pub sender: Option<Name>,
-    /// The message's text; `None` when it is of files only.
+    /// The message's text; `None` if it has only files.
     pub body: Option<String>,
-    /// How many files the message has.
+    /// The number of the message's files.
     pub file_count: i32,
-    /// Which attempt this is, from 1.
+    /// The number of this attempt, from 1.
     pub attempts: i32,
-    /// The link's row, which is there already.
+    /// The id of the link, which the claim has stored.
     #[sqlx(try_from = "Vec<u8>")]
     pub link: LinkId,
 }
 
-/// A notification that needs no call any more, as its claim found.
+/// A notification that its claim found must not be sent.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Settled {
     /// Its id.
     pub notification_id: NotificationId,
-    /// Where it stays: `failed`, `suppressed` or `cancelled`.
+    /// Its final state: `failed`, `suppressed` or `cancelled`.
     pub state: DeliveryState,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
 }
 
-/// What one claim came to.
+/// The result of a claim.
 pub struct Claim {
-    /// The right to send what was claimed.
+    /// The lease on the claimed notifications.
     pub lease: Lease,
-    /// What is to be sent.
+    /// The notifications to send.
     pub claimed: Vec<Claimed>,
-    /// What will not be sent.
+    /// The notifications that will not be sent.
     pub settled: Vec<Settled>,
 }
 
-/// Claims those of `jobs` that are due, for one worker, and settles those that must not be sent. The
-/// rest is sent by somebody else, was sent, or is not due: its wake-up call has done its work.
+/// Claims those of `jobs` that are due, and settles those that must not be sent. The other jobs are
+/// ignored: their notifications are claimed by another worker, finished, or not due.
 ///
-/// Whoever was told longer ago than `stop_notices` how to opt out is told again; `None` tells nobody.
+/// `stop_notices` is how often a recipient's SMS must say how to opt out; `None` is never.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone; then nothing was claimed.
+/// Only database errors; then nothing was claimed.
 pub async fn claim(
     pool: &Pool,
     jobs: &[NotificationJob],
@@ -135,26 +135,26 @@ pub async fn claim(
     Ok(Claim { lease, claimed, settled })
 }
 
-/// What came of a claimed notification.
+/// The outcome of a claimed notification.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// Which.
+    /// The notification.
     pub notification_id: NotificationId,
-    /// Whose it is.
+    /// Its family.
     pub family_id: FamilyId,
-    /// The number that it was for. What the carrier says of a number says nothing of the next one.
+    /// The number it was for: an opt-out applies to this number only.
     pub phone: PhoneNumber,
-    /// Whether a provider call was begun: only those count, and make pauses grow.
+    /// Whether the carrier was called. Only calls count as attempts and increase the back-off.
     pub called: bool,
-    /// How it went.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// Records what came of claimed notifications, in one statement, and returns those recorded: the
-/// rest had been taken out of this lease's hands.
+/// Records outcomes of claimed notifications in one statement and returns the recorded ones. The lease on
+/// the others had expired.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone; then nothing was recorded.
+/// Only database errors; then nothing was recorded.
 pub async fn record(
     pool: &Pool,
     lease: Lease,
@@ -166,10 +166,10 @@ pub async fn record(
     Ok(recorded)
 }
 
-/// Gives up claims whose worker is gone: they are `unknown` from now on. Returns how many.
+/// Sets notifications with an expired lease to `unknown`. Returns their number.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone.
+/// Only database errors.
 pub async fn expire_leases(pool: &Pool) -> Result<u64> {
     let mut tx = db::begin_as_worker(pool).await?;
     let expired = store::expire_leases(&mut tx).await?;
@@ -177,10 +177,10 @@ pub async fn expire_leases(pool: &Pool) -> Result<u64> {
     Ok(expired)
 }
 
-/// Gives up what was not sent within its life: it is `failed` from now on. Returns how many.
+/// Sets unsent notifications past their expiry to `failed`. Returns their number.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone.
+/// Only database errors.
 pub async fn expire_unsent(pool: &Pool) -> Result<u64> {
     let mut tx = db::begin_as_worker(pool).await?;
     let expired = store::expire_unsent(&mut tx).await?;
@@ -188,10 +188,10 @@ pub async fn expire_unsent(pool: &Pool) -> Result<u64> {
     Ok(expired)
 }
 
-/// How long the text has waited that has been due for longest; zero when none is.
+/// Returns how long the oldest due notification has waited; zero if none is due.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone.
+/// Only database errors.
 pub async fn outbox_age(pool: &Pool) -> Result<Duration> {
     let mut tx = db::begin_as_worker(pool).await?;
     let age = store::outbox_age(&mut tx).await?;
@@ -199,10 +199,10 @@ pub async fn outbox_age(pool: &Pool) -> Result<Duration> {
     Ok(age)
 }
 
-/// Enqueues what is due, until `deadline` or a backlog of ten thousand; the next run goes on.
+/// Enqueues jobs of due notifications, up to ten thousand and until `deadline`. The next run continues.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone; what was enqueued by then is enqueued.
+/// Only database errors; jobs enqueued before the error stay enqueued.
 pub async fn wake_due(pool: &Pool, queue: &Queue, deadline: Instant) -> Result<Woken> {
     let mut woken = Woken::default();
     for _ in 0..20 {
@@ -220,7 +220,7 @@ pub async fn wake_due(pool: &Pool, queue: &Queue, deadline: Instant) -> Result<W
             store::put_back(&mut tx, &not_taken).await?;
             tx.commit().await?;
         }
-        // A queue that takes nothing gets no further batches in this run.
+        // If the queue accepted nothing, further batches wait for the next run.
         if not_taken.len() == due.len() || Instant::now() >= deadline {
             break;
         }
@@ -228,20 +228,20 @@ pub async fn wake_due(pool: &Pool, queue: &Queue, deadline: Instant) -> Result<W
     Ok(woken)
 }
 
-/// What a recipient got of a message.
+/// The delivery of a message to one recipient.
 #[derive(Debug, Clone, sqlx::FromRow, serde::Deserialize)]
 pub struct Delivery {
     /// The recipient.
     pub recipient_id: UserId,
-    /// Where the notification is in its life.
+    /// The notification's state.
     pub state: DeliveryState,
-    /// Why it is there.
+    /// The reason for the state.
     pub reason: Option<Reason>,
-    /// How many provider calls were begun.
+    /// The number of carrier calls.
     pub attempts: i32,
-    /// How many segments were sent.
+    /// The number of segments sent.
     pub segments: Option<i32>,
-    /// When the carrier took it.
+    /// When the carrier accepted it.
     #[serde(with = "time::serde::rfc3339::option")]
     pub sent_at: Option<time::OffsetDateTime>,
     /// When its link was opened.
@@ -252,10 +252,10 @@ pub struct Delivery {
     pub read_at: Option<time::OffsetDateTime>,
 }
 
-/// The deliveries of one message, one for every recipient, by their ids.
+/// Returns the deliveries of a message, one for each recipient, ordered by user id.
 ///
 /// # Errors
-/// [`crate::Error::ThreadNotFound`] also for who is not an active member,
+/// [`crate::Error::ThreadNotFound`], also if the caller is not an active member;
 /// [`crate::Error::MessageNotFound`].
 pub async fn deliveries(
     pool: &Pool,
@@ -263,9 +263,9 @@ pub async fn deliveries(
     thread_id: ThreadId,
     message_id: MessageId,
 ) -> Result<Vec<Delivery>> {
-    let (family_id, reader) = (&actor.family, &actor.user);
+    let (family_id, caller) = (&actor.family, &actor.user);
     let mut tx = db::begin_for_family(pool, family_id).await?;
-    let found = store::list_deliveries(&mut tx, family_id, reader, thread_id, message_id).await?;
+    let found = store::list_deliveries(&mut tx, family_id, caller, thread_id, message_id).await?;
     tx.end();
     Ok(found)
 }

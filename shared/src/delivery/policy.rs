@@ -1,8 +1,8 @@
-//! Which SMS are sent, and why the others are not. As SQL, for the statements that decide it: of a
-//! user `u`, who is the member `tm` of a thread.
+//! The rules for which SMS are sent, as parts of SQL statements: `u` is the user, `tm` the user's
+//! membership of the thread.
 
-/// The branches of a `CASE` for what stands against an SMS. A post asks them, and the claim asks them
-/// again. `$if_muted` is a further condition on a mute.
+/// The branches of a `CASE` with the reasons against an SMS, used by the post and again by the claim.
+/// `$if_muted` is a further condition on a mute.
 macro_rules! suppressed {
     ($if_muted:literal) => {
         concat!(
@@ -16,8 +16,8 @@ macro_rules! suppressed {
 }
 pub(crate) use suppressed;
 
-/// The members of the thread `$2` but for the author `$3`, each with the reason why a message brings
-/// them no SMS; null when it does.
+/// Selects the members of the thread `$2` except the author `$3`, each with the reason against an SMS about
+/// a message; null if it is sent.
 macro_rules! recipients {
     () => {
         concat!(
@@ -32,15 +32,15 @@ macro_rules! recipients {
 }
 pub(crate) use recipients;
 
-/// Why the notification `n` about a message `m` is not sent when it is claimed; null when it is.
-/// `allowed.regions` is where its family's SMS may go.
+/// The reason why the claim does not send the notification `n` about a message `m`; null if it does.
+/// `allowed.regions` are the countries that the family's SMS may go to.
 macro_rules! not_to_be_sent {
     () => {
         concat!(
             "CASE WHEN n.expires_at <= now() THEN 'expired'
                   WHEN tm.status <> 'active' THEN tm.status
                   WHEN m.deleted_at IS NOT NULL THEN 'message_deleted' ",
-            // A link that was asked for is wanted, mute or not.
+            // A mute does not apply to a requested link.
             $crate::delivery::suppressed!(" AND n.kind = 'message'"),
             "     WHEN u.phone_region <> ALL(allowed.regions) THEN 'region_not_allowed'
              END "
@@ -49,7 +49,7 @@ macro_rules! not_to_be_sent {
 }
 pub(crate) use not_to_be_sent;
 
-/// Where a claimed notification goes, by the `reason` that stands against sending it.
+/// The state of a claimed notification, by the `reason` against sending it.
 macro_rules! claimed_state {
     () => {
         "CASE WHEN reason IS NULL THEN 'sending'
@@ -62,7 +62,7 @@ macro_rules! claimed_state {
 }
 pub(crate) use claimed_state;
 
-/// Whether a link may be sent to the user: a mute does not count.
+/// Whether a link may be sent to the user. Ignores mutes.
 macro_rules! may_get_link {
     () => {
         "u.phone IS NOT NULL AND u.opted_out_at IS NULL "

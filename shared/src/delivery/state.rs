@@ -1,50 +1,50 @@
-//! The states of a notification, why it is in one, and how it gets there.
+//! The states of a notification, their reasons, and the outcomes that lead to them.
 //!
 //! `pending` → `sending` by a claim; `sending` → `sent`, `unknown`, `failed`, `suppressed` or
-//! `pending` again by an outcome; `sending` → `unknown` when the lease runs out, and from there to
-//! `sent` alone, by late proof. `pending` → `suppressed`, `cancelled` or `failed` without a call.
+//! `pending` again by an outcome; `sending` → `unknown` when the lease expires, and then only to
+//! `sent`, by a late record. `pending` → `suppressed`, `cancelled` or `failed` without a carrier call.
 
 use crate::text_enum::text_enum;
 
 text_enum! {
-    /// How far a notification got.
+    /// The state of a notification.
     ///
-    /// `unknown` is never sent again by itself: the carrier may have got it.
+    /// `unknown` is never retried: the carrier may have accepted the SMS.
     #[derive(utoipa::ToSchema)]
     pub enum DeliveryState {
-        /// Waits to be sent.
+        /// To be sent.
         Pending = "pending",
-        /// Is being sent, under a lease.
+        /// Being sent, under a lease.
         Sending = "sending",
-        /// The carrier took it.
+        /// The carrier accepted it.
         Sent = "sent",
-        /// The carrier may have taken it.
+        /// The carrier may have accepted it.
         Unknown = "unknown",
-        /// The carrier never took it.
+        /// The carrier never accepted it.
         Failed = "failed",
-        /// No SMS is to be sent.
+        /// Not to be sent.
         Suppressed = "suppressed",
-        /// Another notification's SMS tells of it.
+        /// Covered by another notification's SMS.
         Merged = "merged",
-        /// Waits for its time.
+        /// Held until a later time.
         Held = "held",
-        /// What it was about, or the recipient's membership, has ended.
+        /// The message was deleted, or the recipient's membership has ended.
         Cancelled = "cancelled",
     }
 }
 
 text_enum! {
-    /// Why a notification is in its state.
+    /// The reason for a notification's state.
     pub enum Reason {
         /// The recipient has no phone number.
         NoNumber = "no_number",
-        /// The recipient, or their number, wants no SMS.
+        /// The recipient or the number has opted out.
         OptedOut = "opted_out",
         /// The recipient has muted the thread.
         Muted = "muted",
-        /// The number is in a country that the family's SMS may not go to.
+        /// The family's SMS may not go to the number's country.
         RegionNotAllowed = "region_not_allowed",
-        /// Nothing was sent within the notification's life.
+        /// It was not sent before its expiry.
         Expired = "expired",
         /// The message was deleted.
         MessageDeleted = "message_deleted",
@@ -60,23 +60,23 @@ text_enum! {
         Banned = "banned",
         /// The worker that held the lease recorded no outcome.
         LeaseExpired = "lease_expired",
-        /// It was open when the database was restored; see `docs/operations.md`.
+        /// It was unfinished when the database was restored; see `docs/operations.md`.
         Restored = "restored",
-        /// There was too little time left to begin a call.
+        /// The invocation had too little time left for a call.
         NoTime = "no_time",
         /// The worker panicked.
         Panic = "panic",
         /// The link could not be signed.
         Signing = "signing",
-        /// What is left of the family's cap may be spent by SMS that are just being sent.
+        /// SMS that are being sent may use the rest of the family's cap.
         CapInUse = "cap_in_use",
         /// The family's cap is spent.
         CapReached = "cap_reached",
-        /// What is left of the family's cap could not be found out.
+        /// The rest of the family's cap could not be read.
         CapUnknown = "cap_unknown",
         /// The request to the carrier could not be made.
         Request = "request",
-        /// The request never left.
+        /// The request was never sent.
         NotSent = "not_sent",
         /// The carrier could not be reached.
         Unreachable = "unreachable",
@@ -86,60 +86,60 @@ text_enum! {
         ConnectionLost = "connection_lost",
         /// The carrier's answer could not be read.
         UnreadableAnswer = "unreadable_answer",
-        /// The carrier takes no more just now.
+        /// The carrier throttled the request.
         Throttled = "throttled",
         /// The carrier refused the request.
         Refused = "refused",
         /// The carrier failed.
         CarrierError = "carrier_error",
-        /// The carrier knows no such number.
+        /// The carrier refused the number.
         InvalidNumber = "invalid_number",
-        /// The carrier does not send such a text.
+        /// The carrier refused the SMS's content.
         InvalidText = "invalid_text",
-        /// One of another release, which this one does not know.
+        /// A reason of another release.
         #[serde(other)]
         Other = "other",
     }
 }
 
-/// How an attempt went.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The carrier took it.
     Sent {
-        /// The carrier's own id of it.
+        /// The carrier's id of the SMS.
         carrier_message_id: String,
-        /// How many segments it was.
+        /// The number of its segments.
         segments: u32,
-        /// It said how to opt out.
+        /// Whether it said how to opt out.
         stop_notice: bool,
     },
     /// The carrier may have taken it.
     Unknown {
-        /// Why that is not known.
+        /// The reason.
         reason: Reason,
     },
-    /// A definite no for now: it is tried again later.
+    /// A definite refusal for now, to be retried.
     Retry {
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// A permanent no.
+    /// A permanent refusal.
     Failed {
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// The recipient's number refuses SMS: they count as opted out from now on.
+    /// The number has opted out at the carrier; the recipient is opted out as well.
     OptedOut,
     /// The carrier was not called, and will not be.
     Suppressed {
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
 }
 
 impl Outcome {
-    /// The state that it leads to.
+    /// The resulting state.
     pub(super) const fn state(&self) -> DeliveryState {
         match self {
             Self::Sent { .. } => DeliveryState::Sent,
@@ -150,7 +150,7 @@ impl Outcome {
         }
     }
 
-    /// Why it leads there.
+    /// The reason for that state.
     #[must_use]
     pub const fn reason(&self) -> Option<Reason> {
         match self {

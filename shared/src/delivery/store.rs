@@ -1,6 +1,6 @@
-//! Every SQL statement that writes notifications.
+//! All SQL statements that write notifications.
 //!
-//! Where a statement of another module writes them besides, its part that does is a macro here.
+//! Where another module's statement writes them too, that part is a macro here.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::{
     queue::{Job, NotificationJob},
 };
 
-/// When a wake-up call that nobody answered is given once more.
+/// How long after a wake-up call the next one is due.
 const WAKE_AGAIN: Duration = Duration::from_mins(5);
-/// Most rows that one statement of the sweeper changes.
+/// Maximum rows that one statement of the sweeper changes.
 const SWEEP_MAX: i64 = 500;
 
-/// Queues the notifications of a post: a message `posted`, and its `recipients`, in the thread `$2` of
-/// the family `$1`.
+/// Inserts the notifications of a post: of the message `posted` to `recipients`, in the thread `$2` of the
+/// family `$1`.
 macro_rules! queue {
     () => {
         "INSERT INTO notifications (family_id, thread_id, message_id, recipient_id, state, reason)
@@ -35,8 +35,8 @@ macro_rules! queue {
 }
 pub(crate) use queue;
 
-/// Notes that the member `$3` has read the messages of the thread `$2` behind `me.noted_after` up to
-/// `me.seq`.
+/// Marks the notifications of the member `$3` as read, for the messages of the thread `$2` after
+/// `me.noted_after` up to `me.seq`.
 macro_rules! note_read {
     () => {
         "UPDATE notifications n SET read_at = now()
@@ -49,7 +49,7 @@ macro_rules! note_read {
 }
 pub(crate) use note_read;
 
-/// Notes that the link of the notification `bound.notification_id` was opened.
+/// Marks the link of the notification `bound.notification_id` as opened.
 macro_rules! note_opened {
     () => {
         "UPDATE notifications n SET opened_at = coalesce(n.opened_at, now())
@@ -59,8 +59,8 @@ macro_rules! note_opened {
 }
 pub(crate) use note_opened;
 
-/// Notes what is paid for claimed notifications: their ids `$1`, segments `$2` and families `$5`, in
-/// the month `$3`, as long as the lease `$4` holds.
+/// Stores the paid segments of claimed notifications: their ids `$1`, segments `$2` and families `$5`, in
+/// the month `$3`, while the lease `$4` is valid.
 macro_rules! note_paid {
     () => {
         "UPDATE notifications n SET paid_segments = c.segments, paid_month = $3
@@ -86,8 +86,8 @@ macro_rules! deliveries_json {
 }
 pub(crate) use deliveries_json;
 
-/// Takes what is due from `pending` to `sending`, or to where it belongs instead, makes the rows of
-/// the links, and returns both.
+/// Sets due notifications from `pending` to `sending`, or to the final state of those not to be sent,
+/// inserts the links, and returns both groups.
 pub(super) async fn claim(
     tx: &mut PgConnection,
     lease: Lease,
@@ -119,14 +119,14 @@ pub(super) async fn claim(
              ) allowed
              JOIN threads t ON t.family_id = n.family_id AND t.thread_id = n.thread_id
              JOIN users u ON u.family_id = n.family_id AND u.user_id = n.recipient_id
-             -- One at a time, by its unique key: joined plainly, the planner may read whole threads.
+             -- Lateral, so that each is found by its key: a plain join may read whole threads.
              LEFT JOIN LATERAL (
                  SELECT family_id, author_id, body, file_ids, deleted_at FROM messages
                  WHERE thread_id = n.thread_id AND message_id = n.message_id LIMIT 1
              ) m ON true
              LEFT JOIN users author ON author.family_id = m.family_id AND author.user_id = m.author_id
              WHERE n.state = 'pending' AND n.next_attempt_at <= now()
-             -- A row that another worker is just claiming is that worker's.
+             -- Rows that another worker is claiming stay with that worker.
              FOR UPDATE OF n SKIP LOCKED
          ), claimed AS (
              UPDATE notifications n SET
@@ -175,7 +175,7 @@ pub(super) async fn claim(
     Ok((claimed, settled))
 }
 
-/// Writes outcomes where `lease` still holds, and late proof where it had been given up.
+/// Writes outcomes where `lease` is still valid, and late `sent` outcomes where it had expired.
 pub(super) async fn record(
     tx: &mut PgConnection,
     lease: Lease,
@@ -224,7 +224,7 @@ pub(super) async fn record(
                  wake_at = CASE WHEN o.state = 'pending'
                      THEN now() + make_interval(secs => ($7::float8[])[least(n.attempts, cardinality($7))])
                      ELSE n.wake_at END,
-                 -- What did not go out was not spent.
+                 -- Only what may have been sent is paid.
                  paid_segments = CASE WHEN o.state IN ('sent', 'unknown') THEN n.paid_segments END,
                  paid_month = CASE WHEN o.state IN ('sent', 'unknown') THEN n.paid_month END
              FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[],
@@ -247,19 +247,19 @@ pub(super) async fn record(
                  FROM recorded WHERE given_back > 0 GROUP BY family_id, paid_month
              ) r
              WHERE s.family_id = r.family_id AND s.month = r.paid_month
-         ), people AS (
-             -- Each once: of two changes to a row in one statement, one would be lost.
+         ), recipients AS (
+             -- Grouped: of two changes to one row in a statement, one would be lost.
              UPDATE users u SET
-                 stop_notice_at = CASE WHEN r.told THEN now() ELSE u.stop_notice_at END,
+                 stop_notice_at = CASE WHEN r.notified THEN now() ELSE u.stop_notice_at END,
                  opted_out_at =
                      CASE WHEN r.opted_out THEN coalesce(u.opted_out_at, now()) ELSE u.opted_out_at END,
                  updated_at = CASE WHEN r.opted_out THEN now() ELSE u.updated_at END
              FROM (
-                 SELECT family_id, recipient_id, phone, bool_or(stop_notice) AS told,
+                 SELECT family_id, recipient_id, phone, bool_or(stop_notice) AS notified,
                         bool_or(reason IS NOT DISTINCT FROM 'opted_out') AS opted_out
                  FROM recorded GROUP BY family_id, recipient_id, phone
              ) r
-             WHERE (r.told OR r.opted_out) AND u.family_id = r.family_id
+             WHERE (r.notified OR r.opted_out) AND u.family_id = r.family_id
                AND u.user_id = r.recipient_id AND u.phone = r.phone
          )
          SELECT notification_id FROM recorded",
@@ -270,7 +270,7 @@ pub(super) async fn record(
     .bind(reasons)
     .bind(carrier_ids)
     .bind(segments)
-    .bind(BACK_OFF.map(|pause| pause.as_secs_f64()).to_vec())
+    .bind(BACK_OFF.map(|delay| delay.as_secs_f64()).to_vec())
     .bind(stop_notices)
     .bind(phones)
     .bind(calls)
@@ -280,8 +280,8 @@ pub(super) async fn record(
     Ok(recorded)
 }
 
-/// `sending` whose lease has run out becomes `unknown`: the text may have gone out. The lease's
-/// token stays, so that its worker can still bring late proof.
+/// Sets `sending` with an expired lease to `unknown`: the SMS may have been sent. The lease's token stays,
+/// so that its worker can still record `sent`.
 pub(super) async fn expire_leases(tx: &mut PgConnection) -> Result<u64> {
     let done = sqlx::query(
         "UPDATE notifications SET state = 'unknown', reason = 'lease_expired', lease_until = NULL
@@ -297,7 +297,7 @@ pub(super) async fn expire_leases(tx: &mut PgConnection) -> Result<u64> {
     Ok(done.rows_affected())
 }
 
-/// What waited for longer than its life becomes `failed`.
+/// Sets waiting notifications past their expiry to `failed`.
 pub(super) async fn expire_unsent(tx: &mut PgConnection) -> Result<u64> {
     let done = sqlx::query(
         "UPDATE notifications SET state = 'failed', reason = 'expired'
@@ -313,9 +313,9 @@ pub(super) async fn expire_unsent(tx: &mut PgConnection) -> Result<u64> {
     Ok(done.rows_affected())
 }
 
-/// How long the notification has waited that may be sent for longest.
+/// Returns how long the oldest due notification has waited.
 pub(super) async fn outbox_age(tx: &mut PgConnection) -> Result<Duration> {
-    // By when it may be sent: the wake-up call is put off each time that it is given.
+    // Not by `wake_at`, which moves with every wake-up call.
     let seconds: f64 = sqlx::query_scalar(
         "SELECT coalesce(extract(epoch FROM now() - min(next_attempt_at)), 0)::float8
          FROM notifications WHERE state = 'pending' AND next_attempt_at <= now()",
@@ -325,7 +325,7 @@ pub(super) async fn outbox_age(tx: &mut PgConnection) -> Result<Duration> {
     Ok(Duration::from_secs_f64(seconds.max(0.0)))
 }
 
-/// Takes notifications whose wake-up call is due, and puts the next call off.
+/// Returns jobs of notifications with a due wake-up call, and schedules their next one.
 pub(super) async fn take_due(tx: &mut PgConnection) -> Result<Vec<Job>> {
     let due: Vec<(FamilyId, NotificationId)> = sqlx::query_as(
         "UPDATE notifications SET state = 'pending', wake_at = now() + make_interval(secs => $2)
@@ -344,7 +344,7 @@ pub(super) async fn take_due(tx: &mut PgConnection) -> Result<Vec<Job>> {
     Ok(due.into_iter().map(|(family_id, id)| Job::notification(family_id, id)).collect())
 }
 
-/// Makes calls due again that the queue did not take.
+/// Makes the wake-up calls due again that the queue did not accept.
 pub(super) async fn put_back(tx: &mut PgConnection, jobs: &[Job]) -> Result<()> {
     let job = |job: &Job| match job {
         Job::Notification(job) => Some((job.notification_id, job.family_id.as_str().to_owned())),
@@ -364,8 +364,7 @@ pub(super) async fn put_back(tx: &mut PgConnection, jobs: &[Job]) -> Result<()> 
     Ok(())
 }
 
-/// Whether the link that is on its way to a member waits for the carrier to come back; `None` when
-/// there is none.
+/// Whether a member's queued link is waiting for a retry; `None` if no link is queued.
 pub(crate) async fn find_fresh_link(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -386,8 +385,8 @@ pub(crate) async fn find_fresh_link(
     Ok(waits)
 }
 
-/// The link that is on its way to a member already, and whether it is due again just now: one that
-/// waits for the carrier to come back is not put off any further once it is asked for.
+/// Returns a member's queued link, and whether it was waiting for a retry. If so, a new request makes it due
+/// at once.
 pub(crate) async fn hurry_fresh_link(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -416,7 +415,7 @@ pub(crate) async fn hurry_fresh_link(
     Ok(found)
 }
 
-/// An SMS that is a link alone. It was asked for just now, so it is given up after an hour.
+/// Inserts a notification that is only a link. It expires after an hour, since it was requested just now.
 pub(crate) async fn insert_fresh_link(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -436,7 +435,7 @@ pub(crate) async fn insert_fresh_link(
     Ok(id)
 }
 
-/// Cancels what waits for a member or, with `None`, for everybody of a family, who are deactivated.
+/// Cancels waiting notifications of a deactivated user or, with `None`, of all users of a family.
 pub(crate) async fn cancel_waiting(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -454,7 +453,7 @@ pub(crate) async fn cancel_waiting(
     Ok(())
 }
 
-/// Cancels what waits about these messages, which are deleted.
+/// Cancels waiting notifications about these deleted messages.
 pub(crate) async fn cancel_about(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -471,7 +470,8 @@ pub(crate) async fn cancel_about(
     Ok(())
 }
 
-/// Deletes up to `most` finished notifications that are older than `days`, and their links. By their ids, which begin with the time: the oldest are the first of the primary key.
+/// Deletes up to `most` finished notifications that are older than `days`, with their links. Uses the ids,
+/// which begin with the time: the oldest come first in the primary key.
 pub(crate) async fn delete_old(tx: &mut PgConnection, days: i32, most: i64) -> Result<u64> {
     let done = sqlx::query(
         "WITH old AS (
@@ -493,11 +493,11 @@ pub(crate) async fn delete_old(tx: &mut PgConnection, days: i32, most: i64) -> R
     Ok(done.rows_affected())
 }
 
-/// The deliveries of a message in a thread of the reader's.
+/// Returns the deliveries of a message in a thread of the caller.
 pub(super) async fn list_deliveries(
     tx: &mut PgConnection,
     family_id: &FamilyId,
-    reader: &UserId,
+    caller: &UserId,
     thread_id: ThreadId,
     message_id: MessageId,
 ) -> Result<Vec<Delivery>> {
@@ -513,7 +513,7 @@ pub(super) async fn list_deliveries(
     )
     .bind(family_id)
     .bind(thread_id)
-    .bind(reader)
+    .bind(caller)
     .bind(message_id)
     .fetch_all(tx)
     .await?;
@@ -529,7 +529,7 @@ pub(super) async fn list_deliveries(
 mod tests {
     use std::{fs, path::Path};
 
-    /// The files below `folder` with a statement, or a part of one, that writes notifications.
+    /// Finds the files below `folder` with a statement, or a part of one, that writes notifications.
     fn writers(folder: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(folder).expect("the source") {
             let path = entry.expect("a file").path();

@@ -1,8 +1,8 @@
-//! Erasure: what people wrote, and how they were known, goes; that there was something stays.
+//! Erasure of users and families: their data and the content of their messages go; ids and numbering stay.
 //!
-//! The first transaction locks them out, forgets names, numbers and settings, and notes which
-//! stretches of which threads still hold what they wrote. Those are emptied in bounded batches, by
-//! the request while it has time, and by the sweeper after that, whatever happened in between.
+//! The first transaction deactivates the users, clears names, numbers and settings, and stores the ranges of
+//! messages to empty. These are emptied in bounded batches, by the request while it has time, then by the
+//! sweeper, also after a failure.
 
 mod store;
 
@@ -18,23 +18,23 @@ use crate::{
     limits::{self, Subject},
 };
 
-/// The name that answers give an erased user. Pages have it in the reader's language.
+/// The name of an erased user in API responses. Pages show it in the user's language.
 pub const FORMER_MEMBER: &str = "Former member";
-/// The name that answers give an erased family.
+/// The name of an erased family in API responses.
 pub const FORMER_FAMILY: &str = "Former family";
 
-/// How far an erasure is.
+/// The progress of an erasure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Erased {
-    /// Nothing is left.
+    /// Finished.
     All,
-    /// The sweeper empties the rest; what they wrote is out of everybody's sight only then.
+    /// The sweeper empties the remaining messages, which stay readable until then.
     UnderWay,
 }
 
-/// Erases a member: deactivates them, and takes away name, phone, settings, links, sessions, and the
-/// text and files of all that they wrote. Their messages stay as deleted ones, under their numbers.
-/// Asking again goes on with it. Returns within `budget`, or soon after it.
+/// Erases a user: deactivates the user and removes name, phone, settings, links, sessions, and the text and
+/// files of all messages. The messages stay, marked as deleted, with their numbers. A repeated call
+/// continues. Returns within `budget`, or soon after it.
 ///
 /// # Errors
 /// [`crate::Error::UserNotFound`].
@@ -47,7 +47,7 @@ pub async fn erase_user(
     erase(pool, host, Some(user_id), budget).await
 }
 
-/// Erases a family: everybody as [`erase_user`] does, and its name and its threads' titles besides.
+/// Erases a family: all users, as [`erase_user`] does, the family's name, and its threads' titles.
 ///
 /// # Errors
 /// [`crate::Error::FamilyNotFound`].
@@ -63,7 +63,7 @@ async fn erase(
 ) -> Result<Erased> {
     let (family_id, deadline) = (&host.family, Instant::now() + budget);
     deactivate_and_forget(pool, host, user_id).await?;
-    // From here on the sweeper would do it all: whatever fails is under way.
+    // From here the sweeper would finish it, so an error means under way.
     let emptied = empty_until(pool, Some((family_id, user_id)), deadline).await;
     let left = match emptied {
         Ok(_) => has_pending(pool, family_id, user_id).await,
@@ -73,14 +73,17 @@ async fn erase(
         Ok(false) => Ok(Erased::All),
         Ok(true) => Ok(Erased::UnderWay),
         Err(error) => {
-            tracing::warn!(error = error.with_causes(), "can't empty all messages now");
+            tracing::warn!(
+                error = error.with_causes(),
+                "can't empty all messages; the sweeper continues"
+            );
             Ok(Erased::UnderWay)
         }
     }
 }
 
-/// Everything but the messages, in one transaction. A post by those who are erased has committed
-/// before it, or is refused after it: they are locked as it locks its author.
+/// Erases everything except the messages, in one transaction. It locks the users as a post locks its author:
+/// a concurrent post commits before it or is refused after it.
 async fn deactivate_and_forget(pool: &Pool, host: &Host, user_id: Option<&UserId>) -> Result<()> {
     let family_id = &host.family;
     let mut tx = db::begin_for_family(pool, family_id).await?;
@@ -93,9 +96,9 @@ async fn deactivate_and_forget(pool: &Pool, host: &Host, user_id: Option<&UserId
     let users = store::forget_users(&mut tx, family_id, user_id).await?;
     let mut events = vec![event];
     events.extend(families::end_everything(&mut tx, family_id, user_id).await?);
-    // Statements of their own: they see what those had committed who were waited for.
+    // Separate statements: they see what the transactions committed that held the locks before.
     let emptied = store::empty_waiting(&mut tx, family_id, user_id).await?;
-    // One that is just being sent and comes back finds its message deleted.
+    // A notification that is being sent and must be retried finds its message deleted.
     delivery::cancel_about(&mut tx, family_id, &emptied).await?;
     store::insert_erasures(&mut tx, family_id, user_id).await?;
     store::delete_links(&mut tx, family_id, user_id).await?;
@@ -124,11 +127,11 @@ async fn has_pending(pool: &Pool, family_id: &FamilyId, user_id: Option<&UserId>
     Ok(left)
 }
 
-/// Goes on with every erasure that a request did not finish, until `deadline`; says how many batches
-/// that took. Several at once share the work.
+/// Continues all unfinished erasures until `deadline`. Returns the number of batches. Concurrent runs share
+/// the work.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone; what was done by then is done.
+/// Only database errors; finished batches stay.
 pub async fn sweep(pool: &Pool, deadline: Instant) -> Result<u64> {
     empty_until(pool, None, deadline).await
 }

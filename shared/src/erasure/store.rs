@@ -1,4 +1,4 @@
-//! Every SQL statement on what is to be erased.
+//! SQL statements of erasures.
 
 use sqlx::PgConnection;
 
@@ -9,10 +9,10 @@ use crate::{
     phone::PhoneNumber,
 };
 
-/// How many numbers of a thread one batch looks at: some hundred milliseconds at the most.
+/// Messages of a thread in one batch, which takes at most some hundred milliseconds.
 const BATCH: i64 = 2000;
 
-/// What is left of a message: that it was there, whose, and when.
+/// Empties a message: its author and times stay.
 macro_rules! emptied {
     () => {
         "body = NULL, file_ids = '{}', idempotency_key = NULL, request_hash = NULL,
@@ -38,7 +38,7 @@ pub(super) async fn forget_family(tx: &mut PgConnection, family_id: &FamilyId) -
     Ok(())
 }
 
-/// Deactivates them, and leaves nothing of them but their ids; returns the numbers that they had.
+/// Deactivates users and clears everything but their ids. Returns their former phone numbers.
 pub(super) async fn forget_users(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -46,7 +46,7 @@ pub(super) async fn forget_users(
 ) -> Result<Vec<(UserId, Option<PhoneNumber>)>> {
     let users: Vec<(UserId, Option<PhoneNumber>)> = sqlx::query_as(
         "WITH before AS (
-             -- In one order, as whoever begins a thread locks them.
+             -- In the order in which creating a thread locks them.
              SELECT user_id, phone FROM users
              WHERE family_id = $1 AND ($2::text IS NULL OR user_id = $2)
              ORDER BY user_id FOR UPDATE
@@ -78,7 +78,7 @@ pub(super) async fn forget_users(
     Ok(users)
 }
 
-/// Empties the messages that SMS are still to be made of, and returns them.
+/// Empties the messages that have unsent SMS, and returns their ids.
 pub(super) async fn empty_waiting(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -108,7 +108,7 @@ pub(super) async fn empty_waiting(
     Ok(emptied)
 }
 
-/// Notes which stretches of which threads hold what they wrote.
+/// Stores the ranges of messages, by thread, that have to be emptied.
 pub(super) async fn insert_erasures(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -149,13 +149,13 @@ pub(super) async fn delete_links(
     Ok(())
 }
 
-/// Forgets that somebody asked for links to these numbers.
+/// Deletes the link requests for these numbers.
 pub(super) async fn delete_requests(tx: &mut PgConnection, phones: &[PhoneNumber]) -> Result<()> {
     if phones.is_empty() {
         return Ok(());
     }
-    // A number is '+' and digits. The policy says which rows these are: a condition would need to read
-    // them, which the API's role may not.
+    // A number is '+' and digits. The policy selects the rows, because the API's role may not read them for
+    // a condition.
     let phones: Vec<&str> = phones.iter().map(PhoneNumber::e164).collect();
     sqlx::query("SELECT set_config('app.phones', $1, true)")
         .bind(phones.join(","))
@@ -165,7 +165,7 @@ pub(super) async fn delete_requests(tx: &mut PgConnection, phones: &[PhoneNumber
     Ok(())
 }
 
-/// Empties the next batch of messages; `false` when there is none that nobody else is at.
+/// Empties the next batch of messages. Returns `false` if there is none that is not locked.
 pub(super) async fn empty_some(tx: &mut PgConnection, scope: ErasureScope<'_>) -> Result<bool> {
     let found: Option<bool> = sqlx::query_scalar(concat!(
         "WITH stretch AS (
@@ -182,7 +182,7 @@ pub(super) async fn empty_some(tx: &mut PgConnection, scope: ErasureScope<'_>) -
              WHERE m.family_id = s.family_id AND m.thread_id = s.thread_id
                AND m.seq > s.done_seq AND m.seq <= s.end_seq
                AND (s.user_id IS NULL OR m.author_id = s.user_id)
-               -- What is empty already is not written again.
+               -- Empty messages are not written again.
                AND (m.deleted_at IS NULL OR m.body IS NOT NULL OR m.file_ids <> '{}'
                     OR m.idempotency_key IS NOT NULL OR m.request_hash IS NOT NULL)
          ), moved AS (
@@ -202,7 +202,7 @@ pub(super) async fn empty_some(tx: &mut PgConnection, scope: ErasureScope<'_>) -
     Ok(found.is_some())
 }
 
-/// Whether there are batches left, of somebody else's work included.
+/// Whether batches are left, including those that another transaction has locked.
 pub(super) async fn has_pending(
     tx: &mut PgConnection,
     family_id: &FamilyId,
