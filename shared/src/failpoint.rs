@@ -1,9 +1,8 @@
-//! Places where a test makes a process die or freeze: on both sides of the worker's commits and of
-//! its send, of a post's commit, and after its wake-up calls.
-//! A release binary has none of it.
+//! Failpoints: places where a test kills or stops a process, before and after the worker's commits and
+//! sends and a post's commit, and after its wake-up calls. Release binaries have none.
 
-/// Does here what `KINLINE_FAILPOINT` asks for: `name=kill` is SIGKILL, `name=stop` SIGSTOP;
-/// `name=kill:3` waits for the third time that the place is reached.
+/// Runs the action of `KINLINE_FAILPOINT`, if it has this name: `name=kill` sends SIGKILL, `name=stop`
+/// SIGSTOP; `name=kill:3` does so at the third call.
 #[cfg(debug_assertions)]
 pub fn reach(name: &'static str) {
     use std::{
@@ -40,13 +39,13 @@ pub fn reach(name: &'static str) {
     if setting.times_left.fetch_sub(1, Ordering::SeqCst) != 1 {
         return;
     }
-    // The signal is the kernel's own, from outside: nothing of this process can soften it. The
-    // shell has `kill` built in, also where there is no such program.
+    // A real signal, which the process can't handle. `kill` is a builtin of the shell, so no program is
+    // needed.
     let kill = format!("kill -s {} {}", setting.signal, process::id());
     let _sent = Command::new("/bin/sh").args(["-c", &kill]).status();
 }
 
-/// Nothing.
+/// Does nothing.
 #[cfg(not(debug_assertions))]
 #[inline]
 pub const fn reach(_name: &'static str) {}

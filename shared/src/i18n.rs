@@ -1,4 +1,4 @@
-//! Locales: the languages of what people read, and message catalogues of Project Fluent.
+//! Internationalization: languages, and message catalogues of Project Fluent.
 
 use std::sync::OnceLock;
 
@@ -6,10 +6,10 @@ pub use fluent_bundle::FluentArgs;
 use fluent_bundle::{FluentResource, concurrent::FluentBundle};
 use unic_langid::LanguageIdentifier;
 
-/// A language that we write.
+/// A supported language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Language {
-    /// English, also for languages that are none of these.
+    /// English, also in place of unsupported languages.
     #[default]
     English,
     /// Spanish.
@@ -25,7 +25,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// All of them.
+    /// All languages.
     pub const ALL: [Self; 6] =
         [Self::English, Self::Spanish, Self::Chinese, Self::Russian, Self::French, Self::German];
 
@@ -42,21 +42,21 @@ impl Language {
         }
     }
 
-    /// The language of a BCP 47 tag such as `es-MX`, if we write it.
+    /// Returns the language of a BCP 47 tag such as `es-MX`, if it is supported.
     #[must_use]
     pub fn of_tag(tag: &str) -> Option<Self> {
         let primary = tag.trim().split(['-', '_']).next().unwrap_or_default();
         Self::ALL.into_iter().find(|language| primary.eq_ignore_ascii_case(language.tag()))
     }
 
-    /// The language of a member's `locale`, English where there is none of ours.
+    /// Returns the language of a user's `locale`, English if it is not supported.
     #[must_use]
     pub fn of_locale(locale: Option<&str>) -> Self {
         locale.and_then(Self::of_tag).unwrap_or_default()
     }
 
-    /// The best of an `Accept-Language` header (RFC 9110, 12.5.4), English where there is none of
-    /// ours.
+    /// Returns the preferred language of an `Accept-Language` header (RFC 9110, 12.5.4), English if none is
+    /// supported.
     #[must_use]
     pub fn accepted(header: &str) -> Self {
         let mut best = (0.0, Self::default());
@@ -72,8 +72,7 @@ impl Language {
     }
 }
 
-/// The messages of one binary in every [`Language`]. A `static`: each language is read at its first
-/// use and kept.
+/// Message catalogue in every [`Language`], meant for a `static`: each language is parsed at its first use.
 pub struct Catalogue {
     /// The Fluent sources, in the order of [`Language::ALL`].
     sources: [&'static str; 6],
@@ -81,19 +80,19 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// A catalogue of these sources, in the order of [`Language::ALL`].
+    /// Makes a catalogue of Fluent sources, in the order of [`Language::ALL`].
     #[must_use]
     pub const fn new(sources: [&'static str; 6]) -> Self {
         Self { sources, bundles: [const { OnceLock::new() }; 6] }
     }
 
-    /// The message `id` in `language`.
+    /// Returns the message `id` in `language`.
     #[must_use]
     pub fn say(&self, language: Language, id: &str) -> String {
         self.format(language, id, None)
     }
 
-    /// The message `id` in `language`, with what stands for its variables.
+    /// Returns the message `id` in `language`, with its variables from `args`.
     #[must_use]
     pub fn say_with(&self, language: Language, id: &str, args: &FluentArgs<'_>) -> String {
         self.format(language, id, Some(args))
@@ -101,7 +100,7 @@ impl Catalogue {
 
     fn format(&self, language: Language, id: &str, args: Option<&FluentArgs<'_>>) -> String {
         let bundle = self.bundle(language);
-        // A test sees to it that every language has every message.
+        // A test checks that every language has every message.
         let Some(pattern) = bundle.get_message(id).and_then(|message| message.value()) else {
             return id.to_owned();
         };
@@ -113,8 +112,8 @@ impl Catalogue {
         self.bundles[at].get_or_init(|| {
             let tag: LanguageIdentifier = language.tag().parse().unwrap_or_default();
             let mut bundle = FluentBundle::new_concurrent(vec![tag]);
-            // The marks around a variable that keep directions apart are not of the alphabet of texts,
-            // and a page has elements for it.
+            // No isolation marks around variables: the GSM 7-bit alphabet lacks them, and pages use
+            // elements instead.
             bundle.set_use_isolating(false);
             let resource = FluentResource::try_new(self.sources[at].to_owned());
             let resource = resource.unwrap_or_else(|(read, _errors)| read);
@@ -123,8 +122,8 @@ impl Catalogue {
         })
     }
 
-    /// What is wrong with the catalogue: sources that can't be read, and messages that one language
-    /// has and another has not. For tests.
+    /// Lists the faults of the catalogue: sources that can't be parsed, and languages whose messages differ
+    /// from those of English. For tests.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let ids = |source: &str| -> Vec<String> {

@@ -1,19 +1,19 @@
-//! Typed ids: what a host application names, and what we name.
+//! Typed ids: those chosen by the host application, and generated ones.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::{Uuid, fmt::Simple};
 
-/// Why a string is not an id. Says nothing of the string itself.
+/// A string that is not a valid id. Never holds the string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed id")]
 pub struct MalformedId;
 
-/// Longest id that a host application may use, in characters (all of them ASCII).
+/// Maximum length of a host application's id, in ASCII characters.
 pub const HOST_ID_MAX: usize = 64;
 
-/// `^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$`: no comma, so a list of ids can be joined with one.
+/// Whether `value` matches `^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$`. Without commas, ids can be joined by one.
 fn is_host_id(value: &str) -> bool {
     let mut bytes = value.bytes();
     value.len() <= HOST_ID_MAX
@@ -30,7 +30,7 @@ macro_rules! host_id {
         pub struct $name(String);
 
         impl $name {
-            /// The id as the host application wrote it.
+            /// Returns the id as the host application wrote it.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -110,7 +110,7 @@ macro_rules! typed_id {
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 const LENGTH: usize = $prefix.len();
-                // Within a cursor it is its 16 bytes.
+                // In cursors: the 16 bytes.
                 if !serializer.is_human_readable() {
                     return self.to_bytes().serialize(serializer);
                 }
@@ -137,54 +137,53 @@ macro_rules! typed_id {
 }
 
 host_id!(
-    /// A family, as the host application names it.
+    /// A family's id, chosen by the host application.
     FamilyId
 );
 host_id!(
-    /// A member of a family, as the host application names them. Unique within the family.
+    /// A user's id, chosen by the host application. Unique within the family.
     UserId
 );
 host_id!(
-    /// A file, as the host application names it.
+    /// A file's id, chosen by the host application.
     FileId
 );
 typed_id!(
-    /// A thread: `th_` and 32 hex digits.
+    /// A thread's id: `th_` and 32 hex digits.
     ThreadId, "th_"
 );
 typed_id!(
-    /// A message: `msg_` and 32 hex digits.
+    /// A message's id: `msg_` and 32 hex digits.
     MessageId, "msg_"
 );
 typed_id!(
-    /// One recipient's notification of one message: `ntf_` and 32 hex digits.
+    /// The id of one recipient's notification of a message: `ntf_` and 32 hex digits.
     NotificationId, "ntf_"
 );
 typed_id!(
-    /// Somebody's wish to be sent a link: `lrq_` and 32 hex digits.
+    /// A link request's id: `lrq_` and 32 hex digits.
     LinkRequestId, "lrq_"
 );
 typed_id!(
-    /// An entry of the audit trail: `aud_` and 32 hex digits.
+    /// An audit event's id: `aud_` and 32 hex digits.
     AuditEventId, "aud_"
 );
 
-/// A link's own id: 64 random bits.
+/// A link's id: 64 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LinkId([u8; 8]);
 
 impl LinkId {
-    /// A new one, of the operating system's randomness.
+    /// Makes a new id from the operating system's random numbers.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "every call gives another id")]
     pub fn new() -> Self {
-        // The first and last 32 bits of a version 4 UUID are random all through; the bits that
-        // mark its version and variant lie between.
+        // The first and last 32 bits of a version 4 UUID are random; version and variant are between.
         let (high, low) = Uuid::new_v4().as_u64_pair();
         Self(((high & 0xffff_ffff_0000_0000) | (low & 0xffff_ffff)).to_be_bytes())
     }
 
-    /// As the database keeps it.
+    /// The value in the database.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 8] {
         &self.0

@@ -1,8 +1,8 @@
-//! How often something may be done, across everything that does it.
+//! Rate limits, kept in the database.
 //!
-//! Two algorithms, on purpose. Links are promised by the hour and by the day, which windows count
-//! exactly: a due time with a burst of three lets five through in an hour. A post's pace is a due time
-//! in a row that the post locks anyway: windows would rewrite hundreds of times with every post.
+//! Two algorithms, on purpose. Limits of links are by the hour and day, which sliding windows count exactly;
+//! a due time with a burst of three would allow five in an hour. The pace of posts is a due time in a row
+//! that the post locks anyway; windows would rewrite hundreds of timestamps with every post.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -16,74 +16,74 @@ use crate::{
 };
 use platform::config::ConfigError;
 
-/// At most this often in any hour and in any day.
+/// Limit by the hour and by the day, as sliding windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// In any 60 minutes.
+    /// Maximum in any 60 minutes.
     pub hourly: i32,
-    /// In any 24 hours. Also the most times that are kept.
+    /// Maximum in any 24 hours, and of stored timestamps.
     pub daily: i32,
 }
 
-/// How often a member, or a phone number, is sent a link that was asked for.
+/// Limit of requested links for a user or a phone number.
 pub const FRESH_LINKS: Limit = Limit { hourly: 3, daily: 10 };
-/// How often the members of a family together are.
+/// Limit of requested links for all users of a family.
 pub const FAMILY_LINKS: Limit = Limit { hourly: 20, daily: 50 };
-/// How often one source may ask for a link. A carrier puts thousands of phones behind one address,
-/// few of which ask on one day.
+/// Limit of link requests from one source address. A carrier has thousands of phones behind one address, few
+/// of which request a link on one day.
 pub const SOURCE_LINKS: Limit = Limit { hourly: 30, daily: 100 };
-/// How many tokens that nobody signed are looked at for one source.
+/// Limit of tokens without a valid signature from one source address.
 pub const SOURCE_GUESSES: Limit = Limit { hourly: 100, daily: 500 };
 
-/// What is limited, by its SHA-256: a number that somebody typed is not kept in plain text.
+/// The subject of a limit, as a SHA-256: phone numbers from requests are not stored in plain text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject([u8; 32]);
 
 impl Subject {
-    /// The links that a member is sent on request.
+    /// Requested links of a user.
     #[must_use]
     pub fn member_links(family_id: &FamilyId, user_id: &UserId) -> Self {
         // No id has a comma.
         Self::new("member-links", &format!("{family_id},{user_id}"))
     }
 
-    /// The links that a family's members are sent on request.
+    /// Requested links of a family's users.
     #[must_use]
     pub fn family_links(family_id: &FamilyId) -> Self {
         Self::new("family-links", family_id.as_str())
     }
 
-    /// The links that are asked for from one source.
+    /// Link requests from a source address.
     #[must_use]
     pub fn source_links(source: Option<IpAddr>) -> Self {
         Self::new("source-links", &network(source))
     }
 
-    /// The tokens of nobody's that come from one source.
+    /// Tokens without a valid signature from a source address.
     #[must_use]
     pub fn source_guesses(source: Option<IpAddr>) -> Self {
         Self::new("source-guesses", &network(source))
     }
 
-    /// The links that a phone number is sent on request.
+    /// Requested links of a phone number.
     #[must_use]
     pub fn phone_links(phone: &crate::phone::PhoneNumber) -> Self {
         Self::new("phone-links", phone.e164())
     }
 
-    fn new(what: &str, whose: &str) -> Self {
-        Self(Sha256::digest(format!("{what}:{whose}")).into())
+    fn new(kind: &str, key: &str) -> Self {
+        Self(Sha256::digest(format!("{kind}:{key}")).into())
     }
 
-    /// As the database keeps it.
+    /// The value in the database.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
-/// What one customer of a network has: an address of IPv4, 64 bits of IPv6 (RFC 6177). All whose
-/// address nobody knows are one.
+/// The network of one customer: an IPv4 address, or 64 bits of an IPv6 address (RFC 6177). Requests without
+/// a source address share one.
 fn network(source: Option<IpAddr>) -> String {
     match source {
         None => "unknown".to_owned(),
@@ -95,8 +95,8 @@ fn network(source: Option<IpAddr>) -> String {
     }
 }
 
-/// The statement of [`take`]; `$1` the subject, `$2` a limit an hour, `$3` a day. Its row's lock
-/// puts those in order who come at the same moment.
+/// The statement of [`take`]; `$1` is the subject, `$2` the hourly limit, `$3` the daily one. The row's lock
+/// serializes concurrent requests.
 macro_rules! take_statement {
     () => {
         "INSERT INTO rate_limits AS l (subject, hits) VALUES ($1, ARRAY[now()])
@@ -110,11 +110,11 @@ macro_rules! take_statement {
 }
 pub(crate) use take_statement;
 
-/// Counts one time, and says whether it was still allowed. What was not is not counted: asking in
-/// vain puts nothing off.
+/// Counts one use and returns whether it is allowed. A refused use is not counted, so it does not postpone
+/// the next allowed one.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone.
+/// Only database errors.
 pub async fn take(tx: &mut PgConnection, subject: Subject, limit: Limit) -> Result<bool> {
     let done = sqlx::query(take_statement!())
         .bind(subject.0.as_slice())
@@ -123,7 +123,7 @@ pub async fn take(tx: &mut PgConnection, subject: Subject, limit: Limit) -> Resu
     Ok(done.execute(tx).await?.rows_affected() == 1)
 }
 
-/// Counts one time, as [`take`] does, for who may be told that it was one too many.
+/// Counts one use, as [`take`] does, and fails if it is not allowed.
 ///
 /// # Errors
 /// [`Error::TooOften`].
@@ -131,7 +131,7 @@ pub async fn demand(tx: &mut PgConnection, subject: Subject, limit: Limit) -> Re
     if take(tx, subject, limit).await? {
         return Ok(());
     }
-    // The limit holds until the oldest of those times is out of the hour, and of the day.
+    // Allowed again once the oldest counted use has left the hour and the day.
     let seconds: Option<f64> = sqlx::query_scalar(
         "SELECT extract(epoch FROM greatest(
              hits[cardinality(hits) - $2 + 1] + interval '1 hour',
@@ -147,7 +147,7 @@ pub async fn demand(tx: &mut PgConnection, subject: Subject, limit: Limit) -> Re
     Err(Error::TooOften { retry_after: Duration::from_secs_f64(seconds.unwrap_or(1.0).max(1.0)) })
 }
 
-/// Counts a token that nobody signed, and says what its bearer is told.
+/// Counts a token without a valid signature. Returns the error for the caller.
 pub(crate) async fn guess(pool: &Pool, source: Option<IpAddr>) -> Error {
     let counted = async {
         let mut tx = db::begin_unscoped(pool).await?;
@@ -157,50 +157,49 @@ pub(crate) async fn guess(pool: &Pool, source: Option<IpAddr>) -> Error {
     };
     match counted.await {
         Err(error @ Error::TooOften { .. }) => error,
-        // Counted or not, it opens nothing.
+        // The token is invalid, even if counting failed.
         Ok(()) | Err(_) => Error::LinkInvalid,
     }
 }
 
-/// How fast somebody may do something: evenly, but for some at once.
+/// A rate with an even interval and a burst.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
     every: Duration,
-    at_once: u32,
+    burst: u32,
 }
 
 impl Pace {
-    /// `hourly` an hour, a tenth of them at once, ten at least; `None` for 0, which is as fast as
-    /// they like.
+    /// A pace of `hourly` an hour, with a burst of a tenth, at least ten. `None` for 0, which is unlimited.
     #[must_use]
     pub fn hourly(hourly: u32) -> Option<Self> {
         let every = Duration::from_hours(1).checked_div(hourly)?;
-        Some(Self { every, at_once: (hourly / 10).max(10) })
+        Some(Self { every, burst: (hourly / 10).max(10) })
     }
 
-    /// Reads `KINLINE_POSTS_PER_HOUR`: how fast a member may post. 600 an hour where nothing is said.
+    /// Reads `KINLINE_POSTS_PER_HOUR`, the pace of a member's posts. 600 by default.
     ///
     /// # Errors
-    /// [`ConfigError`] when it is no number.
+    /// [`ConfigError`] when it is not a number.
     pub fn of_posts() -> Result<Option<Self>, ConfigError> {
         Ok(Self::hourly(config::POSTS_PER_HOUR.parsed(600)?))
     }
 
-    /// From one to the next, in seconds.
+    /// The interval, in seconds.
     pub(crate) fn every_seconds(self) -> f64 {
         self.every.as_secs_f64()
     }
 
-    /// How far ahead of the even pace they may be, in seconds.
+    /// How far ahead of the even pace a member may be, in seconds.
     pub(crate) fn ahead_seconds(self) -> f64 {
-        self.every.as_secs_f64() * f64::from(self.at_once - 1)
+        self.every.as_secs_f64() * f64::from(self.burst - 1)
     }
 }
 
-/// Forgets what was counted of these.
+/// Deletes the counts of `subjects`.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone.
+/// Only database errors.
 pub(crate) async fn forget(tx: &mut PgConnection, subjects: &[Subject]) -> Result<()> {
     let subjects: Vec<Vec<u8>> = subjects.iter().map(|subject| subject.0.to_vec()).collect();
     sqlx::query("DELETE FROM rate_limits WHERE subject = ANY($1)")
@@ -210,7 +209,7 @@ pub(crate) async fn forget(tx: &mut PgConnection, subjects: &[Subject]) -> Resul
     Ok(())
 }
 
-/// Forgets what no limit looks at any more, up to 500 at a time; says how many.
+/// Deletes counts that are older than every limit, up to 500. Returns their number.
 pub(crate) async fn forget_old(tx: &mut PgConnection) -> Result<u64> {
     let done = sqlx::query(
         "DELETE FROM rate_limits WHERE subject = ANY(ARRAY(
@@ -229,11 +228,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pace_is_even_but_for_a_tenth_at_once() {
+    fn a_pace_is_even_with_a_burst_of_a_tenth() {
         let pace = Pace::hourly(600).expect("a pace");
         assert_eq!((pace.every_seconds(), pace.ahead_seconds()), (6.0, 6.0 * 59.0));
         let slow = Pace::hourly(1).expect("a pace");
-        assert_eq!((slow.every_seconds(), slow.at_once), (3600.0, 10));
+        assert_eq!((slow.every_seconds(), slow.burst), (3600.0, 10));
         assert_eq!(Pace::hourly(0), None);
     }
 

@@ -1,5 +1,4 @@
-//! Exports: all that is kept of a family, a page of rows at a time, in one order that a cursor can
-//! take up again.
+//! Export of all data of a family, in pages of a fixed order that a cursor can continue.
 
 mod store;
 
@@ -21,28 +20,28 @@ use crate::{
     threads::Kind,
 };
 
-/// A member, active or not.
+/// A user, active or not.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct ExportedUser {
-    /// What the host application says of them.
+    /// The user as provisioned.
     #[sqlx(flatten)]
     pub user: User,
-    /// Since when they want no texts.
+    /// When the user opted out of SMS.
     pub opted_out_at: Option<OffsetDateTime>,
-    /// Since when they are deactivated.
+    /// When the user was deactivated.
     pub deactivated_at: Option<OffsetDateTime>,
 }
 
-/// A thread with everybody who ever was in it.
+/// A thread with all present and former members.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct ExportedThread {
     /// Its id.
     pub thread_id: ThreadId,
-    /// What it is for.
+    /// Its kind.
     pub kind: Kind,
-    /// Its title, if it was given one. Written by people: not for logs.
+    /// Its title, if it has one. User content: not for logs.
     pub title: Option<String>,
-    /// Who created it.
+    /// The user that created it.
     pub created_by: UserId,
     /// The number of its newest message; 0 when there is none.
     pub last_seq: i64,
@@ -50,53 +49,53 @@ pub struct ExportedThread {
     pub last_message_at: Option<OffsetDateTime>,
     /// When it was created.
     pub created_at: OffsetDateTime,
-    /// Who is or was in it.
+    /// Its present and former members.
     #[sqlx(json)]
     pub members: Vec<ExportedMember>,
 }
 
-/// Somebody who is or was in a thread.
+/// A present or former member of a thread.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ExportedMember {
-    /// Who.
+    /// The user.
     pub user_id: UserId,
-    /// What they are or were in it.
+    /// The role.
     pub role: Role,
-    /// Whether they are still in it.
+    /// The membership's status.
     pub status: MemberStatus,
-    /// The newest message that they have read; 0 before the first.
+    /// The number of the newest message read; 0 before the first.
     pub last_read_seq: i64,
-    /// When they joined.
+    /// When the user joined.
     #[serde(with = "time::serde::rfc3339")]
     pub joined_at: OffsetDateTime,
-    /// When they ceased to be in it.
+    /// When the membership ended.
     #[serde(with = "time::serde::rfc3339::option")]
     pub ended_at: Option<OffsetDateTime>,
 }
 
-/// A message, and who got it.
+/// A message with its deliveries.
 #[derive(Clone, sqlx::FromRow)]
 pub struct ExportedMessage {
     /// The message.
     #[sqlx(flatten)]
     pub message: Message,
-    /// Its thread's title, if it was given one.
+    /// Its thread's title, if it has one.
     pub thread_title: Option<String>,
-    /// What its thread is for.
+    /// Its thread's kind.
     pub thread_kind: Kind,
-    /// The deliveries that are still known.
+    /// Its deliveries that have not been deleted yet.
     #[sqlx(json)]
     pub deliveries: Vec<Delivery>,
 }
 
-/// An export under way: one transaction, one family.
+/// A running export of one family, in one transaction.
 pub struct Export {
     tx: Transaction,
     /// The family.
     pub family: Family,
 }
 
-/// Begins to read a family out, and notes that somebody does.
+/// Begins an export and writes its audit event.
 ///
 /// # Errors
 /// [`Error::FamilyNotFound`].
@@ -109,26 +108,26 @@ pub async fn begin(pool: &Pool, host: &Host) -> Result<Export> {
 }
 
 impl Export {
-    /// The next members, by their ids: up to 500.
+    /// Returns the next users, up to 500, ordered by id.
     ///
     /// # Errors
-    /// [`Error`] of the database alone.
+    /// Only database errors.
     pub async fn users(&mut self, after: Option<&UserId>) -> Result<Vec<ExportedUser>> {
         store::list_users(&mut self.tx, &self.family.family_id, after).await
     }
 
-    /// The next threads, the oldest first: up to 25, each with up to 256 members and who left.
+    /// Returns the next threads, up to 25, oldest first, each with up to 256 members and all former ones.
     ///
     /// # Errors
-    /// [`Error`] of the database alone.
+    /// Only database errors.
     pub async fn threads(&mut self, after: Option<ThreadId>) -> Result<Vec<ExportedThread>> {
         store::list_threads(&mut self.tx, &self.family.family_id, after).await
     }
 
-    /// The next messages, thread by thread: up to 100.
+    /// Returns the next messages, up to 100, thread by thread.
     ///
     /// # Errors
-    /// [`Error`] of the database alone.
+    /// Only database errors.
     pub async fn messages(
         &mut self,
         after: Option<(ThreadId, i64)>,
@@ -136,10 +135,10 @@ impl Export {
         store::list_messages(&mut self.tx, &self.family.family_id, after).await
     }
 
-    /// Ends it. What was not ended was not made, and is not noted.
+    /// Commits. An export that is not finished leaves no audit event.
     ///
     /// # Errors
-    /// [`Error`] of the database alone.
+    /// Only database errors.
     pub async fn finish(self) -> Result<()> {
         self.tx.commit().await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Every SQL statement that reads a family out.
+//! SQL statements of exports.
 
 use sqlx::PgConnection;
 
@@ -11,7 +11,7 @@ use crate::{
     ids::{FamilyId, ThreadId, UserId},
 };
 
-/// Most rows of a page: what is left over of one is read again for the next part.
+/// Maximum rows of a page. Rows that don't fit in a part are read again for the next one.
 const USERS: i64 = 500;
 const THREADS: i64 = 25;
 const MESSAGES: i64 = 100;
@@ -76,7 +76,7 @@ pub(super) async fn list_threads(
     Ok(threads)
 }
 
-/// Thread by thread, each by its primary key from where the last page ended.
+/// Lists messages thread by thread, by primary key, from the end of the last page.
 pub(super) async fn list_messages(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -95,7 +95,7 @@ pub(super) async fn list_messages(
                  SELECT * FROM messages
                  WHERE family_id = $1 AND thread_id = t.thread_id
                    AND seq > CASE WHEN t.thread_id = $2 THEN $3 ELSE 0 END
-                   -- Numbers have no gaps. With both ends, no plan reads a thread to its end.
+                   -- Numbers have no gaps. With an upper bound, no plan reads a thread to its end.
                    AND seq <= CASE WHEN t.thread_id = $2 THEN $3 ELSE 0 END + $4
                  ORDER BY seq LIMIT $4
              ) own

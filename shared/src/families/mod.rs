@@ -1,4 +1,4 @@
-//! Families and their people, as the host application provisions them.
+//! Families and their users, as the host application provisions them.
 
 mod store;
 
@@ -19,15 +19,15 @@ use crate::{
 /// A family.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Family {
-    /// Its id, of the host application's making.
+    /// Its id, chosen by the host application.
     pub family_id: FamilyId,
-    /// What it is called.
+    /// Its name.
     pub name: Name,
-    /// Most segments of texts a calendar month; `None` is no cap.
+    /// Maximum SMS segments a calendar month; `None` is no cap.
     pub sms_monthly_cap_segments: Option<i32>,
-    /// The country that it is of.
+    /// Its country.
     pub region: Option<Region>,
-    /// Where its texts may go; `None` is its own country alone.
+    /// The countries that its SMS may go to; `None` is only its own.
     pub sms_regions: Option<Vec<Region>>,
     /// When it was first provisioned.
     pub created_at: OffsetDateTime,
@@ -35,52 +35,52 @@ pub struct Family {
     pub updated_at: OffsetDateTime,
 }
 
-/// What the host application says of a family. Replaces all that it said before.
+/// A family as the host application provisions it. Replaces all earlier values.
 #[derive(Debug, Clone)]
 pub struct FamilyProfile {
-    /// What it is called.
+    /// Its name.
     pub name: Name,
-    /// Most segments of texts a calendar month; `None` is no cap.
+    /// Maximum SMS segments a calendar month; `None` is no cap.
     pub sms_monthly_cap_segments: Option<i32>,
-    /// The country that it is of.
+    /// Its country.
     pub region: Option<Region>,
-    /// Where its texts may go; `None` is its own country alone.
+    /// The countries that its SMS may go to; `None` is only its own.
     pub sms_regions: Option<Vec<Region>>,
 }
 
-/// A member of a family.
+/// A user of a family.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct User {
-    /// Their id, of the host application's making.
+    /// The id, chosen by the host application.
     pub user_id: UserId,
-    /// Their family.
+    /// The family.
     pub family_id: FamilyId,
-    /// All that the host application says of them.
+    /// The provisioned values.
     #[sqlx(flatten)]
     pub profile: UserProfile,
-    /// When they were first provisioned.
+    /// When the user was first provisioned.
     pub created_at: OffsetDateTime,
-    /// When they were last provisioned.
+    /// When the user was last provisioned.
     pub updated_at: OffsetDateTime,
 }
 
-/// What the host application says of a member. Replaces all that it said before.
+/// A user as the host application provisions it. Replaces all earlier values.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct UserProfile {
-    /// What they are called; the sender of their texts.
+    /// The name, which SMS show as the sender.
     pub name: Name,
-    /// Where their texts go; `None` sends none.
+    /// The number for SMS; `None` sends none.
     pub phone: Option<PhoneNumber>,
-    /// Their language, as a BCP 47 tag.
+    /// The language, as a BCP 47 tag.
     pub locale: Option<String>,
-    /// Their time zone, as an IANA name.
+    /// The time zone, as an IANA name.
     pub time_zone: Option<String>,
-    /// When no text is to reach them.
+    /// When no SMS may be sent.
     #[sqlx(flatten)]
     pub quiet_hours: QuietHours,
 }
 
-/// A span of the day in the member's own time zone; both ends or neither. May run past midnight.
+/// A daily period in the user's time zone, which may cross midnight. Both ends are set or neither.
 #[derive(Debug, Clone, Copy, Default, sqlx::FromRow)]
 pub struct QuietHours {
     /// Its first minute.
@@ -89,19 +89,19 @@ pub struct QuietHours {
     pub quiet_to: Option<Time>,
 }
 
-/// Whether provisioning made something new.
+/// The result of provisioning.
 #[derive(Debug, Clone)]
 pub struct Provisioned<T> {
-    /// What it is now.
+    /// The current value.
     pub now: T,
-    /// It was not there before.
+    /// Whether it is new.
     pub created: bool,
 }
 
 /// Creates or replaces a family.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone.
+/// Only database errors.
 pub async fn put_family(
     pool: &Pool,
     host: &Host,
@@ -115,9 +115,9 @@ pub async fn put_family(
     Ok(put)
 }
 
-/// Creates or replaces a member, and brings a deactivated one back (without their old threads).
-/// Another phone number ends the links and sessions that came by the old one. `regions` is where texts
-/// may go of a family that names no country.
+/// Creates or replaces a user, and reactivates a deactivated one, without the former threads. A change of
+/// the phone number ends the links and sessions of the old one. `regions` are the countries that SMS of a
+/// family without a country may go to.
 ///
 /// # Errors
 /// [`crate::Error::FamilyNotFound`], [`crate::Error::RegionNotAllowed`].
@@ -139,8 +139,8 @@ pub async fn put_user(
     Ok(put)
 }
 
-/// Deactivates a member: memberships end, links and sessions die, and texts not yet sent are cancelled, all
-/// at once. Doing it again changes nothing.
+/// Deactivates a user in one transaction: ends memberships, links and sessions, and cancels unsent SMS. A
+/// repeated call changes nothing.
 ///
 /// # Errors
 /// [`crate::Error::UserNotFound`].
@@ -155,8 +155,8 @@ pub async fn deactivate_user(pool: &Pool, host: &Host, user_id: &UserId) -> Resu
     Ok(())
 }
 
-/// Deactivates everybody of a family, as [`deactivate_user`] does. The family stays, and whoever is
-/// provisioned again is back in it.
+/// Deactivates all users of a family, as [`deactivate_user`] does. The family stays: users can be
+/// provisioned again.
 ///
 /// # Errors
 /// [`crate::Error::FamilyNotFound`].
@@ -172,11 +172,11 @@ pub async fn deactivate_family(pool: &Pool, host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Ends memberships, links, sessions and waiting texts of a member or, with `None`, of everybody, who
-/// are deactivated already. Returns what the trail is told.
+/// Ends memberships, links, sessions and unsent SMS of a deactivated user or, with `None`, of all users of a
+/// family. Returns the audit events.
 ///
-/// A statement after the one that deactivated: its snapshot has what a thread created meanwhile,
-/// whose members that one waited for.
+/// Runs after the statement that deactivated: its snapshot includes memberships of a thread that was being
+/// created, for whose lock that statement waited.
 pub(crate) async fn end_everything(
     tx: &mut PgConnection,
     family_id: &FamilyId,

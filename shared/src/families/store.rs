@@ -1,4 +1,4 @@
-//! Every SQL statement on families and their people.
+//! SQL statements on families and their users.
 
 use sqlx::{FromRow, PgConnection, Row};
 
@@ -29,7 +29,7 @@ pub(super) async fn upsert_family(
              sms_regions = excluded.sms_regions,
              updated_at = now()
          RETURNING family_id, name, sms_monthly_cap_segments, region, sms_regions, created_at, updated_at,
-                   -- A row that this statement inserted was never locked by an update.
+                   -- Zero in a row that this statement inserted.
                    xmax = 0 AS created",
     )
     .bind(family_id)
@@ -42,7 +42,7 @@ pub(super) async fn upsert_family(
     Ok(Provisioned { now: Family::from_row(&row)?, created: row.try_get("created")? })
 }
 
-/// Also returns the threads whose sessions this ended, each as often as there were any.
+/// Inserts or replaces a user. Also returns the thread of each session that this ended.
 pub(super) async fn upsert_user(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -59,7 +59,7 @@ pub(super) async fn upsert_user(
          ), old AS (
              SELECT phone FROM users WHERE family_id = $1 AND user_id = $2
          ), moved AS (
-             -- Links and sessions are for whoever had the old number, should it have been another's.
+             -- The old number may belong to another person: its links and sessions end.
              UPDATE thread_members tm SET access_epoch = tm.access_epoch + 1
              FROM old
              WHERE tm.family_id = $1 AND tm.user_id = $2 AND old.phone IS DISTINCT FROM $4::text
@@ -72,9 +72,9 @@ pub(super) async fn upsert_user(
          INSERT INTO users (family_id, user_id, name, phone, locale, time_zone, quiet_from, quiet_to,
                             phone_region)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
-         -- Fails for a zone that PostgreSQL does not know, before it could fail a whole batch.
+         -- Fails for an unknown time zone, which would later fail a whole batch.
          WHERE ($6::text IS NULL OR (now() AT TIME ZONE $6) IS NOT NULL)
-           -- No family, no list, no number: nothing that forbids it here.
+           -- Null without a family, a list or a number: allowed.
            AND coalesce((SELECT there FROM allowed), true)
          ON CONFLICT (family_id, user_id) DO UPDATE SET
              name = excluded.name,
@@ -84,7 +84,7 @@ pub(super) async fn upsert_user(
              time_zone = excluded.time_zone,
              quiet_from = excluded.quiet_from,
              quiet_to = excluded.quiet_to,
-             -- An opt-out belongs to the number that sent it, and outlasts its being left out.
+             -- An opt-out belongs to its number, and stays while the user has none.
              opted_out_at =
                  CASE WHEN users.phone <> excluded.phone THEN NULL ELSE users.opted_out_at END,
              stop_notice_at =
@@ -133,7 +133,7 @@ pub(super) async fn deactivate_user(
     if done.rows_affected() == 1 { Ok(()) } else { Err(Error::UserNotFound) }
 }
 
-/// Deactivates whoever is active, and says who that was.
+/// Deactivates the active users of a family and returns their ids.
 pub(super) async fn deactivate_users(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -145,7 +145,7 @@ pub(super) async fn deactivate_users(
         .ok_or(Error::FamilyNotFound)?;
     let deactivated = sqlx::query_scalar(
         "WITH active AS (
-             -- In one order, as whoever begins a thread locks them.
+             -- In the order in which creating a thread locks them.
              SELECT user_id FROM users WHERE family_id = $1 AND deactivated_at IS NULL
              ORDER BY user_id FOR UPDATE
          )
@@ -159,7 +159,7 @@ pub(super) async fn deactivate_users(
     Ok(deactivated)
 }
 
-/// Ends memberships, links and sessions, and says which memberships and sessions.
+/// Ends memberships, links and sessions. Returns the ended memberships and sessions.
 pub(super) async fn end_everything(
     tx: &mut PgConnection,
     family_id: &FamilyId,
