@@ -1,4 +1,4 @@
-//! Phone numbers: parsed once, kept in E.164, masked wherever they are shown.
+//! Phone numbers: parsed once, stored in E.164, masked in `Debug`.
 
 use std::{fmt, str::FromStr};
 
@@ -16,28 +16,28 @@ use platform::config::ConfigError;
 #[sqlx(transparent)]
 pub struct PhoneNumber(String);
 
-/// Not a possible phone number. Never carries what was written.
+/// A string that is not a possible phone number. Never holds the string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a possible phone number")]
 pub struct InvalidPhone;
 
 impl PhoneNumber {
-    /// Reads a number in international form, or in the national form of `region` (ISO 3166-1, as `US`).
+    /// Parses a number in international form, or in the national form of `region` (ISO 3166-1, as `US`).
     ///
-    /// "Possible" is libphonenumber's word: its length fits its country. Whether somebody
-    /// answers there only the carrier knows, and test numbers must pass.
+    /// Accepts what libphonenumber calls possible: a length that fits the country. Only the carrier knows
+    /// whether the number is in use, and test numbers must pass.
     ///
     /// # Errors
-    /// [`InvalidPhone`] for an unknown region, a wrong length, an extension, or anything else.
+    /// [`InvalidPhone`] for an unknown region, a wrong length, an extension, or other invalid input.
     pub fn parse(written: &str, region: Option<&str>) -> Result<Self, InvalidPhone> {
         let number = Self::read(written, region)?;
-        // What came of a national form has to be a number by itself, there and anywhere.
+        // The E.164 form must parse to itself, with the region and without one.
         let same = |region| Self::read(&number.0, region).as_ref() == Ok(&number);
         if same(None) && same(region) { Ok(number) } else { Err(InvalidPhone) }
     }
 
     fn read(written: &str, region: Option<&str>) -> Result<Self, InvalidPhone> {
-        // No number is longer with any decoration; and the parser need not meet what isn't one.
+        // No formatted number is longer. Other input does not reach the parser.
         let usual = |c: char| c.is_ascii_digit() || "+-. ()/\u{a0}\u{2011}".contains(c);
         if written.len() > 40 || !written.chars().all(usual) {
             return Err(InvalidPhone);
@@ -51,7 +51,7 @@ impl PhoneNumber {
         let national_len = digits.len().saturating_sub(code.to_string().len());
         let fits = DATABASE.by_code(&code).is_some_and(|regions| {
             regions.iter().any(|region| {
-                // The metadata says lengths by kind of number alone, not for all kinds together.
+                // The metadata has lengths for each kind of number, not for all kinds together.
                 [
                     region.descriptors().fixed_line(),
                     region.descriptors().mobile(),
@@ -73,8 +73,8 @@ impl PhoneNumber {
         }
     }
 
-    /// The country that it is of. A number that is possible and nobody's counts to the largest country
-    /// of its code.
+    /// Returns the number's country. A number that is possible but not assigned counts to the main country
+    /// of its calling code.
     #[must_use]
     pub fn region(&self) -> Region {
         let number = phonenumber::parse(None, &self.0).ok();
@@ -82,11 +82,11 @@ impl PhoneNumber {
             let named = number.metadata(&DATABASE).map(phonenumber::Metadata::id);
             named.or_else(|| DATABASE.region(&number.country().code())?.first().copied())
         });
-        // What belongs to no country has the code of the world (UN M49).
+        // Numbers without a country have the code of the world (UN M49).
         Region(found.unwrap_or("001").to_owned())
     }
 
-    /// The whole number, for the carrier and for its owner's host application alone.
+    /// Returns the whole number, for the carrier and the host application only.
     #[must_use]
     pub fn e164(&self) -> &str {
         &self.0
@@ -106,13 +106,13 @@ impl Serialize for PhoneNumber {
     }
 }
 
-/// A country, as ISO 3166-1 writes it: `US`.
+/// A country's code (ISO 3166-1), as `US`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::Type)]
 #[serde(transparent)]
 #[sqlx(transparent)]
 pub struct Region(String);
 
-/// Not a country that has phone numbers.
+/// A string that is not the code of a country with phone numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a country's two letters, as US")]
 pub struct UnknownRegion;
@@ -134,11 +134,11 @@ impl Region {
         &self.0
     }
 
-    /// Reads `KINLINE_SMS_REGIONS`: where texts may go of families that name no country, as `US,CA`.
-    /// `None` where nothing is said: anywhere.
+    /// Reads `KINLINE_SMS_REGIONS`: the countries that SMS of families without a country may go to, as
+    /// `US,CA`. `None` if it is not set: all countries.
     ///
     /// # Errors
-    /// [`ConfigError`] when one of them is none.
+    /// [`ConfigError`] when one of them is not a country's code.
     pub fn list_from_env() -> Result<Option<Vec<Self>>, ConfigError> {
         let Some(list) = config::SMS_REGIONS.optional() else { return Ok(None) };
         let regions: Result<Vec<Self>, _> =
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused() {
+    fn other_strings_are_refused() {
         for (written, region) in [
             ("", None),
             ("hello", None),
@@ -179,7 +179,7 @@ mod tests {
             ("+999123456789", None),
             ("2125550199", None),
             ("2125550199", Some("XX")),
-            // Abroad, by the prefix, and nowhere.
+            // The prefix for calls abroad, without a valid country.
             ("00079460958", Some("GB")),
             ("+12125550199 ext. 5", None),
             ("+1212555\u{0}0199", None),
@@ -193,11 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_of_a_country() {
+    fn a_number_has_a_country() {
         for (number, region) in [
             ("+12125550199", "US"),
             ("+14165550199", "CA"),
-            // Where pumped texts like to go, under the code of the United States.
+            // A usual target of SMS pumping, with the calling code of the United States.
             ("+18765550199", "JM"),
             ("+15550100001", "US"),
             ("+442079460958", "GB"),
@@ -221,7 +221,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_string_is_refused_or_comes_out_in_e164(written in ".{0,30}", region in prop::option::of("[A-Z]{2}")) {
+        fn any_string_is_refused_or_parsed_to_e164(written in ".{0,30}", region in prop::option::of("[A-Z]{2}")) {
             if let Ok(number) = PhoneNumber::parse(&written, region.as_deref()) {
                 prop_assert!(matches!(number.region().as_str().len(), 2 | 3));
                 let digits = number.e164().strip_prefix('+').expect("a plus");

@@ -1,4 +1,4 @@
-//! The queue: a wake-up call for the worker. What is to be done stands in the database.
+//! The queue of jobs, which only wake the worker: the database has the work.
 
 use std::time::Duration;
 
@@ -10,33 +10,33 @@ use crate::{
     ids::{FamilyId, LinkRequestId, NotificationId},
 };
 
-/// What a post may spend on waking the worker. The sweeper does what is left.
+/// Time limit for enqueueing. The sweeper enqueues the rest.
 const BUDGET: Duration = Duration::from_secs(1);
 
-/// What a message of the queue wakes the worker for.
+/// A job of the worker: a message of the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {
-    /// A text is due.
+    /// A notification is due.
     Notification(NotificationJob),
-    /// Somebody wants to be sent a link.
+    /// A link was requested.
     LinkRequest(LinkRequestId),
 }
 
-/// A notification to send, and whose it is.
+/// A notification to send, with its family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotificationJob {
-    /// Whose notification.
+    /// The notification's family.
     pub family_id: FamilyId,
-    /// The notification to send.
+    /// The notification.
     pub notification_id: NotificationId,
 }
 
-/// A body that is no job of a version we know. Never carries the body.
+/// A body that is not a job of the supported version. Never holds the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a job")]
 pub struct NotAJob;
 
-/// The wire format of a job: ids alone, so that the queue never holds a person's data.
+/// The wire format of a job: only ids, so that the queue holds no personal data.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Wire {
@@ -52,13 +52,13 @@ struct Wire {
 impl Job {
     const VERSION: u8 = 1;
 
-    /// A job to send this notification.
+    /// Makes a job for this notification.
     #[must_use]
     pub const fn notification(family_id: FamilyId, notification_id: NotificationId) -> Self {
         Self::Notification(NotificationJob { family_id, notification_id })
     }
 
-    /// Reads a message's body.
+    /// Parses a message's body.
     ///
     /// # Errors
     /// [`NotAJob`].
@@ -80,7 +80,7 @@ impl Job {
         }
     }
 
-    /// Its body as a message.
+    /// Returns the message's body.
     fn body(&self) -> Result<String, serde_json::Error> {
         let (notification, link_request_id) = match self {
             Self::Notification(job) => (Some(job.clone()), None),
@@ -93,40 +93,39 @@ impl Job {
     }
 }
 
-/// How often a queue must be found empty in a row.
+/// Empty polls in a row after which the queue counts as empty.
 const EMPTY_POLLS: u32 = 5;
 
-/// How long a record is hidden from others while dead letters are moved, in seconds: longer than
-/// that takes, so that each is looked at once.
+/// Visibility timeout of dead letters while they are moved, in seconds: longer than a redrive takes, so that
+/// each is received once.
 const REDRIVE_SECONDS: i32 = 60 * 60;
 
-/// What waking the worker for what is due came to.
+/// The result of enqueueing due jobs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Woken {
-    /// Jobs that the queue took.
+    /// Jobs that the queue accepted.
     pub enqueued: usize,
-    /// Jobs that it did not take: they are due again.
+    /// Jobs that it did not accept: they are due again.
     pub not_taken: usize,
 }
 
-/// What moving dead letters back came to.
+/// The result of a redrive of dead letters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Redriven {
-    /// Jobs that are in the queue again.
+    /// Jobs moved back to the queue.
     pub moved: usize,
-    /// Records that stay where they were.
+    /// Records that stay in the dead-letter queue.
     pub left: usize,
-    /// The queue took none or not all of the last jobs, so the rest was left alone; else what is
-    /// left is no job.
+    /// Whether the queue refused jobs, which ended the redrive. If not, the records left are not jobs.
     pub refused: bool,
 }
 
-/// The queue, to send to.
+/// Client of the queue.
 #[derive(Debug, Clone)]
 pub struct Queue(sqs::Queue);
 
 impl Queue {
-    /// The queue at `KINLINE_QUEUE_URL`, reached as the AWS SDK's own variables say.
+    /// The queue at `KINLINE_QUEUE_URL`, configured by the AWS SDK's environment variables.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
@@ -134,17 +133,17 @@ impl Queue {
         Ok(Self(sqs::Queue::from_env(config::QUEUE_URL.url()?)?))
     }
 
-    /// The queue at `url`. A job sent twice does no harm, so sending is retried within the budget.
+    /// The queue at `url`. Sending is retried, since a repeated job is harmless.
     #[must_use]
     pub fn new(config: sqs::Config, url: String) -> Self {
         Self(sqs::Queue::new(config, url))
     }
 
-    /// Sends `jobs` within one second in all, and returns those that the queue did not take.
+    /// Sends `jobs` within one second in all, and returns those that the queue did not accept.
     ///
-    /// Never fails: a job not taken is one that the sweeper will send.
+    /// Never fails: the sweeper will send the returned jobs.
     pub async fn enqueue(&self, jobs: &[Job]) -> Vec<Job> {
-        // A job's JSON can't fail to be made.
+        // Serializing a job can't fail.
         let Ok(bodies) = jobs.iter().map(Job::body).collect::<Result<Vec<_>, _>>() else {
             return jobs.to_vec();
         };
@@ -152,16 +151,16 @@ impl Queue {
         not_taken.into_iter().filter_map(|i| jobs.get(i).cloned()).collect()
     }
 
-    /// Moves the jobs of a dead-letter queue back here; what is no job stays there as evidence.
+    /// Moves the jobs of a dead-letter queue back to this queue. Other records stay as evidence.
     ///
-    /// Each job is sent before it is deleted, so one may come twice, which sends no second text.
+    /// Each job is sent before it is deleted, so it may be delivered twice, which sends no second SMS.
     ///
     /// # Errors
-    /// When either queue can't be reached; what was moved by then has been moved.
+    /// When either queue can't be reached; moved jobs stay moved.
     pub async fn redrive(&self, dead_letter_url: &str) -> Result<Redriven, sqs::Error> {
         let dead_letters = self.0.at(dead_letter_url);
         let (mut moved, mut left, mut empty, mut refused) = (0, Vec::new(), 0, false);
-        // A short poll asks some of the queue's servers: one that finds nothing proves nothing.
+        // A short poll asks only some of the queue's servers, so one empty answer proves nothing.
         while empty < EMPTY_POLLS && !refused {
             let received = dead_letters.receive(REDRIVE_SECONDS).await?;
             empty = if received.is_empty() { empty + 1 } else { 0 };
@@ -179,7 +178,7 @@ impl Queue {
             }
         }
         let redriven = Redriven { moved, left: left.len(), refused };
-        // Hidden until now, so that each was looked at once; a later redrive sees them again.
+        // Visible again for a later redrive.
         for message in left {
             dead_letters.show(message).await?;
         }
@@ -194,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_carries_ids_alone_and_comes_back() {
+    fn a_job_has_only_ids_and_round_trips() {
         let (id, request) = (NotificationId::new(), LinkRequestId::new());
         let job = Job::notification("fam".parse().expect("an id"), id);
         for (job, body) in [
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_job_is_refused() {
+    fn other_bodies_are_refused() {
         let (id, request) = (NotificationId::new(), LinkRequestId::new());
         for body in [
             String::new(),
@@ -230,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_body_is_a_job_or_refused(body in any::<String>()) {
+        fn any_string_is_refused(body in any::<String>()) {
             prop_assert_eq!(Job::parse(&body), Err(NotAJob));
         }
     }

@@ -1,4 +1,4 @@
-//! Rules for what people write: names, titles, messages.
+//! Rules for users' texts: names, titles, messages.
 
 use std::borrow::Cow;
 
@@ -6,27 +6,27 @@ use serde::Serialize;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// Why a text is refused. Never carries the text.
+/// The reason why a text is refused. Never holds the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Nothing but white space.
+    /// Only white space.
     #[error("must not be empty")]
     Empty,
     /// More characters (Unicode scalar values) than allowed.
     #[error("must have at most {max} characters")]
     TooLong {
-        /// How many are allowed.
+        /// The maximum.
         max: usize,
     },
-    /// A control character other than newline and tab.
+    /// Contains a control character other than newline and tab.
     #[error("must not contain control characters other than newline and tab")]
     ControlCharacter,
 }
 
-/// A text of up to `max` characters as it is kept, several lines allowed: in Unicode's Normalization
-/// Form C (UAX #15), so that one text has one spelling, and without explicit directional formatting
-/// (UAX #9, 2.1 to 2.4), which could make what follows it read backwards. The marks that writing
-/// right to left needs are not among that.
+/// Normalizes a text of up to `max` characters for storage; it may have several lines. The result is in
+/// Unicode's Normalization Form C (UAX #15), so that a text has one spelling, and without explicit
+/// directional formatting (UAX #9, 2.1 to 2.4), which could reverse the text after it. Marks that
+/// right-to-left writing needs are kept.
 ///
 /// # Errors
 /// [`TextError::TooLong`], [`TextError::ControlCharacter`].
@@ -40,53 +40,51 @@ pub fn clean(written: &str, max: usize) -> Result<String, TextError> {
         written.into()
     };
     let text = if is_nfc(&text) { text.into_owned() } else { text.nfc().collect() };
-    // A character is one byte at least, so short texts need no counting.
+    // A character has at least one byte, so short texts need no counting.
     if text.len() > max && text.chars().count() > max {
         return Err(TextError::TooLong { max });
     }
     Ok(text)
 }
 
-/// Embeddings, overrides and isolates, and what ends them. Some keyboards and address books put them
-/// around what they copy.
+/// Whether `c` begins or ends an embedding, override or isolate. Some keyboards and address books add them to
+/// copied text.
 const fn is_directional_formatting(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// `written` without the white space around it, on whichever side of directional formatting it is:
-/// what is trimmed before it is [`clean`] stays so.
+/// Trims white space and directional formatting, so that the text is still trimmed after [`clean`].
 #[must_use]
 pub fn trim(written: &str) -> &str {
     written.trim_matches(|c: char| c.is_whitespace() || is_directional_formatting(c))
 }
 
-/// Whether there is anything to see in `text`: white space, formatting and letters without a shape
-/// are nothing.
+/// Whether `text` has no visible character: only white space, formatting and blank letters.
 #[must_use]
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(|c| {
         c.is_whitespace()
             || matches!(c.general_category(), GeneralCategory::Format | GeneralCategory::Control)
-            // Fillers, a blank pattern of Braille, joiners and selectors of what stands before them.
+            // Fillers, blank Braille, joiners, variation selectors.
             || matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' | '\u{34f}')
             || matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
     })
 }
 
-/// A person's or a family's name: one trimmed line of 1 to 100 characters.
+/// A user's or a family's name: one trimmed line of 1 to 100 characters.
 #[derive(Clone, PartialEq, Eq, Serialize, sqlx::Type)]
 #[serde(transparent)]
 #[sqlx(transparent)]
 pub struct Name(String);
 
 impl Name {
-    /// Longest name, in characters.
+    /// Maximum length, in characters.
     pub const MAX: usize = 100;
 
-    /// Takes a name as it was written.
+    /// Validates a name.
     ///
     /// # Errors
-    /// Any [`TextError`]; what begins a line, or a column, counts as a control character here.
+    /// Any [`TextError`]; newlines, tabs and line separators count as control characters here.
     pub fn new(written: &str) -> Result<Self, TextError> {
         if is_blank(written) {
             return Err(TextError::Empty);
@@ -111,7 +109,7 @@ impl std::fmt::Debug for Name {
     }
 }
 
-/// The first `max` characters of `text` on one line, ending in `…` where something was cut.
+/// Returns the first `max` characters of `text` on one line, with `…` at the end if it was cut.
 #[must_use]
 pub fn preview(text: &str, max: usize) -> String {
     let mut line = String::new();
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_makes_what_follows_read_backwards() {
+    fn directional_formatting_is_removed() {
         assert_eq!(kept("a\u{202e}gpj.exe"), "agpj.exe");
         assert_eq!(kept("\u{2068}Anna\u{2069}"), "Anna");
         assert_eq!(kept("\u{202a}+1 555\u{202c}"), "+1 555");
@@ -178,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_sees_is_blank() {
+    fn invisible_text_is_blank() {
         for blank in
             ["", " \n\t\u{a0}", "\u{200b}\u{feff}", "\u{3164}", "\u{2800} \u{200e}", "\u{202e}"]
         {
@@ -191,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_trimmed_stays_so() {
+    fn trim_removes_directional_formatting() {
         assert_eq!(trim("\u{2068} \u{202a}a b\n\u{2069} "), "a b");
         assert_eq!(trim("\u{2068} \t"), "");
     }
@@ -212,7 +210,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_kept_is_kept_again_as_it_is(text in any::<String>()) {
+        fn clean_is_idempotent(text in any::<String>()) {
             if let Ok(text) = clean(&text, 100) {
                 prop_assert!(text.chars().count() <= 100);
                 prop_assert_eq!(clean(&text, 100), Ok(text));

@@ -1,10 +1,9 @@
-//! Enums with one text a variant, which the database, JSON and OpenAPI share.
+//! Enums with a string for each variant, used in the database, JSON and OpenAPI.
 
-/// Declares an enum and the text of each variant: in columns of type `text`, in JSON and, where it
-/// derives `utoipa::ToSchema`, in OpenAPI. A variant with `#[serde(other)]` is what any other text is
-/// read as.
+/// Declares an enum and the string of each variant, for columns of type `text`, JSON and, with
+/// `utoipa::ToSchema`, OpenAPI. Unknown strings are read as the variant with `#[serde(other)]`, if any.
 macro_rules! text_enum {
-    // A text is a `tt`: as a `literal`, utoipa would not see what it is.
+    // The string is a `tt`: utoipa can't read a `literal`.
     ($(#[$meta:meta])* pub enum $name:ident {
         $($(#[$variant_meta:meta])* $variant:ident = $text:tt,)+
     }) => {
@@ -16,10 +15,10 @@ macro_rules! text_enum {
         }
 
         impl $name {
-            /// All of them, in their order.
+            /// All variants, in order.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// Its text.
+            /// Returns the variant's string.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -27,7 +26,7 @@ macro_rules! text_enum {
                 }
             }
 
-            /// The one of this text, if there is one.
+            /// Returns the variant with this string, if there is one.
             #[must_use]
             pub fn of(text: &str) -> Option<Self> {
                 use serde::{Deserialize, de::{IntoDeserializer, value::{Error, StrDeserializer}}};
@@ -59,7 +58,7 @@ macro_rules! text_enum {
         impl<'r> sqlx::Decode<'r, sqlx::Postgres> for $name {
             fn decode(value: sqlx::postgres::PgValueRef<'r>) -> Result<Self, sqlx::error::BoxDynError> {
                 let text = <&str as sqlx::Decode<sqlx::Postgres>>::decode(value)?;
-                Self::of(text).ok_or_else(|| format!("{text:?} is no {}", stringify!($name)).into())
+                Self::of(text).ok_or_else(|| format!("{text:?} is not a {}", stringify!($name)).into())
             }
         }
     };

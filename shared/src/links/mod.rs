@@ -1,4 +1,4 @@
-//! Magic links: what a text carries, what it opens, and how somebody gets a fresh one.
+//! Magic links: opening one, renewing one, and requesting one by phone number.
 
 mod store;
 mod token;
@@ -24,29 +24,29 @@ use crate::{
     sessions::BrowserSecret,
 };
 
-/// What a link opened.
+/// The session that a link opened.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Opened {
-    /// The member that the link was sent to.
+    /// The user that the link was sent to.
     pub user_id: UserId,
-    /// Their family.
+    /// The user's family.
     pub family_id: FamilyId,
     /// The thread that it opens.
     pub thread_id: ThreadId,
-    /// When the session ends at the latest.
+    /// The latest end of the session.
     pub expires_at: OffsetDateTime,
 }
 
-/// Opens a link's thread in one browser. The first browser keeps the link: there it opens again for
-/// as long as its session lives, and nowhere else. Any number at the same moment: one is first.
+/// Opens a link's thread in a browser. The first browser binds the link: it can open it again while its
+/// session lives, other browsers can't. Of concurrent exchanges one is the first.
 ///
-/// Returns the secret by which that browser is known from now on: another one when it had no session
-/// before, so that whoever knew or planted the old one comes in by no session of this one's. It is made
-/// of the old one and the token, so a browser that never saw the answer gets the same one again.
+/// Returns the browser's secret. A browser without a session gets a new one, which prevents session
+/// fixation: a known or planted old secret gives no access. The new secret is derived from the old one and
+/// the token, so a browser that missed the response gets the same one again.
 ///
 /// # Errors
-/// [`Error::LinkInvalid`], for whatever is wrong with the link; [`Error::TooOften`] when its
-/// source sends one token after the other that nobody signed. A link of ours opens all the same.
+/// [`Error::LinkInvalid`] for every invalid link; [`Error::TooOften`] when its source address sends too many
+/// tokens without a valid signature. Valid links still open.
 pub async fn exchange(
     pool: &Pool,
     principal: &Principal,
@@ -65,7 +65,7 @@ pub async fn exchange(
     .await?;
     let family_id = store::find_family(&mut tx, link).await?.ok_or(Error::LinkInvalid)?;
     db::enter_family(&mut tx, &family_id).await?;
-    // A statement of its own: the next one sees what it waited for here, as a whole.
+    // A separate statement: the next one sees what the previous holder of the lock committed.
     store::lock(&mut tx, &family_id, link).await?;
     let exchanged = store::exchange(&mut tx, &family_id, link, &known, &fresh.hash()).await?;
     if let Some(store::Exchanged { opened, first: true, .. }) = &exchanged {
@@ -77,12 +77,11 @@ pub async fn exchange(
     Ok((exchanged.opened, if exchanged.renamed { fresh } else { browser.clone() }))
 }
 
-/// Has a fresh link sent in the place of one of ours that opens nothing any more, to the number on
-/// file. Returns what to wake the worker for; nothing where nobody is to be texted.
+/// Queues a fresh link in place of a spent one, to the user's phone number. Returns the job for the worker;
+/// `None` if no SMS is to be sent.
 ///
 /// # Errors
-/// [`Error::TooOften`] for a source that asks too often; whatever is wrong with the token, there is
-/// nothing to tell.
+/// [`Error::TooOften`] for a source address with too many requests. An invalid token is no error.
 pub async fn renew(
     pool: &Pool,
     principal: &Principal,
@@ -110,7 +109,7 @@ pub async fn renew(
     Ok(job.map(Job::Notification))
 }
 
-/// Has a member sent a link, unless they were sent too many or one is on its way to them just now.
+/// Queues a link for a user, unless a limit is reached or a link is queued already.
 async fn send_fresh(
     tx: &mut PgConnection,
     principal: &Principal,
@@ -118,12 +117,12 @@ async fn send_fresh(
     user_id: UserId,
     thread_id: ThreadId,
 ) -> Result<Option<NotificationJob>> {
-    // Whoever asks twice has not been sent two: only what is sent counts.
+    // A repeated request sends no second link, so it is not counted.
     if let Some(false) = delivery::find_fresh_link(tx, &family_id, thread_id, &user_id).await? {
         return Ok(None);
     }
     store::savepoint(tx).await?;
-    // The family first: whoever holds its row is alone with its members'.
+    // The family's row is locked first, so that its members' rows are never locked concurrently.
     let (family, member) =
         (Subject::family_links(&family_id), Subject::member_links(&family_id, &user_id));
     if !limits::take(tx, family, FAMILY_LINKS).await?
@@ -132,7 +131,7 @@ async fn send_fresh(
         store::rollback_to_savepoint(tx).await?;
         return Ok(None);
     }
-    // The limit's row is ours until the end: what another request has inserted meanwhile is seen now.
+    // With the limit's row locked, a link that a concurrent request inserted is visible.
     let waiting = delivery::hurry_fresh_link(tx, &family_id, thread_id, &user_id).await?;
     let notification_id = match waiting {
         Some((id, true)) => id,
@@ -147,12 +146,12 @@ async fn send_fresh(
     Ok(Some(NotificationJob { family_id, notification_id }))
 }
 
-/// Notes that somebody wants a link sent to `phone`. Whose it is, if anybody's, only the worker
-/// finds out: nothing here depends on it. Returns what to wake the worker for; nothing when the
-/// number was asked for too often.
+/// Stores a request for a link to `phone`. Does not look for users with this number, which the worker does,
+/// so the response does not reveal whether there are any. Returns the job for the worker; `None` if the
+/// number's limit is reached.
 ///
 /// # Errors
-/// [`Error::TooOften`] for a `source` that asks too often.
+/// [`Error::TooOften`] for a `source` with too many requests.
 pub async fn request(
     pool: &Pool,
     phone: &PhoneNumber,
@@ -161,24 +160,23 @@ pub async fn request(
     let id = LinkRequestId::new();
     let mut tx = db::begin_unscoped(pool).await?;
     limits::demand(&mut tx, Subject::source_links(source), SOURCE_LINKS).await?;
-    let noted = store::insert_request(&mut tx, id, phone, source).await?;
+    let inserted = store::insert_request(&mut tx, id, phone, source).await?;
     tx.commit().await?;
-    Ok(noted.then_some(Job::LinkRequest(id)))
+    Ok(inserted.then_some(Job::LinkRequest(id)))
 }
 
-/// Turns requests into texts that are due, each with the request that it answers: one a member with
-/// that number, to where they were last written to. A request that another worker has taken, or a
-/// number that is nobody's, is none.
+/// Turns requests into due notifications, each with its request: one for each user with the number, for the
+/// thread with the latest activity. A request that another worker has taken, or without a user, gives none.
 ///
 /// # Errors
-/// [`Error`] of the database alone; then the requests are still there.
+/// Only database errors; then the requests stay.
 pub async fn answer(
     pool: &Pool,
     requests: &[LinkRequestId],
 ) -> Result<Vec<(LinkRequestId, NotificationJob)>> {
     let mut tx = db::begin_as_worker(pool).await?;
     let mut members = store::take_requests(&mut tx, requests).await?;
-    // In one order, whoever counts them, so that no two wait for each other.
+    // In one order in all workers, to avoid deadlocks.
     members.sort_by_key(|member| Subject::family_links(&member.family_id));
     let mut due = Vec::new();
     for member in members {
@@ -191,10 +189,10 @@ pub async fn answer(
     Ok(due)
 }
 
-/// Enqueues requests that no worker was woken for, and drops those too old to be answered.
+/// Enqueues jobs of due requests, and deletes expired ones.
 ///
 /// # Errors
-/// [`Error`] of the database alone.
+/// Only database errors.
 pub async fn wake_due(pool: &Pool, queue: &Queue) -> Result<Woken> {
     let mut tx = db::begin_as_worker(pool).await?;
     let due = store::take_due_requests(&mut tx).await?;

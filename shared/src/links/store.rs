@@ -1,4 +1,4 @@
-//! Every SQL statement on magic links and on who asks for one.
+//! SQL statements on magic links and link requests.
 
 use std::net::IpAddr;
 
@@ -15,12 +15,11 @@ use crate::{
     sessions::{BrowserHash, LIFE, live},
 };
 
-/// Most members of a family with one number who are each sent a link: a household's phone, not a
-/// switchboard.
+/// Maximum users of a family who share a number and are each sent a link: enough for a household's phone.
 const SHARING_MAX: i64 = 5;
-/// Most links that one batch of requests brings, whatever families have the numbers.
+/// Maximum links of one batch of requests, across all families.
 const ANSWERS_MAX: i64 = 100;
-/// How long a request is worth answering.
+/// Expiry of a request, in minutes.
 const REQUEST_LIFE_MINUTES: i32 = 60;
 
 pub(super) async fn find_family(tx: &mut PgConnection, link: LinkId) -> Result<Option<FamilyId>> {
@@ -40,19 +39,18 @@ pub(super) async fn lock(tx: &mut PgConnection, family_id: &FamilyId, link: Link
     Ok(())
 }
 
-/// What tapping a link came to.
+/// The result of opening a link.
 #[derive(FromRow)]
 pub(super) struct Exchanged {
     #[sqlx(flatten)]
     pub(super) opened: Opened,
-    /// The browser is called by its fresh secret now.
+    /// Whether the browser must use its fresh secret now.
     pub(super) renamed: bool,
-    /// This bound the link to its browser.
+    /// Whether this bound the link to the browser.
     pub(super) first: bool,
 }
 
-/// Binds a link that is still free to a browser with a new session, or finds the session that it
-/// began before.
+/// Binds an unused link to a browser with a new session, or finds the session that it began before.
 pub(super) async fn exchange(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -70,8 +68,8 @@ pub(super) async fn exchange(
              WHERE l.jti = $2 AND l.family_id = $1 AND l.revoked_at IS NULL
                AND tm.status = 'active' AND tm.access_epoch = l.access_epoch
          ), called AS (
-             -- Its other tabs go on under the name that they know. Sessions of other families can't
-             -- be checked from here; what revokes one deletes it.
+             -- A browser with a session keeps its secret, which other tabs use. Sessions of other
+             -- families can't be checked here, but revoking one deletes it.
              SELECT CASE WHEN EXISTS (
                  SELECT FROM sessions s WHERE s.browser = $3 AND ",
         live!("s"),
@@ -120,7 +118,7 @@ pub(super) async fn exchange(
     Ok(exchanged)
 }
 
-/// Whom a link was sent to, if it opens nothing new any more and they may be sent another.
+/// Returns the user and thread of a spent link, if the user may be sent another.
 pub(super) async fn find_spent(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -145,7 +143,7 @@ pub(super) async fn find_spent(
     Ok(found)
 }
 
-/// Whether the request was noted: one too many is not. One statement, whoever has the number.
+/// Inserts a request. Returns `false` if the number's limit is reached. One statement for every number.
 pub(super) async fn insert_request(
     tx: &mut PgConnection,
     id: LinkRequestId,
@@ -170,7 +168,7 @@ pub(super) async fn insert_request(
     Ok(done.rows_affected() == 1)
 }
 
-/// A member with a number that was asked for.
+/// A user with a requested number.
 #[derive(FromRow)]
 pub(super) struct Recipient {
     /// The latest request for that number.
@@ -178,19 +176,19 @@ pub(super) struct Recipient {
     pub(super) request: LinkRequestId,
     pub(super) family_id: FamilyId,
     pub(super) user_id: UserId,
-    /// The thread that they were last written to in.
+    /// The user's thread with the latest activity.
     pub(super) thread_id: ThreadId,
     source: Option<String>,
 }
 
 impl Recipient {
-    /// Where that request came from.
+    /// The source address of the request.
     pub(super) fn source(&self) -> Option<IpAddr> {
         self.source.as_deref()?.parse().ok()
     }
 }
 
-/// Takes requests for good, and finds the members with their numbers.
+/// Deletes requests and returns the users with their numbers.
 pub(super) async fn take_requests(
     tx: &mut PgConnection,
     requests: &[LinkRequestId],
@@ -203,11 +201,13 @@ pub(super) async fn take_requests(
              )
              RETURNING link_request_id, phone, created_at, host(source) AS source
          )
-         SELECT asked.link_request_id, who.family_id, who.user_id, who.thread_id, asked.source FROM (
+         SELECT request.link_request_id, recipient.family_id, recipient.user_id, recipient.thread_id,
+                request.source
+         FROM (
              SELECT DISTINCT ON (phone) link_request_id, phone, source FROM taken
              WHERE created_at > now() - make_interval(mins => $3)
              ORDER BY phone, created_at DESC
-         ) asked
+         ) request
          CROSS JOIN LATERAL (
              SELECT u.family_id, u.user_id, latest.thread_id, latest.active_at,
                     row_number() OVER (PARTITION BY u.family_id ORDER BY latest.active_at DESC) AS nth
@@ -219,11 +219,11 @@ pub(super) async fn take_requests(
                  WHERE tm.family_id = u.family_id AND tm.user_id = u.user_id AND tm.status = 'active'
                  ORDER BY active_at DESC LIMIT 1
              ) latest
-             WHERE u.phone = asked.phone AND u.deactivated_at IS NULL AND ",
+             WHERE u.phone = request.phone AND u.deactivated_at IS NULL AND ",
         may_get_link!(),
-        ") who
-         WHERE who.nth <= $2
-         ORDER BY who.active_at DESC LIMIT $4",
+        ") recipient
+         WHERE recipient.nth <= $2
+         ORDER BY recipient.active_at DESC LIMIT $4",
     ))
     .bind(requests)
     .bind(SHARING_MAX)
@@ -234,7 +234,7 @@ pub(super) async fn take_requests(
     Ok(found)
 }
 
-/// Drops requests that are too old, and returns those whose wake-up call is due.
+/// Deletes expired requests, and returns those with a due wake-up call.
 pub(super) async fn take_due_requests(tx: &mut PgConnection) -> Result<Vec<LinkRequestId>> {
     sqlx::query(
         "DELETE FROM link_requests WHERE link_request_id = ANY(ARRAY(
@@ -259,7 +259,7 @@ pub(super) async fn take_due_requests(tx: &mut PgConnection) -> Result<Vec<LinkR
     Ok(due)
 }
 
-/// Makes calls due again that the queue did not take.
+/// Makes the wake-up calls due again that the queue did not accept.
 pub(super) async fn put_back(tx: &mut PgConnection, jobs: &[Job]) -> Result<()> {
     let id = |job: &Job| match job {
         Job::LinkRequest(id) => Some(*id),
@@ -273,13 +273,13 @@ pub(super) async fn put_back(tx: &mut PgConnection, jobs: &[Job]) -> Result<()> 
     Ok(())
 }
 
-/// Notes where [`rollback_to_savepoint`] goes back to.
+/// Sets the savepoint of [`rollback_to_savepoint`].
 pub(super) async fn savepoint(tx: &mut PgConnection) -> Result<()> {
     sqlx::raw_sql("SAVEPOINT here").execute(tx).await?;
     Ok(())
 }
 
-/// Undoes what was done since [`savepoint`].
+/// Rolls back to [`savepoint`].
 pub(super) async fn rollback_to_savepoint(tx: &mut PgConnection) -> Result<()> {
     sqlx::raw_sql("ROLLBACK TO SAVEPOINT here").execute(tx).await?;
     Ok(())

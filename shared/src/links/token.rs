@@ -1,7 +1,7 @@
-//! The token that a text carries, and the keys that sign it.
+//! The token of a magic link, and the keys that sign it.
 //!
-//! A token is a JWS (RFC 7515) over `{"jti":"…"}` whose constant header is left out: one character
-//! that names the key, then `payload.signature`. All that it stands for is its row in the database.
+//! A token is a JWS (RFC 7515) over `{"jti":"…"}` without its constant header: one character
+//! for the key, then `payload.signature`. The link's data is in its database row.
 
 use std::fmt;
 
@@ -17,13 +17,12 @@ use platform::{
 
 use crate::config::{LINK_KEYS, LINK_KEYS_ARN};
 
-/// How long a token is, in characters: one for the key, 28 for `{"jti":"…"}`, a dot, 43 for the
-/// signature.
+/// Length of a token, in characters: one for the key, 28 for `{"jti":"…"}`, a dot, 43 for the signature.
 pub const TOKEN_LEN: usize = 73;
 
-/// A token that none of our keys signed. Says nothing of the token.
+/// A token without a valid signature. Never holds the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a token of ours")]
+#[error("invalid link token")]
 pub struct BadToken;
 
 #[derive(Serialize, Deserialize)]
@@ -37,18 +36,18 @@ struct Key {
     verifying: DecodingKey,
 }
 
-/// The keys of the links: the first one signs, all of them verify.
+/// The signing keys of links: the first one signs, all of them verify.
 pub struct LinkKeys {
     keys: Vec<Key>,
-    /// The header of every token, encoded, with the dot after it.
+    /// The encoded header of every token, with the dot after it.
     header: String,
     validation: Validation,
 }
 
 impl LinkKeys {
     /// Reads `KINLINE_LINK_KEYS`, or the secret that `KINLINE_LINK_KEYS_ARN` names: `kid=secret`
-    /// pairs, separated by commas; a `kid` is one letter or digit. To rotate: add a pair, put it
-    /// first, drop the old one when nobody will ask for a fresh link by one of its any more.
+    /// pairs, separated by commas; a `kid` is one letter or digit. To rotate: add a pair in
+    /// front, and remove the old one when its links need no renewal any more.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
@@ -56,11 +55,11 @@ impl LinkKeys {
         Self::parse(secrets::required(LINK_KEYS, LINK_KEYS_ARN).await?.expose_secret())
     }
 
-    /// Reads `kid=secret` pairs. A secret that stands alone, as Secrets Manager makes one up, is
-    /// the key `a`.
+    /// Parses `kid=secret` pairs. A secret without a `kid`, as Secrets Manager generates it, gets the `kid`
+    /// `a`.
     ///
     /// # Errors
-    /// [`ConfigError`] when a pair is malformed, a `kid` comes twice, or a secret is too short.
+    /// [`ConfigError`] when a pair is malformed, a `kid` is repeated, or a secret is too short.
     pub fn parse(pairs: &str) -> Result<Self, ConfigError> {
         let mut keys: Vec<Key> = Vec::new();
         for pair in pairs.split(',') {
@@ -71,7 +70,7 @@ impl LinkKeys {
                 _ => return Err(LINK_KEYS.invalid("a kid is one letter or digit")),
             };
             if keys.iter().any(|key| key.id == id) {
-                return Err(LINK_KEYS.invalid("a kid comes twice"));
+                return Err(LINK_KEYS.invalid("a kid is repeated"));
             }
             let secret = LINK_KEYS.secret(secret)?;
             let bytes = secret.expose_secret().as_bytes();
@@ -84,16 +83,16 @@ impl LinkKeys {
         let header = serde_json::to_vec(&Header::new(Algorithm::HS256))
             .map_err(|error| LINK_KEYS.invalid(&error.to_string()))?;
         let mut validation = Validation::new(Algorithm::HS256);
-        // When a link ends, its row says.
+        // The link's row has its expiry.
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         Ok(Self { keys, header: format!("{}.", URL_SAFE_NO_PAD.encode(header)), validation })
     }
 
-    /// The token of `link`: [`TOKEN_LEN`] characters, all of them `A–Z a–z 0–9 - _ .`.
+    /// Signs `link`. The token has [`TOKEN_LEN`] characters of `A–Z a–z 0–9 - _ .`.
     ///
     /// # Errors
-    /// [`BadToken`] should the signing library fail, which it does for no id.
+    /// [`BadToken`] if the signing library fails, which no id causes.
     pub fn sign(&self, link: LinkId) -> Result<String, BadToken> {
         let key = self.keys.first().ok_or(BadToken)?;
         let claims = Claims { jti: URL_SAFE_NO_PAD.encode(link.as_bytes()) };
@@ -103,10 +102,10 @@ impl LinkKeys {
         Ok(format!("{}{signed}", key.id))
     }
 
-    /// The link that `token` was signed for, by any of the keys. Asks no database.
+    /// Returns the link of a `token` signed by any of the keys. Does not use the database.
     ///
     /// # Errors
-    /// [`BadToken`], for whatever is wrong with it.
+    /// [`BadToken`] for every invalid token.
     pub fn verify(&self, token: &str) -> Result<LinkId, BadToken> {
         if token.len() != TOKEN_LEN {
             return Err(BadToken);
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_comes_back_as_its_link() {
+    fn a_token_round_trips_as_its_link() {
         let keys = keys(&format!("a={ONE}"));
         for _ in 0..200 {
             let link = LinkId::new();
@@ -202,7 +201,7 @@ mod tests {
         let token = both.sign(link).expect("signed");
         assert!(token.starts_with('b'));
         assert_eq!(new.verify(&token), Ok(link));
-        // One that Secrets Manager made up is the first.
+        // A secret without a kid is the key `a`.
         assert!(keys(ONE).verify(&old.sign(link).expect("signed")).is_ok());
         assert!(keys(&format!("b={TWO},{ONE}")).verify(&old.sign(link).expect("signed")).is_ok());
         // The same kid with another secret is another key.
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_keys_stop_the_start_without_showing_themselves() {
+    fn bad_keys_are_refused_and_not_shown() {
         for pairs in ["", "a", "=x", &format!("ab={ONE}"), "a=short", &format!("a={ONE},a={TWO}")] {
             let error = LinkKeys::parse(pairs).expect_err(pairs).to_string();
             assert!(error.contains(LINK_KEYS.name) && !error.contains("0123"), "{error}");

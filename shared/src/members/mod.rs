@@ -1,4 +1,4 @@
-//! A member in one thread: what they have read, and which texts reach them.
+//! A user's membership of a thread: read position and SMS preference.
 
 mod store;
 
@@ -13,69 +13,69 @@ use crate::{
 };
 
 text_enum! {
-    /// What a member is to a thread.
+    /// The status of a membership.
     pub enum MemberStatus {
-        /// In it.
+        /// Present.
         Active = "active",
-        /// Asked to join.
+        /// Invited to join.
         Invited = "invited",
-        /// Left it.
+        /// Left the thread.
         Left = "left",
-        /// Was removed from it.
+        /// Was removed from the thread.
         Removed = "removed",
-        /// Was removed from it for good.
+        /// Was banned from the thread.
         Banned = "banned",
     }
 }
 
-/// A member as their own page shows them.
+/// The caller's membership of a thread, as the thread page shows it.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Membership {
-    /// Their language, as a BCP 47 tag.
+    /// The user's language, as a BCP 47 tag.
     pub locale: Option<String>,
-    /// Their time zone, as an IANA name.
+    /// The user's time zone, as an IANA name.
     pub time_zone: Option<String>,
-    /// Whether there is a number that texts could go to.
+    /// Whether the user has a phone number.
     pub has_phone: bool,
-    /// The newest message that they have read; 0 before the first.
+    /// The number of the newest message read; 0 before the first.
     pub last_read_seq: i64,
-    /// Which texts about this thread reach them.
+    /// Whether SMS about this thread are sent.
     #[sqlx(flatten)]
     pub sms: SmsStatus,
 }
 
-/// Which texts about a thread reach a member.
+/// Whether SMS about a thread are sent to a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
 pub struct SmsStatus {
-    /// They want no texts at all, about whatever thread.
+    /// The user has opted out of all SMS.
     pub opted_out: bool,
-    /// They want none about this thread for now.
+    /// The user has muted this thread.
     pub muted: bool,
-    /// Until when they are muted; `None` while they are: until they say otherwise.
+    /// The end of the mute; `None` if it has no end, or there is none.
     pub muted_until: Option<OffsetDateTime>,
 }
 
-/// What a member wants of texts.
+/// A member's preference for SMS about a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SmsPreference {
-    /// SMS are sent, also after an opt-out.
+    /// Send SMS. Ends an opt-out.
     On,
-    /// None about this thread, for these hours or until they say otherwise.
+    /// Send no SMS about this thread, for some hours or until the preference changes.
     Muted {
-        /// From 1 to [`MUTE_HOURS_MAX`].
+        /// From 1 to [`MUTE_HOURS_MAX`]; `None` has no end.
         hours: Option<i32>,
     },
-    /// None at all.
+    /// Send no SMS about any thread.
     Off,
 }
 
-/// Longest mute that ends by itself, in hours: a year.
+/// Longest mute with an end, in hours: a year.
 pub const MUTE_HOURS_MAX: i32 = 8760;
 
-/// A member as they are in one of their threads.
+/// Returns the caller's membership of a thread.
 ///
 /// # Errors
-/// [`Error::ThreadNotFound`], also for who is not an active member.
+/// [`Error::ThreadNotFound`], also if the caller is not an active member.
 pub async fn get(pool: &Pool, actor: &Actor, thread_id: ThreadId) -> Result<Membership> {
     let mut tx = db::begin_for_family(pool, &actor.family).await?;
     let membership = store::find_membership(&mut tx, &actor.family, &actor.user, thread_id).await?;
@@ -83,11 +83,11 @@ pub async fn get(pool: &Pool, actor: &Actor, thread_id: ThreadId) -> Result<Memb
     membership.ok_or(Error::ThreadNotFound)
 }
 
-/// Notes that a member has read a thread up to its message number `seq`. Never goes back, and never
-/// past what is there.
+/// Marks a thread as read up to the message number `seq`. The mark never moves back, nor past the newest
+/// message.
 ///
 /// # Errors
-/// [`Error::ThreadNotFound`], also for who is not an active member.
+/// [`Error::ThreadNotFound`], also if the caller is not an active member.
 pub async fn mark_read(pool: &Pool, actor: &Actor, thread_id: ThreadId, seq: i64) -> Result<()> {
     let mut tx = db::begin_for_family(pool, &actor.family).await?;
     let marked = store::mark_read(&mut tx, &actor.family, &actor.user, thread_id, seq).await?;
@@ -95,10 +95,10 @@ pub async fn mark_read(pool: &Pool, actor: &Actor, thread_id: ThreadId, seq: i64
     if marked { Ok(()) } else { Err(Error::ThreadNotFound) }
 }
 
-/// Does as a member wishes, from the next text on, those that wait to be sent included.
+/// Sets a member's SMS preference, which also applies to SMS that are not sent yet.
 ///
 /// # Errors
-/// [`Error::ThreadNotFound`], also for who is not an active member.
+/// [`Error::ThreadNotFound`], also if the caller is not an active member.
 pub async fn set_sms_preference(
     pool: &Pool,
     actor: &Actor,

@@ -1,4 +1,4 @@
-//! Every SQL statement on a member in one thread.
+//! SQL statements on a user's membership of a thread.
 
 use sqlx::PgConnection;
 
@@ -9,7 +9,7 @@ use crate::{
     ids::{FamilyId, ThreadId, UserId},
 };
 
-/// The columns of [`SmsStatus`], of a mute and an opt-out.
+/// The columns of [`SmsStatus`], from a mute and an opt-out.
 macro_rules! sms_status {
     ($muted_until:literal, $opted_out_at:literal) => {
         concat!(
@@ -46,9 +46,8 @@ pub(super) async fn find_membership(
     Ok(membership)
 }
 
-/// Moves the mark forward, and notes with each message's notification that it was read. Of a very
-/// long absence only the last thousand are noted one by one; the last hundred always are, since
-/// posting moves the mark and notes nothing.
+/// Moves the read mark forward, and marks the messages' notifications as read: at most the last thousand,
+/// and always the last hundred, since posting moves the mark without marking notifications.
 pub(super) async fn mark_read(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -58,8 +57,8 @@ pub(super) async fn mark_read(
 ) -> Result<bool> {
     let found: Option<i64> = sqlx::query_scalar(concat!(
         "WITH me AS (
-             -- Both ends as columns: what is reckoned in a condition is no range for an index, since
-             -- an error in it might tell of rows that a policy hides.
+             -- Both ends as columns: with a policy, an expression in the condition is no index range,
+             -- since an error in it might reveal hidden rows.
              SELECT earlier, seq, greatest(least(earlier, seq - 100), seq - 1000) AS noted_after
              FROM (
                  SELECT tm.last_read_seq AS earlier,
@@ -102,7 +101,7 @@ pub(super) async fn set_sms_preference(
     };
     let status = sqlx::query_as(concat!(
         "WITH account AS (
-             -- Before the membership, as provisioning locks them.
+             -- The user before the membership: provisioning locks them in the same order.
              UPDATE users u SET updated_at = now(), opted_out_at = CASE $4
                  WHEN 'on' THEN NULL
                  WHEN 'off' THEN coalesce(u.opted_out_at, now())

@@ -1,4 +1,4 @@
-//! Messages: posting them and reading them back.
+//! Messages: posting and reading.
 
 mod store;
 
@@ -16,29 +16,29 @@ use crate::{
     text::is_blank,
 };
 
-/// Longest text of a message, in characters.
+/// Maximum length of a message's text, in characters.
 pub const BODY_MAX: usize = 4000;
-/// Most files of a message.
+/// Maximum files of a message.
 pub const FILES_MAX: usize = 10;
 
-/// A message as a member of its thread reads it.
+/// A message as members of its thread read it.
 #[derive(Clone, sqlx::FromRow)]
 pub struct Message {
     /// Its id.
     pub message_id: MessageId,
-    /// The thread it is in.
+    /// Its thread.
     pub thread_id: ThreadId,
-    /// Its number in the thread: 1, 2, 3, … in the order of the commits.
+    /// Its number in the thread, without gaps from 1, in commit order.
     pub seq: i64,
-    /// Who wrote it.
+    /// Its author.
     pub author_id: UserId,
-    /// The author's name as it is now; `None` when the author was erased.
+    /// The author's present name; `None` if the author was erased.
     pub author_name: Option<String>,
-    /// The text; `None` when it is of files only.
+    /// The text; `None` if there are only files.
     pub body: Option<String>,
     /// Its files, in order.
     pub file_ids: Vec<String>,
-    /// The message it answers.
+    /// The message that it replies to.
     pub reply_to_id: Option<MessageId>,
     /// When it was posted: never earlier than the message before it.
     pub created_at: OffsetDateTime,
@@ -48,7 +48,7 @@ pub struct Message {
     pub deleted_at: Option<OffsetDateTime>,
 }
 
-/// What somebody wants to post. At least one of text and files is there.
+/// A message to post, with a text, files, or both.
 #[derive(Clone)]
 pub struct NewMessage {
     body: Option<String>,
@@ -56,14 +56,13 @@ pub struct NewMessage {
     reply_to_id: Option<MessageId>,
 }
 
-/// Neither text nor file.
+/// A message without text and files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message has a text or a file")]
 pub struct EmptyMessage;
 
 impl NewMessage {
-    /// A message of `body`, which the caller has from [`crate::text::clean`], and files.
-    /// What nobody sees is no text.
+    /// A message of `body`, a result of [`crate::text::clean`], and files. A blank body counts as none.
     ///
     /// # Errors
     /// [`EmptyMessage`].
@@ -79,11 +78,11 @@ impl NewMessage {
         Ok(Self { body, file_ids, reply_to_id })
     }
 
-    /// SHA-256 of what is to be posted: the same for the same request, however it was spelled.
+    /// Returns the SHA-256 of the content, which is the same for equivalent requests.
     fn hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         let mut field = |bytes: &[u8]| {
-            // Each with its length before it, so that no two requests run together.
+            // Prefixed by its length, so that no two requests give the same bytes.
             hash.update((bytes.len() as u64).to_be_bytes());
             hash.update(bytes);
         };
@@ -96,11 +95,11 @@ impl NewMessage {
     }
 }
 
-/// A client's own name for a request, by which a repetition is known: 1 to 255 visible ASCII characters.
+/// A client's key that identifies repeated requests: 1 to 255 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
-/// Not an [`IdempotencyKey`].
+/// A string that is not an [`IdempotencyKey`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 255 visible ASCII characters")]
 pub struct BadIdempotencyKey;
@@ -118,28 +117,28 @@ impl std::str::FromStr for IdempotencyKey {
     }
 }
 
-/// A post that was committed.
+/// A committed post.
 #[derive(Clone)]
 pub struct Posted {
     /// The message.
     pub message: Message,
-    /// How many recipients are to be texted.
+    /// The number of recipients that are sent an SMS.
     pub queued_count: i32,
-    /// The notifications to wake the worker for; none when this is a replay.
+    /// The notifications to enqueue; none for a replay.
     pub to_enqueue: Vec<NotificationId>,
-    /// How many were not to be texted; none when this is a replay.
+    /// The number of suppressed notifications; 0 for a replay.
     pub suppressed: u64,
-    /// It was posted before, under the same idempotency key.
+    /// Whether it was posted before with the same idempotency key.
     pub replayed: bool,
 }
 
-/// Posts a message: it and one notification for every other member commit together.
+/// Posts a message. The message and a notification for each other member commit together.
 ///
-/// The same `key` again posts nothing and answers what the first time was answered.
+/// A repeated `key` posts nothing and returns the first result.
 ///
 /// # Errors
-/// [`Error::ThreadNotFound`] (also for who is not an active member), [`Error::UnknownReply`],
-/// [`Error::IdempotencyKeyReused`], [`Error::TooOften`] for who posts faster than `pace`.
+/// [`Error::ThreadNotFound`], also if the caller is not an active member; [`Error::UnknownReply`];
+/// [`Error::IdempotencyKeyReused`]; [`Error::TooOften`] for posts faster than `pace`.
 pub async fn post(
     pool: &Pool,
     actor: &Actor,
@@ -181,32 +180,32 @@ async fn try_post(pool: &Pool, post: &store::Post<'_>) -> Result<store::PostRow>
     Ok(row)
 }
 
-/// Which part of a history to read.
+/// The part of a history to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
     /// The newest messages, newest first.
     Newest,
-    /// What came before a place, newest first.
+    /// The messages before a place, newest first.
     Before(HistoryCursor),
-    /// What came after a place, oldest first.
+    /// The messages after a place, oldest first.
     After(HistoryCursor),
 }
 
-/// A part of a history.
+/// A page of a history.
 #[derive(Clone)]
 pub struct Page {
     /// The messages, in the order of the [`Range`].
     pub messages: Vec<Message>,
-    /// Where to read on in the same direction, if there is more.
+    /// The cursor of the next page in the same direction, if there is one.
     pub next: Option<HistoryCursor>,
-    /// What to poll [`Range::After`] with: misses nothing and repeats nothing.
+    /// The cursor for polling with [`Range::After`], without missed or repeated messages.
     pub latest: HistoryCursor,
 }
 
 /// Reads up to `limit` messages of a thread.
 ///
 /// # Errors
-/// [`Error::ThreadNotFound`], also for who is not an active member.
+/// [`Error::ThreadNotFound`], also if the caller is not an active member.
 pub async fn history(
     pool: &Pool,
     actor: &Actor,
@@ -214,9 +213,9 @@ pub async fn history(
     range: Range,
     limit: usize,
 ) -> Result<Page> {
-    let (family_id, reader) = (&actor.family, &actor.user);
+    let (family_id, caller) = (&actor.family, &actor.user);
     let mut tx = db::begin_for_family(pool, family_id).await?;
-    let found = store::list(&mut tx, family_id, reader, thread_id, range, limit + 1).await?;
+    let found = store::list(&mut tx, family_id, caller, thread_id, range, limit + 1).await?;
     tx.end();
     let (last_seq, mut messages) = found.ok_or(Error::ThreadNotFound)?;
 

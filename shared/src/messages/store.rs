@@ -1,4 +1,4 @@
-//! Every SQL statement on messages.
+//! SQL statements on messages.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     limits::Pace,
 };
 
-/// All that a post is made of.
+/// The parameters of a post.
 pub(super) struct Post<'a> {
     pub(super) family_id: &'a FamilyId,
     pub(super) author_id: &'a UserId,
@@ -25,7 +25,7 @@ pub(super) struct Post<'a> {
     pub(super) pace: Option<Pace>,
 }
 
-/// What a post came to.
+/// The result of a post.
 #[derive(FromRow)]
 pub(super) struct PostRow {
     #[sqlx(flatten)]
@@ -37,8 +37,8 @@ pub(super) struct PostRow {
     pub(super) suppressed: i64,
 }
 
-/// Membership, idempotency, pace, numbering, message, notifications and the thread's last-message
-/// columns, in one statement.
+/// Posts in one statement: checks membership, idempotency key and pace, numbers and inserts the message, and
+/// writes notifications and the thread's last-message columns.
 pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<PostRow> {
     let file_ids: Vec<&str> = post.new.file_ids.iter().map(crate::ids::FileId::as_str).collect();
     let row = sqlx::query(concat!(
@@ -49,7 +49,7 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
              JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
              WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3 AND tm.status = 'active'
                AND u.deactivated_at IS NULL
-             -- Whoever deactivates or erases the author waits for this post, or it sees that they have.
+             -- A concurrent deactivation or erasure of the author waits for this post, or is seen by it.
              FOR NO KEY UPDATE OF u
          ), earlier AS (
              SELECT m.* FROM messages m JOIN me ON m.author_id = me.user_id
@@ -57,7 +57,7 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
          ), recipients AS (",
         recipients!(),
         "), paced AS (
-             -- Of several at once each sees what the one before it has written.
+             -- Concurrent posts wait for the row's lock and see the new due time.
              UPDATE users u SET post_due_at = greatest(u.post_due_at, now()) + make_interval(secs => $10)
              FROM me
              WHERE $10::float8 IS NOT NULL AND u.family_id = $1 AND u.user_id = me.user_id
@@ -65,7 +65,7 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
                AND NOT EXISTS (SELECT FROM earlier)
              RETURNING u.user_id
          ), numbered AS (
-             -- The row's lock is what puts posts to a thread in order; times follow that order.
+             -- The row's lock orders the posts to a thread; their times follow that order.
              UPDATE threads t SET
                  last_seq = t.last_seq + 1,
                  last_message_at = greatest(clock_timestamp(), t.last_message_at),
@@ -103,7 +103,7 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
     .bind(file_ids)
     .bind(post.new.reply_to_id)
     .bind(post.key.map(|key| key.0.as_str()))
-    // Looked at with its key alone.
+    // Only used with a key.
     .bind(post.key.map(|_| post.hash.as_slice()))
     .bind(post.pace.map(Pace::every_seconds))
     .bind(post.pace.map(Pace::ahead_seconds))
@@ -114,7 +114,7 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
         _ => error.into(),
     })?
     .ok_or(Error::ThreadNotFound)?;
-    // A member, and nothing posted, now or earlier.
+    // An active member, and no message: the pace was exceeded.
     if row.try_get::<Option<i64>, _>("seq")?.is_none() {
         let seconds = row.try_get::<Option<f64>, _>("too_early")?.unwrap_or_default().max(0.0);
         return Err(Error::TooOften { retry_after: Duration::from_secs_f64(seconds) });
@@ -122,12 +122,12 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
     Ok(PostRow::from_row(&row)?)
 }
 
-/// The columns of a [`Message`] beside its thread's last number, for one reader; a thread without
-/// messages gives one row of nulls, a thread that is not the reader's none. Numbers have no gaps, so both ends
-/// of the range are known, and no plan can read more.
+/// Selects the thread's last number and the columns of each [`Message`]. A thread without messages gives one
+/// row of nulls, a thread that the caller is not a member of no row. Numbers have no gaps, so both ends of
+/// the range are known, and no plan reads more.
 ///
-/// As long as the range is what the index is asked for: before a policy was looked at, only what is
-/// known to leak nothing may be, and `coalesce` is not (`contain_leaked_vars` in PostgreSQL).
+/// The range must be an index condition: before a policy is checked only leakproof expressions may be used,
+/// and `coalesce` is not one (`contain_leaked_vars` in PostgreSQL).
 macro_rules! history {
     (backward) => {
         history!(
@@ -161,11 +161,11 @@ macro_rules! history {
     };
 }
 
-/// The thread's last number and the messages of `range`; `None` when the reader is no member.
+/// Returns the thread's last number and the messages of `range`; `None` if the caller is not a member.
 pub(super) async fn list(
     tx: &mut PgConnection,
     family_id: &FamilyId,
-    reader: &UserId,
+    caller: &UserId,
     thread_id: ThreadId,
     range: Range,
     limit: usize,
@@ -178,7 +178,7 @@ pub(super) async fn list(
     let rows = sqlx::query(statement)
         .bind(family_id)
         .bind(thread_id)
-        .bind(reader)
+        .bind(caller)
         .bind(seq)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(tx)
@@ -195,7 +195,7 @@ pub(super) async fn list(
     Ok(Some((last_seq, messages)))
 }
 
-/// One message, by its id.
+/// Returns a message by its id.
 pub(super) async fn get(
     tx: &mut PgConnection,
     actor: &Actor,
@@ -226,8 +226,8 @@ pub(super) async fn get(
     Ok(Message::from_row(&row)?)
 }
 
-/// Where the columns of a [`Message`] are, looked up once for all rows of a page: by their names in
-/// each row, that takes as long as reading them.
+/// The indices of a [`Message`]'s columns, found once for all rows of a page: finding them by name in each
+/// row takes as long as reading them.
 struct Columns([usize; 11]);
 
 impl Columns {

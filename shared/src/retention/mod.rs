@@ -1,4 +1,4 @@
-//! Retention: what is dropped once nobody has a use for it, a bounded piece at a time.
+//! Retention: deletion of old data, in bounded batches.
 
 mod store;
 
@@ -12,20 +12,20 @@ use crate::{
     delivery, limits, sessions,
 };
 
-/// How long a finished notification and its link are kept, in days: far longer than a session that
-/// the link began can live, and long enough to ask who got a message.
+/// Retention of finished notifications and their links, in days: longer than a link's session lives, and long
+/// enough to look up deliveries.
 const NOTIFICATION_DAYS: i32 = 90;
-/// How long a post is known by its idempotency key, in days. The same key posts anew after that.
+/// Retention of idempotency keys, in days. A later request with the same key posts again.
 const KEY_DAYS: i32 = 7;
-/// Most rows that one statement drops or changes.
+/// Maximum rows that one statement deletes or changes.
 const BATCH: i64 = 500;
-/// How many threads one statement looks at for keys.
+/// Threads in which one statement looks for keys.
 const THREADS: i64 = 100;
-/// Most statements of each kind in one run: ten thousand rows a minute.
+/// Maximum statements of each kind in a run: ten thousand rows a minute.
 const STATEMENTS: usize = 20;
 
-/// Drops what is too old of each kind, and says how many rows that were. What can't be dropped now is
-/// dropped by a later run, and stops no other kind.
+/// Deletes old data of each kind and returns the number of rows. A kind that fails is left to a later run and
+/// does not stop the others.
 pub async fn sweep(pool: &Pool, deadline: Instant) -> u64 {
     let mut dropped = 0;
     for kind in [Kind::Limits, Kind::Sessions, Kind::Notifications, Kind::Keys] {
@@ -46,7 +46,7 @@ enum Kind {
 impl Kind {
     async fn drop_old(self, pool: &Pool, within: Duration) -> u64 {
         let mut dropped = 0;
-        let piece_by_piece = async {
+        let batches = async {
             for _ in 0..STATEMENTS {
                 let (rows, more) = self.drop_some(pool).await?;
                 dropped += rows;
@@ -56,18 +56,18 @@ impl Kind {
             }
             Ok(())
         };
-        let done: Result<Result<()>, _> = timeout(within, piece_by_piece).await;
+        let done: Result<Result<()>, _> = timeout(within, batches).await;
         match done {
-            // Out of time: the next run goes on.
+            // Out of time: the next run continues.
             Ok(Ok(())) | Err(_) => {}
             Ok(Err(error)) => {
-                tracing::warn!(error = error.with_causes(), kind = ?self, "can't forget what is old");
+                tracing::warn!(error = error.with_causes(), kind = ?self, "can't delete old data");
             }
         }
         dropped
     }
 
-    /// One transaction; how many rows it dropped, and whether there is more to be done.
+    /// Runs one transaction. Returns the number of rows, and whether there may be more.
     async fn drop_some(self, pool: &Pool) -> Result<(u64, bool)> {
         let mut tx = db::begin_as_worker(pool).await?;
         let dropped = match self {
@@ -85,10 +85,10 @@ impl Kind {
     }
 }
 
-/// The next threads of the sweeper's round: with their old keys forgotten it goes on behind them, with
-/// more left it comes back to them, and at the end it begins anew.
+/// Deletes old keys in the next threads of the sweeper's round. The round advances once they have no more old
+/// keys, and starts again after the last thread.
 async fn forget_keys(tx: &mut sqlx::PgConnection) -> Result<(u64, bool)> {
-    // Another sweeper is on its round: one is enough.
+    // Another sweeper has the lock.
     let Some(place) = store::lock_round(tx).await? else { return Ok((0, false)) };
     let threads = store::next_threads(tx, place).await?;
     let forgotten = store::forget_keys(tx, &threads).await?;

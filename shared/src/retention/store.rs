@@ -1,4 +1,4 @@
-//! Every SQL statement on what is too old, but for what other modules drop of their own.
+//! SQL statements of retention, except those in the modules of the data.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{BATCH, KEY_DAYS, THREADS};
 use crate::{Result, ids::ThreadId};
 
-/// Where the round is; `None` while another sweeper is on it.
+/// Locks the round and returns its position; `None` if another sweeper has locked it.
 pub(super) async fn lock_round(tx: &mut PgConnection) -> Result<Option<Uuid>> {
     let place = sqlx::query_scalar(
         "SELECT thread_id FROM sweeper_rounds WHERE name = 'idempotency_keys' FOR UPDATE SKIP LOCKED",
@@ -16,7 +16,7 @@ pub(super) async fn lock_round(tx: &mut PgConnection) -> Result<Option<Uuid>> {
     Ok(place)
 }
 
-/// The threads behind `place` that hold keys, each found by one step into the index of keys.
+/// Returns the threads after `place` with keys, each found by one step in the index of keys.
 pub(super) async fn next_threads(tx: &mut PgConnection, place: Uuid) -> Result<Vec<ThreadId>> {
     let threads = sqlx::query_scalar(
         "WITH RECURSIVE round AS (
@@ -41,7 +41,7 @@ pub(super) async fn next_threads(tx: &mut PgConnection, place: Uuid) -> Result<V
     Ok(threads)
 }
 
-/// Reads the keys that these threads hold, a week's as a rule, and forgets the older ones.
+/// Deletes the old keys of `threads`. It reads all their keys, usually those of a week.
 pub(super) async fn forget_keys(tx: &mut PgConnection, threads: &[ThreadId]) -> Result<u64> {
     let done = sqlx::query(
         "WITH old AS (
@@ -62,7 +62,7 @@ pub(super) async fn forget_keys(tx: &mut PgConnection, threads: &[ThreadId]) -> 
     Ok(done.rows_affected())
 }
 
-/// The round goes on behind this thread; with `None` it begins anew.
+/// Moves the round to after this thread; with `None` to the beginning.
 pub(super) async fn move_round(tx: &mut PgConnection, place: Option<ThreadId>) -> Result<()> {
     sqlx::query(
         "UPDATE sweeper_rounds SET thread_id = coalesce($1, '00000000-0000-0000-0000-000000000000')

@@ -1,4 +1,4 @@
-//! Sessions: a browser's access to one thread, as the member whose link was tapped in it.
+//! Sessions: a browser's access to a thread, as the user whose link it opened.
 //!
 //! A browser has one secret, in its cookie, and a session for each thread that a link opened in it.
 
@@ -17,10 +17,10 @@ use crate::{
     ids::{FamilyId, ThreadId, UserId},
 };
 
-/// How long a session lives at the most.
+/// Maximum life of a session.
 pub const LIFE: Duration = Duration::from_hours(30 * 24);
 
-/// Whether a row of `sessions` has neither ended nor been idle for seven days.
+/// Whether a row of `sessions` has not expired and was used in the last seven days.
 macro_rules! live {
     ($row:literal) => {
         concat!(
@@ -33,39 +33,38 @@ macro_rules! live {
 }
 pub(crate) use live;
 
-/// A browser's secret: 64 hex digits of 244 random bits, or of a digest of such. Invisible to
-/// `Debug`.
+/// A browser's secret: 64 hex digits of 244 random bits, or of a digest of such. Hidden in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BrowserSecret(String);
 
-/// Not a [`BrowserSecret`].
+/// A string that is not a [`BrowserSecret`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed browser secret")]
 pub struct BadSecret;
 
 impl BrowserSecret {
-    /// A new one, of the operating system's randomness.
+    /// Makes a new secret from the operating system's random numbers.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "every call gives another secret")]
     pub fn new() -> Self {
         Self(format!("{}{}", Uuid::new_v4().as_simple(), Uuid::new_v4().as_simple()))
     }
 
-    /// The secret itself, for the browser's cookie.
+    /// Returns the secret, for the browser's cookie.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// The secret that this browser has once `token` has begun its first session. Who knows this
-    /// secret and not the token can't tell.
+    /// Returns the browser's secret after `token` has begun its first session. It can't be computed from
+    /// this secret without the token.
     #[must_use]
     pub fn next(&self, token: &str) -> Self {
         let digest = Sha256::digest(format!("next-secret:{}:{token}", self.0));
         Self(hex::encode(digest))
     }
 
-    /// What is kept of it.
+    /// Returns the hash, which the database stores.
     #[must_use]
     pub fn hash(&self) -> BrowserHash {
         BrowserHash(Sha256::digest(&self.0).into())
@@ -87,12 +86,12 @@ impl fmt::Debug for BrowserSecret {
     }
 }
 
-/// SHA-256 of a [`BrowserSecret`]. Who reads the database can't become a browser with it.
+/// SHA-256 of a [`BrowserSecret`]. The hash alone gives no access.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BrowserHash([u8; 32]);
 
 impl BrowserHash {
-    /// As the database keeps it.
+    /// The value in the database.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -105,28 +104,28 @@ impl fmt::Debug for BrowserHash {
     }
 }
 
-/// The key that shows a browser's sessions before its family is known.
+/// The key of a browser's sessions, before its family is known.
 fn keys_of(browser: &BrowserHash) -> RowKeys<'_> {
     RowKeys { link: None, browser: Some(browser.as_bytes()) }
 }
 
-/// Who a browser is, and which threads it may enter.
+/// A browser's sessions as one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberSessions {
-    /// Their family.
+    /// The user's family.
     pub family_id: FamilyId,
-    /// The member.
+    /// The user.
     pub user_id: UserId,
-    /// The threads of the sessions that they have in this browser.
+    /// The threads of the user's sessions in this browser.
     pub threads: Vec<ThreadId>,
 }
 
-/// Who comes with `browser`: to `thread`, the one whose link opened it here last; to nowhere in
-/// particular, the one who opened anything last. Where people share a browser, `member` says for
-/// whom a page was made, and nobody else will do. Checked against the membership as it is now.
+/// Finds the user of `browser`: the one whose link opened `thread` last or, without a thread, whose link was
+/// opened last. `member` limits it to one user, where several share a browser and a page was made for one of
+/// them. Memberships are checked.
 ///
 /// # Errors
-/// [`Error::NoSession`]; [`Error::ThreadNotFound`] for somebody whose sessions are for other threads.
+/// [`Error::NoSession`]; [`Error::ThreadNotFound`] if the sessions are for other threads.
 pub async fn find(
     pool: &Pool,
     browser: &BrowserHash,
@@ -134,7 +133,7 @@ pub async fn find(
     member: Option<&UserId>,
 ) -> Result<MemberSessions> {
     let mut tx = db::begin_by_keys(pool, keys_of(browser)).await?;
-    // As a rule there is one family, and its first session is the one.
+    // Usually there is one family, and its first session is the result.
     for family_id in store::list_families(&mut tx, browser, thread).await? {
         db::enter_family(&mut tx, &family_id).await?;
         let mut sessions = store::list(&mut tx, &family_id, browser, thread).await?;
@@ -157,15 +156,15 @@ pub async fn find(
     Err(Error::NoSession)
 }
 
-/// Ends every session of a browser. Doing it again changes nothing.
+/// Ends all sessions of a browser. A repeated call changes nothing.
 ///
 /// # Errors
-/// [`Error`] of the database alone.
+/// Only database errors.
 pub async fn end(pool: &Pool, principal: &Principal, browser: &BrowserHash) -> Result<()> {
     let mut tx = db::begin_by_keys(pool, keys_of(browser)).await?;
     let mut ended = store::delete(&mut tx, browser).await?;
     ended.sort();
-    // As a rule there is one family.
+    // Usually there is one family.
     for sessions in ended.chunk_by(|one, other| one.0 == other.0) {
         let event = |(_, user_id, thread_id): &(FamilyId, UserId, ThreadId)| {
             Event::of(Action::SessionEnded, user_id).in_thread(*thread_id)
@@ -179,10 +178,10 @@ pub async fn end(pool: &Pool, principal: &Principal, browser: &BrowserHash) -> R
     Ok(())
 }
 
-/// Forgets sessions that are over, up to 500 at a time; says how many.
+/// Deletes expired sessions, up to 500. Returns their number.
 ///
 /// # Errors
-/// [`Error`] of the database alone.
+/// Only database errors.
 pub(crate) async fn forget_old(tx: &mut PgConnection) -> Result<u64> {
     store::delete_idle(tx).await
 }
@@ -192,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_comes_back_from_its_cookie_and_from_nothing_else() {
+    fn a_secret_is_parsed_from_its_cookie_only() {
         let secret = BrowserSecret::new();
         let back: BrowserSecret = secret.reveal().parse().expect("a secret");
         assert_eq!(back.hash(), secret.hash());

@@ -1,4 +1,4 @@
-//! Every SQL statement on sessions, but for their beginning, which is a link's.
+//! SQL statements on sessions, except their insertion, which opening a link does.
 
 use sqlx::{FromRow, PgConnection};
 
@@ -8,7 +8,7 @@ use crate::{
     ids::{FamilyId, ThreadId, UserId},
 };
 
-/// The families of a browser's sessions: that of `thread` first, then those opened last.
+/// Lists the families of a browser's sessions: first that of `thread`, then by the latest opening.
 pub(super) async fn list_families(
     tx: &mut PgConnection,
     browser: &BrowserHash,
@@ -27,16 +27,16 @@ pub(super) async fn list_families(
     Ok(families)
 }
 
-/// A session that is open.
+/// A valid session.
 #[derive(FromRow)]
 pub(super) struct Open {
     pub(super) user_id: UserId,
     pub(super) thread_id: ThreadId,
-    /// It was seen ten minutes ago or longer: time to write down that it still is.
+    /// Whether it was last marked as seen at least ten minutes ago.
     pub(super) is_stale: bool,
 }
 
-/// What is open to whom: sessions of `thread` first, then those opened last.
+/// Lists a browser's valid sessions in a family: first those of `thread`, then by the latest opening.
 pub(super) async fn list(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -80,7 +80,7 @@ pub(super) async fn mark_seen(
     Ok(())
 }
 
-/// Whose sessions were ended, and for which threads.
+/// Deletes a browser's sessions and returns their families, users and threads.
 pub(super) async fn delete(
     tx: &mut PgConnection,
     browser: &BrowserHash,
@@ -94,7 +94,7 @@ pub(super) async fn delete(
     Ok(ended)
 }
 
-/// A session that reached its end in use has not been seen since: this finds it a week later.
+/// Deletes sessions that were idle for a week, which includes those that expired a week ago.
 pub(super) async fn delete_idle(tx: &mut PgConnection) -> Result<u64> {
     let done = sqlx::query(
         "DELETE FROM sessions s USING (

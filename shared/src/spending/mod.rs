@@ -1,6 +1,5 @@
-//! The monthly cap: a text of a family that has one is paid for before it is sent, and its own row
-//! says so. What certainly did not go out is given back with its outcome
-//! ([`crate::delivery::record`]).
+//! The monthly cap: an SMS of a family with a cap is paid for, in its own row, before it is sent. If it
+//! certainly was not sent, its outcome ([`crate::delivery::record`]) refunds it.
 
 mod store;
 
@@ -13,45 +12,44 @@ use crate::{
     ids::{FamilyId, NotificationId},
 };
 
-/// A text that is about to be sent, of a family with a cap.
+/// The cost of an SMS to be sent, of a family with a cap.
 #[derive(Debug, Clone)]
 pub struct Cost {
-    /// The text.
+    /// The notification.
     pub notification_id: NotificationId,
-    /// Whose it is.
+    /// Its family.
     pub family_id: FamilyId,
-    /// What it costs, in segments.
+    /// The cost, in segments.
     pub segments: i32,
-    /// What the family may spend a month, in segments.
+    /// The family's monthly cap, in segments.
     pub cap: i32,
 }
 
-/// Whether a text may go out.
+/// Whether an SMS may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is paid for.
+    /// Paid: it may be sent.
     Paid,
-    /// What is left may be spent by texts that are just being sent, or may not: ask again later.
+    /// SMS that are being sent may use the rest of the cap: to be retried later.
     Later,
-    /// The month's money is spent.
+    /// The cap is reached.
     CapReached,
 }
 
-/// What a family has spent this month.
+/// A family's spending this month, in segments.
 #[derive(Clone, Copy)]
 struct Spent {
-    /// On texts that went out, may have gone out, or are just being sent.
+    /// Of SMS that were sent, may have been sent, or are being sent.
     all: i32,
-    /// Of that, on those that are just being sent: it may come back.
+    /// Of those that are being sent, which may be refunded.
     open: i32,
 }
 
-/// Pays for as many of these texts as their families' caps allow, in their order, as long as `lease`
-/// holds. However many pay at once, no cap is passed by a single segment.
+/// Pays for as many of these SMS as their families' caps allow, in order, while `lease` is valid. Concurrent
+/// calls never exceed a cap.
 ///
 /// # Errors
-/// [`crate::Error`] of the database alone. Whether anything was paid for is not known then; recording
-/// how it went sets it right.
+/// Only database errors. Then it is unknown what was paid; recording the outcomes corrects it.
 pub async fn pay(
     pool: &Pool,
     lease: Lease,
@@ -59,7 +57,7 @@ pub async fn pay(
 ) -> Result<HashMap<NotificationId, Verdict>> {
     let mut tx = db::begin_as_worker(pool).await?;
     let mut families: Vec<&FamilyId> = costs.iter().map(|cost| &cost.family_id).collect();
-    // In one order, whoever pays, so that no two wait for each other.
+    // In one order in all workers, to avoid deadlocks.
     families.sort();
     families.dedup();
     let month = store::open_month(&mut tx, &families).await?;

@@ -1,4 +1,4 @@
-//! Every SQL statement on what texts have cost, but for giving it back, which is recording's.
+//! SQL statements on spending, except refunds, which recording an outcome makes.
 
 use sqlx::PgConnection;
 use time::Date;
@@ -10,7 +10,7 @@ use crate::{
     ids::{FamilyId, NotificationId},
 };
 
-/// Sees to it that each family has a row for this month, and says which month that is.
+/// Ensures that each family has a row for the current month, and returns the month.
 pub(super) async fn open_month(tx: &mut PgConnection, families: &[&FamilyId]) -> Result<Date> {
     let month = sqlx::query_scalar(
         "WITH opened AS (
@@ -28,8 +28,8 @@ pub(super) async fn open_month(tx: &mut PgConnection, families: &[&FamilyId]) ->
     Ok(month)
 }
 
-/// What these families have spent, and how much of it on texts that are just being sent; nobody else
-/// pays for them before this transaction ends.
+/// Locks the families' spending until the transaction ends. Returns what each has spent, and how much of it
+/// on SMS that are being sent.
 pub(super) async fn lock(
     tx: &mut PgConnection,
     families: &[&FamilyId],
@@ -43,7 +43,7 @@ pub(super) async fn lock(
     .bind(month)
     .execute(&mut *tx)
     .await?;
-    // A statement of its own: it sees what those have written who held the locks before.
+    // A separate statement: it sees what the previous holders of the locks committed.
     let spent = sqlx::query_as(
         "SELECT s.family_id, s.segments, coalesce((
                     SELECT sum(n.paid_segments) FROM notifications n
@@ -58,7 +58,7 @@ pub(super) async fn lock(
     Ok(spent)
 }
 
-/// Books these texts on their families and on themselves.
+/// Adds the costs to the families' spending and stores them in the notifications.
 pub(super) async fn pay(
     tx: &mut PgConnection,
     lease: Lease,

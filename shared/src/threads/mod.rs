@@ -1,4 +1,4 @@
-//! Threads and who is in them.
+//! Threads and their members.
 
 mod store;
 
@@ -19,26 +19,27 @@ use crate::{
     text_enum::text_enum,
 };
 
-/// Most members of a thread, the caller included.
+/// Maximum members of a thread, the caller included.
 pub const MEMBERS_MAX: usize = 256;
-/// Longest title, in characters.
+/// Maximum length of a title, in characters.
 pub const TITLE_MAX: usize = 200;
-/// Longest preview of a last message, in characters.
+/// Maximum length of a last message's preview, in characters.
 pub const PREVIEW_MAX: usize = 140;
 
-/// One to find it, one after losing the race to create it, one after losing a member besides.
+/// Attempts to find or create a thread: a second after losing the race to create it, a third after a member
+/// was deactivated meanwhile.
 const RESOLVE_ROUNDS: usize = 3;
 
 text_enum! {
-    /// What a thread is for.
+    /// The kind of a thread.
     #[derive(Default, utoipa::ToSchema)]
     pub enum Kind {
-        /// The family's own.
+        /// The family's thread.
         #[default]
         Family = "FAMILY",
-        /// Two people.
+        /// A direct message between two users.
         Dm = "DM",
-        /// Some of them.
+        /// Some users of the family.
         Group = "GROUP",
     }
 }
@@ -52,7 +53,8 @@ impl FromStr for Kind {
 }
 
 impl Kind {
-    /// The title that answers give a thread without one. Pages and SMS have it in the reader's language.
+    /// Returns the title in API responses of a thread without one. Pages and SMS show it in the user's
+    /// language.
     #[must_use]
     pub const fn default_title(self) -> &'static str {
         match self {
@@ -62,17 +64,17 @@ impl Kind {
     }
 }
 
-/// Not a [`Kind`].
+/// A string that is not a [`Kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be FAMILY, DM or GROUP")]
 pub struct UnknownKind;
 
-/// The members of a thread to be, in order and without repetition.
+/// The members of a thread to find or create, sorted and distinct.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberSet(Vec<UserId>);
 
 impl MemberSet {
-    /// `caller` and all of `others`.
+    /// Makes the set of `caller` and `others`.
     ///
     /// # Errors
     /// [`Error::TooManyMembers`], [`Error::DmNeedsTwo`].
@@ -92,7 +94,7 @@ impl MemberSet {
         Ok(Self(members.into_iter().collect()))
     }
 
-    /// Hex SHA-256 of the sorted ids joined with `,`.
+    /// Returns the hex SHA-256 of the sorted ids joined with `,`.
     #[must_use]
     pub fn key(&self) -> String {
         let mut hash = Sha256::new();
@@ -105,7 +107,7 @@ impl MemberSet {
         hex::encode(hash.finalize())
     }
 
-    /// The ids, sorted.
+    /// Returns the sorted ids.
     #[must_use]
     pub fn ids(&self) -> &[UserId] {
         &self.0
@@ -117,13 +119,13 @@ impl MemberSet {
 pub struct Thread {
     /// Its id.
     pub thread_id: ThreadId,
-    /// The family it belongs to.
+    /// Its family.
     pub family_id: FamilyId,
-    /// What it is for.
+    /// Its kind.
     pub kind: Kind,
-    /// Its title, if it was given one. Written by people: not for logs.
+    /// Its title, if it has one. User content: not for logs.
     pub title: Option<String>,
-    /// See [`MemberSet::key`].
+    /// The [`MemberSet::key`] of its members.
     pub member_key: String,
     /// The number of its newest message; 0 when there is none.
     pub last_seq: i64,
@@ -133,7 +135,7 @@ pub struct Thread {
     pub created_at: OffsetDateTime,
     /// When it last changed.
     pub updated_at: OffsetDateTime,
-    /// Who is in it, the longest there first.
+    /// Its active members, in the order of joining.
     #[sqlx(json)]
     pub members: Vec<Member>,
 }
@@ -141,26 +143,26 @@ pub struct Thread {
 /// An active member of a thread.
 #[derive(Debug, Clone, serde::Deserialize)]
 pub struct Member {
-    /// Who.
+    /// The user.
     pub user_id: UserId,
-    /// What they are called.
+    /// The user's name.
     pub name: String,
-    /// What they are in it.
+    /// The role.
     pub role: Role,
-    /// When they joined.
+    /// When the user joined.
     #[serde(with = "time::serde::rfc3339")]
     pub joined_at: OffsetDateTime,
 }
 
-/// A thread as one of its members finds it in their inbox.
+/// A thread in a member's inbox.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct InboxEntry {
     /// The thread.
     #[sqlx(flatten)]
     pub thread: Thread,
-    /// When something last happened in it: what the inbox is sorted by.
+    /// The time of the last activity, which the inbox is sorted by.
     pub active_at: OffsetDateTime,
-    /// How many messages the member has not read.
+    /// The number of unread messages.
     pub unread_count: i64,
     last_author_id: Option<UserId>,
     last_author_name: Option<String>,
@@ -168,12 +170,12 @@ pub struct InboxEntry {
     last_file_count: Option<i32>,
 }
 
-/// The newest message of a thread, in short.
+/// A summary of a thread's newest message.
 #[derive(Debug, Clone)]
 pub struct LastMessage {
     /// Its author.
     pub author_id: UserId,
-    /// The author's name; `None` when the author was erased.
+    /// The author's name; `None` if the author was erased.
     pub author_name: Option<String>,
     /// One line of up to [`PREVIEW_MAX`] characters.
     pub preview: String,
@@ -182,7 +184,7 @@ pub struct LastMessage {
 }
 
 impl InboxEntry {
-    /// The thread's newest message, if it has one.
+    /// Returns the thread's newest message, if it has one.
     #[must_use]
     pub fn last_message(&self) -> Option<LastMessage> {
         let files = match self.last_file_count? {
@@ -199,26 +201,26 @@ impl InboxEntry {
     }
 }
 
-/// What a thread is to be.
+/// A thread to find or create.
 #[derive(Debug, Clone)]
 pub struct NewThread {
-    /// What for.
+    /// The kind.
     pub kind: Kind,
-    /// Who is in it.
+    /// The members.
     pub members: MemberSet,
-    /// What it is called; `None` for the kind's default.
+    /// The title; `None` for the kind's default.
     pub title: Option<String>,
-    /// Always a new one, whatever threads these members have.
+    /// Whether to create a new thread even if these members have one.
     pub distinct: bool,
 }
 
 /// Finds the thread of this family, kind and member set, or creates it.
 ///
-/// However many callers race, one thread is created, and all of them get it. The flag says
-/// whether this call created it.
+/// Concurrent calls create one thread, which all of them return. The flag is `true` for the call that created
+/// it.
 ///
 /// # Errors
-/// [`Error::UnknownMembers`] when a member is not an active user of the family.
+/// [`Error::UnknownMembers`] if a member is not an active user of the family.
 pub async fn resolve_or_create(
     pool: &Pool,
     actor: &Actor,
@@ -232,13 +234,13 @@ pub async fn resolve_or_create(
         if !found.unknown.is_empty() {
             return Err(Error::UnknownMembers(found.unknown));
         }
-        // `Some` with who came back to a thread that was there.
+        // `Some` with the returning members of an existing thread.
         let (thread_id, back) = match found.thread {
             Some(thread) if thread.members.len() == new.members.ids().len() => {
                 tx.end();
                 return Ok((thread, false));
             }
-            // Somebody of this set was away: deactivated once, and provisioned again.
+            // A member was deactivated and provisioned again.
             Some(thread) => {
                 let back = store::rejoin(&mut tx, family_id, thread.thread_id).await?;
                 (thread.thread_id, Some(back))
@@ -255,10 +257,10 @@ pub async fn resolve_or_create(
         tx.commit().await?;
         return Ok((thread, back.is_none()));
     }
-    Err(Error::Corrupt("a thread that can be neither found nor created"))
+    Err(Error::Corrupt("a thread can be neither found nor created"))
 }
 
-/// What the trail is told: a thread with all its members, or who came `back` to it.
+/// Returns the audit events of a new thread with all its members or, with `back`, of the returning members.
 fn joined(thread: &Thread, back: Option<&[UserId]>) -> Vec<Event> {
     let mut events = Vec::new();
     if back.is_none() {
@@ -272,20 +274,20 @@ fn joined(thread: &Thread, back: Option<&[UserId]>) -> Vec<Event> {
     events
 }
 
-/// The caller's threads, the most recently active first, up to `limit`, and where to read on; of
-/// these alone where there is an `only`.
+/// Returns up to `limit` of the caller's threads within its scope, the most recently active first, and the
+/// cursor of the next page.
 ///
 /// # Errors
-/// [`Error`] of the database alone.
+/// Only database errors.
 pub async fn list(
     pool: &Pool,
     actor: &Actor,
     after: Option<InboxCursor>,
     limit: usize,
 ) -> Result<(Vec<InboxEntry>, Option<InboxCursor>)> {
-    let (family_id, caller, only) = (&actor.family, &actor.user, actor.scope.threads());
+    let (family_id, caller, scope) = (&actor.family, &actor.user, actor.scope.threads());
     let mut tx = db::begin_for_family(pool, family_id).await?;
-    let mut entries = store::list(&mut tx, family_id, caller, only, after, limit + 1).await?;
+    let mut entries = store::list(&mut tx, family_id, caller, scope, after, limit + 1).await?;
     tx.end();
     let more = entries.len() > limit;
     entries.truncate(limit);
@@ -296,10 +298,10 @@ pub async fn list(
     Ok((entries, next))
 }
 
-/// One of the caller's threads.
+/// Returns one of the caller's threads.
 ///
 /// # Errors
-/// [`Error::ThreadNotFound`], also when the caller is not an active member.
+/// [`Error::ThreadNotFound`], also if the caller is not an active member.
 pub async fn get(pool: &Pool, actor: &Actor, thread_id: ThreadId) -> Result<InboxEntry> {
     let (family_id, caller) = (&actor.family, &actor.user);
     let mut tx = db::begin_for_family(pool, family_id).await?;
@@ -321,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn order_and_repetition_make_no_other_set() {
+    fn order_and_repetition_do_not_change_the_set() {
         let one = MemberSet::new(Kind::Group, &caller(), ids(&["user_c", "user_b"]));
         let two =
             MemberSet::new(Kind::Group, &caller(), ids(&["user_b", "user_a", "user_c", "user_b"]));

@@ -1,4 +1,4 @@
-//! Every SQL statement on threads and their members.
+//! SQL statements on threads and their members.
 
 use sqlx::{FromRow, PgConnection, Row};
 
@@ -23,7 +23,7 @@ macro_rules! thread_columns {
     };
 }
 
-/// The columns of an [`InboxEntry`] and where they come from: the threads of one member.
+/// Selects the columns of an [`InboxEntry`] from one member's threads.
 macro_rules! inbox {
     () => {
         concat!(
@@ -43,11 +43,11 @@ macro_rules! inbox {
     };
 }
 
-/// What [`find_by_members`] found.
+/// The result of [`find_by_members`].
 pub(super) struct MemberLookup {
-    /// Wanted members who are not active users of the family.
+    /// Requested members that are not active users of the family.
     pub(super) unknown: Vec<String>,
-    /// The thread with whoever of the set is active in it.
+    /// The thread, with its active members.
     pub(super) thread: Option<Thread>,
 }
 
@@ -84,8 +84,8 @@ pub(super) async fn find_by_members(
     })
 }
 
-/// Creates the thread with its members; `None` when another caller has just created it, or when a
-/// member has just been deactivated.
+/// Creates the thread with its members. `None` if another call has just created it, or a member has just been
+/// deactivated.
 pub(super) async fn insert(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -95,7 +95,7 @@ pub(super) async fn insert(
 ) -> Result<Option<ThreadId>> {
     let created = sqlx::query_scalar(
         "WITH wanted AS (
-             -- Locked, so that nobody is deactivated between this look and the commit.
+             -- Locked, so that no member is deactivated before the commit.
              SELECT user_id FROM users
              WHERE family_id = $2 AND user_id = ANY($3) AND deactivated_at IS NULL
              ORDER BY user_id
@@ -126,7 +126,7 @@ pub(super) async fn insert(
     Ok(created)
 }
 
-/// Makes everyone of the thread who left it an active member again, and says who that was.
+/// Reactivates the memberships of users that left the thread, and returns the users.
 pub(super) async fn rejoin(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -190,7 +190,7 @@ pub(super) async fn list(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     caller: &UserId,
-    only: Option<&[ThreadId]>,
+    scope: Option<&[ThreadId]>,
     after: Option<InboxCursor>,
     limit: usize,
 ) -> Result<Vec<InboxEntry>> {
@@ -207,7 +207,7 @@ pub(super) async fn list(
     .bind(after.map(|cursor| cursor.active_at))
     .bind(after.map(|cursor| cursor.thread_id))
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-    .bind(only)
+    .bind(scope)
     .fetch_all(tx)
     .await?;
     Ok(entries)
