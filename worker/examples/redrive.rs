@@ -1,9 +1,9 @@
-//! Moves the jobs of the dead-letter queue back to the queue, from an operator's terminal:
+//! Redrives the dead-letter queue, from an operator's terminal:
 //! `KINLINE_QUEUE_URL=… KINLINE_DEAD_LETTER_URL=… cargo run -p worker --example redrive`.
 //!
-//! Credentials and region come from where the AWS CLI has them: environment, profile (`AWS_PROFILE`), SSO.
+//! Finds credentials and region as the AWS CLI does: environment, profile (`AWS_PROFILE`), SSO.
 
-#![expect(clippy::print_stdout, reason = "the terminal is its interface")]
+#![expect(clippy::print_stdout, reason = "a command-line tool")]
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ async fn main() -> anyhow::Result<()> {
     println!("{} jobs moved back, {} records left", redriven.moved, redriven.left);
     ensure!(
         !redriven.refused,
-        "the queue did not take all of them: check KINLINE_QUEUE_URL, then run this again"
+        "the queue did not accept all jobs: check KINLINE_QUEUE_URL, then run this again"
     );
-    println!("what is left is no job, and stays as evidence");
+    println!("records left are not jobs; they stay as evidence");
     Ok(())
 }

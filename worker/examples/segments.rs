@@ -1,5 +1,5 @@
-//! Writes random texts and what they measure as JSON lines, for `tests/segments` to compare with
-//! somebody else's counter: `cargo run -p worker --example segments -- 10000 7` (how many, seed).
+//! Writes random texts and their segments as JSON lines, which `tests/segments` compares with an independent
+//! counter: `cargo run -p worker --example segments -- 10000 7` (count, seed).
 
 use std::{
     env,
@@ -11,8 +11,8 @@ use fastrand::Rng;
 use serde_json::json;
 use worker::sms::{self, Encoding};
 
-/// The default alphabet but its escape character, the extension table, characters of one UTF-16
-/// unit, and such of two. None joins its neighbour to one grapheme, but for `JOINING`.
+/// The default alphabet without its escape character, the extension table, characters of one UTF-16 unit,
+/// and of two. Only those of `JOINING` form graphemes with their neighbours.
 const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?\
     ¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
 const EXTENSION: &str = "\u{c}^{}\\[~]|€";
@@ -39,7 +39,7 @@ fn main() -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// A text of a random mix, its length near a boundary more often than not.
+/// Makes a text of a random mix, with a length that is usually near a boundary.
 fn text(random: &mut Rng) -> String {
     let mut alphabets = vec![BASIC];
     let more: &[&str] = match random.u8(..8) {
@@ -51,7 +51,7 @@ fn text(random: &mut Rng) -> String {
         _ => &[PAIRS, JOINING],
     };
     alphabets.extend(more);
-    // Sometimes nothing else at all.
+    // Sometimes without the basic alphabet.
     if random.bool() && alphabets.len() > 1 {
         alphabets.remove(0);
     }
@@ -67,7 +67,7 @@ fn text(random: &mut Rng) -> String {
     text
 }
 
-/// Units of a text: within three of a boundary, or anything up to five segments.
+/// Units of a text: within three of a boundary, or any number up to five segments.
 fn length(random: &mut Rng, ucs2: bool) -> usize {
     let (single, part) = if ucs2 { (70, 67) } else { (160, 153) };
     let parts = random.usize(1..=5);

@@ -1,5 +1,5 @@
-# Every phrase here goes into texts: each character counts, and one outside the GSM 7-bit alphabet
-# doubles the price. "STOP" is what carriers act on and is never translated.
+# Phrases of SMS: each character counts, and one outside the GSM 7-bit alphabet doubles the price.
+# Carriers recognize "STOP": never translate it.
 notice = Reply STOP to opt out
 emoji = [emoji]
 new-message = new message

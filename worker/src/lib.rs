@@ -1,7 +1,7 @@
-//! Kinline's worker: a batch of wake-up calls from the queue becomes SMS. And the sweep.
+//! Kinline's worker, which handles batches of jobs from the queue, and the sweep.
 //!
-//! The records say only which notifications are due; the database says what is to be done, and
-//! every outcome goes there before its record is acknowledged.
+//! Records have only ids: the database has the work, and every outcome is stored there before its record is
+//! acknowledged.
 
 pub mod carriers;
 mod jobs;
@@ -26,31 +26,31 @@ use shared::{
 pub use self::sweep::{Swept, sweep};
 use crate::{carriers::sns::Sns, record::Attributes, sms::Limits};
 
-/// With less time left than this nothing is begun: a send may take 5 s, and recording it must fit.
+/// Minimum time to begin a batch: a send may take 5 s, and recording it must fit.
 const LEAST_TIME: Duration = Duration::from_secs(8);
 
-/// All that turning jobs into texts needs. Cheap to clone.
+/// The worker's clients and settings. Cheap to clone.
 #[derive(Clone)]
 pub struct Worker {
-    /// The pool, of the worker's role.
+    /// The connection pool, with the worker's role.
     pub db: Pool,
-    /// The way to the carrier.
+    /// The carrier.
     pub sns: Sns,
-    /// What signs the links.
+    /// The signing keys of links.
     pub keys: Arc<LinkKeys>,
-    /// What the links begin with: scheme and host, no slash at the end.
+    /// The base URL of links, without a slash at the end.
     pub public_url: Arc<str>,
-    /// How long a text may be.
+    /// The maximum segments of an SMS.
     pub limits: Limits,
-    /// How often a member is told how to opt out; `None` is never.
+    /// How often SMS to a user must say how to opt out; `None` is never.
     pub stop_notices: Option<Duration>,
 }
 
-/// Reads `KINLINE_SMS_STOP_NOTICE_DAYS`: how often a member's texts say how to opt out, the first one
-/// being the first time. 0 by default, which is never.
+/// Reads `KINLINE_SMS_STOP_NOTICE_DAYS`: how often SMS to a user say how to opt out, from the first SMS on. 0
+/// by default, which is never.
 ///
 /// # Errors
-/// [`ConfigError`] when it is no number of days up to ten years.
+/// [`ConfigError`] when it is not a number of days up to ten years.
 pub fn stop_notices_from_env() -> Result<Option<Duration>, ConfigError> {
     match config::SMS_STOP_NOTICE_DAYS.parsed(0_u32)? {
         0 => Ok(None),
@@ -60,7 +60,7 @@ pub fn stop_notices_from_env() -> Result<Option<Duration>, ConfigError> {
 }
 
 impl Worker {
-    /// What the Lambda function's environment says.
+    /// Makes the worker from environment variables.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
@@ -80,16 +80,15 @@ impl Worker {
         })
     }
 
-    /// Sends what the records of `event` wake it for, and names those that must come back: a
-    /// record that is no job, that could not be begun before `deadline`, or whose outcome could
-    /// not be written down. Every other record has done its work.
+    /// Handles the records of `event` and reports the failed ones: records that are not jobs, that could not
+    /// be begun before `deadline`, or whose outcome could not be recorded.
     pub async fn handle_batch(&self, event: SqsEvent, deadline: Instant) -> SqsBatchResponse {
         let mut failed = Vec::new();
         let mut records = Vec::new();
         for mut record in event.records {
             let attributes = Attributes::of(&record);
             let Some(message_id) = record.message_id.take().filter(|id| !id.is_empty()) else {
-                // Naming it would fail the whole batch; the database knows what it was for.
+                // Reporting it would fail the whole batch. The sweeper enqueues the work again.
                 tracing::error!("record without an id");
                 continue;
             };
@@ -100,15 +99,15 @@ impl Worker {
                 tracing::error!(
                     record.id = message_id,
                     request.id = request_id,
-                    "record is no job"
+                    "record is not a job"
                 );
                 failed.push(message_id);
             }
         }
         if records.is_empty() {
-            // Nothing of it was a job.
+            // No record was a job.
         } else if deadline.saturating_duration_since(Instant::now()) < LEAST_TIME {
-            tracing::warn!(records = records.len(), "no time left to begin");
+            tracing::warn!(records = records.len(), "not enough time left to begin");
             failed.extend(records.into_iter().map(|(message_id, ..)| message_id));
         } else {
             failed.extend(jobs::handle(self, records, deadline).await);

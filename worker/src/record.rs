@@ -1,23 +1,23 @@
-//! What a record of the queue says beside its body.
+//! The attributes of a queue's record.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::SqsMessage;
 use platform::{sqs::REQUEST_ID, trace};
 
-/// A record's attributes, for the log and the figures; all of them may be missing.
+/// A record's attributes, for logs and metrics. All are optional.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Attributes {
-    /// The id of the request that enqueued it.
+    /// The id of the request that sent it.
     pub(crate) request_id: Option<String>,
-    /// AWS X-Ray's trace header.
+    /// The AWS X-Ray trace header.
     trace_header: Option<String>,
-    /// When the queue took it.
+    /// When the queue accepted it.
     sent_at: Option<SystemTime>,
 }
 
 impl Attributes {
-    /// The attributes of `record`.
+    /// Reads the attributes of `record`.
     pub(crate) fn of(record: &SqsMessage) -> Self {
         let attribute = record.message_attributes.get(REQUEST_ID);
         let sent = record.attributes.get("SentTimestamp").and_then(|sent| sent.parse().ok());
@@ -28,12 +28,12 @@ impl Attributes {
         }
     }
 
-    /// The id in the trace header.
+    /// Returns the id in the trace header.
     pub(crate) fn trace_id(&self) -> Option<&str> {
         self.trace_header.as_deref().and_then(trace::trace_id)
     }
 
-    /// How long ago the queue took it.
+    /// Returns the time since the queue accepted it.
     pub(crate) fn waited(&self) -> Option<Duration> {
         self.sent_at.and_then(|sent_at| sent_at.elapsed().ok())
     }

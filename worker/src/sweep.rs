@@ -1,4 +1,4 @@
-//! The sweep: what is due, each step by itself. One that fails, or takes too long, stops no other.
+//! The sweep: independent steps, of which a failed or slow one does not stop the others.
 
 use std::time::{Duration, Instant};
 
@@ -6,42 +6,41 @@ use serde_json::{Value, json};
 use shared::{Result, db::Pool, delivery, erasure, links, queue::Queue, retention};
 use tokio::time::timeout;
 
-/// How long a step of one statement may take: longer than the server lets a statement run.
+/// Time limit of a step with one statement: longer than the server's statement time-out.
 const STATEMENT: Duration = Duration::from_secs(4);
-/// How long one run goes on waking the worker.
+/// Time limit for enqueueing due jobs.
 const WAKING: Duration = Duration::from_secs(10);
-/// How long one run drops what is old.
+/// Time limit for retention.
 const FORGETTING: Duration = Duration::from_secs(10);
-/// How long one run goes on with erasures.
+/// Time limit for erasures.
 const ERASING: Duration = Duration::from_secs(10);
-/// What a step may take beyond its own deadline. All together, a run ends before its function's
-/// time-out (55 s).
+/// How long a step may exceed its deadline. All limits together are below the function's time-out (55 s).
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What one run did.
+/// The result of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Wake-up calls sent: never enqueued, due again, or lost by the queue.
+    /// Jobs enqueued: those never enqueued, due again, or lost by the queue.
     pub enqueued: usize,
-    /// Due, but the queue did not take them; the next run tries again.
+    /// Jobs that the queue did not accept; the next run tries again.
     pub not_taken: usize,
-    /// Claims whose worker is gone: `unknown` from now on.
+    /// Expired leases, whose notifications are `unknown` now.
     pub leases_expired: u64,
-    /// Not sent within their 24 hours: `failed` from now on.
+    /// Unsent notifications past their expiry, which are `failed` now.
     pub expired: u64,
-    /// Rows that were dropped, or keys that were forgotten, since they are too old.
+    /// Rows and keys deleted by retention.
     pub forgotten: u64,
-    /// Batches of messages that were emptied for an erasure.
+    /// Batches of messages emptied for erasures.
     pub emptied: u64,
-    /// The steps that failed of those that an SMS waits for.
+    /// The failed steps, of those that SMS depend on.
     pub failed: Vec<&'static str>,
 }
 
 impl Swept {
-    /// What the function answers.
+    /// Returns the function's response.
     ///
     /// # Errors
-    /// The steps that failed, by their names.
+    /// The names of the failed steps.
     pub fn answer(&self) -> Result<Value, String> {
         if self.failed.is_empty() {
             Ok(json!({ "enqueued": self.enqueued, "notTaken": self.not_taken }))
@@ -51,11 +50,11 @@ impl Swept {
     }
 }
 
-/// Enqueues what waits, gives up what is too old, marks what a vanished worker left behind, and
-/// goes on with retention and erasure. Several at once are safe; each run is bounded.
+/// Enqueues due jobs, expires leases and unsent notifications, and continues retention and erasure.
+/// Concurrent runs are safe; each run is bounded.
 pub async fn sweep(pool: &Pool, queue: &Queue) -> Swept {
     let mut swept = Swept::default();
-    // First: the sweep itself changes how long SMS have waited.
+    // First, because the other steps change the age.
     match step("outbox age", STATEMENT, delivery::outbox_age(pool)).await {
         Ok(age) => metrics::gauge!("OutboxAgeSeconds").set(age.as_secs_f64()),
         Err(step) => swept.failed.push(step),
@@ -95,7 +94,7 @@ pub async fn sweep(pool: &Pool, queue: &Queue) -> Swept {
     swept
 }
 
-/// Does one step, for as long as `limit`; the error is its name, once the log has said why.
+/// Runs a step within `limit`. Logs an error and returns the step's name.
 async fn step<T>(
     name: &'static str,
     limit: Duration,
@@ -106,6 +105,6 @@ async fn step<T>(
         Ok(Err(error)) => error.with_causes(),
         Err(_) => format!("took longer than {} s", limit.as_secs()),
     };
-    tracing::warn!(step = name, error, "a step of the sweep failed");
+    tracing::warn!(step = name, error, "sweep step failed");
     Err(name)
 }

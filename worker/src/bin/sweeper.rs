@@ -1,4 +1,4 @@
-//! The scheduled Lambda function that does what the queue and the worker left undone.
+//! The scheduled Lambda function that sweeps: wake-up calls, expiry, retention, erasure.
 
 use std::process::ExitCode;
 

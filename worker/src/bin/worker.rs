@@ -1,4 +1,4 @@
-//! The Lambda function that turns jobs of the queue into texts.
+//! The Lambda function that handles jobs of the queue.
 
 use std::{
     process::ExitCode,
@@ -9,13 +9,13 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
 use worker::Worker;
 
-/// How long an invocation may take that comes without a deadline: this function's time-out.
+/// Time limit of an invocation without a deadline: this function's time-out.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is left for an invocation.
+/// Returns the time left for an invocation.
 fn left(context: &Context) -> Duration {
-    // cargo-lambda's emulator gives every invocation the same deadline, ten minutes into 1970.
-    // Taken at its word, nothing would ever be begun.
+    // cargo-lambda's emulator gives every invocation the same deadline, ten minutes into 1970, which
+    // would leave no time.
     if Duration::from_millis(context.deadline) < Duration::from_hours(24) {
         return TIMEOUT;
     }

@@ -1,3 +1,3 @@
-//! Carriers: the providers that send SMS.
+//! Carriers: providers that send SMS.
 
 pub mod sns;

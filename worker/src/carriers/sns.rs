@@ -1,4 +1,4 @@
-//! The way to the carrier: Amazon SNS, asked once and never twice.
+//! The carrier Amazon SNS, called once for each attempt.
 
 use std::{
     sync::{
@@ -31,20 +31,20 @@ use shared::{
 
 use crate::sms::{self, Sms};
 
-/// What a connection may take to stand.
+/// Time limit for opening a connection.
 const CONNECT: Duration = Duration::from_secs(1);
-/// How long a connection is kept for the next call: one that was idle may be dead by now, above all in
-/// an environment that was frozen meanwhile, and a text lost to one would be `unknown`.
+/// How long an idle connection is kept. An older one may be dead, above all after the environment was frozen,
+/// and an SMS lost on it would be `unknown`.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// The SNS client. Its own retries are off: a retried time-out is a second text.
+/// The SNS client, without the SDK's retries: a retry after a time-out could send a second SMS.
 #[derive(Debug, Clone)]
 pub struct Sns {
     client: Client,
 }
 
 impl Sns {
-    /// SNS as the AWS SDK's own variables say.
+    /// SNS, configured by the AWS SDK's environment variables.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
@@ -52,7 +52,7 @@ impl Sns {
         Ok(Self::new(aws_sdk_sns::config::Builder::from(&aws::config(Service::Sns)?)))
     }
 
-    /// SNS with this configuration, but for its retries and time-outs, which are ours.
+    /// SNS with this configuration, except its retries and time-outs, which are set here.
     #[must_use]
     pub fn new(config: aws_sdk_sns::config::Builder) -> Self {
         let timeouts = TimeoutConfig::builder()
@@ -62,16 +62,16 @@ impl Sns {
         let config = config
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
-            // For bodies of unknown length; these are short, and have a time-out of their own.
+            // Meant for bodies of unknown length. These are short, and have a time-out.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .http_client(http_client::sdk(IDLE))
             .build();
         Self { client: Client::from_conf(config) }
     }
 
-    /// Sends one SMS with one call, and says what is known of it afterwards.
+    /// Sends one SMS with one call, and returns the outcome.
     pub async fn publish(&self, to: &PhoneNumber, sms: &Sms) -> Outcome {
-        // Both a type and a value are there, so this can't fail to be made.
+        // Can't fail: type and value are set.
         let Ok(transactional) = MessageAttributeValue::builder()
             .data_type("String")
             .string_value("Transactional")
@@ -79,7 +79,7 @@ impl Sns {
         else {
             return Outcome::Retry { reason: Reason::Request };
         };
-        let departure = Departure::default();
+        let sent_flag = SentFlag::default();
         let sent = self
             .client
             .publish()
@@ -87,7 +87,7 @@ impl Sns {
             .message(sms.as_str())
             .message_attributes("AWS.SNS.SMS.SMSType", transactional)
             .customize()
-            .interceptor(departure.clone())
+            .interceptor(sent_flag.clone())
             .send()
             .await;
         match sent {
@@ -97,9 +97,9 @@ impl Sns {
                 stop_notice: false,
             },
             Err(error) => {
-                // The code alone: the message may repeat the number.
-                tracing::warn!(code = error.code(), "carrier's answer");
-                if departure.has_left() {
+                // Only the code: the message may repeat the number.
+                tracing::warn!(code = error.code(), "carrier returned an error");
+                if sent_flag.is_set() {
                     classify(&error)
                 } else {
                     Outcome::Retry { reason: Reason::NotSent }
@@ -109,20 +109,20 @@ impl Sns {
     }
 }
 
-/// Whether a request has got as far as the network: what fails before (credentials, endpoint,
-/// signature), in whatever shape the SDK reports it, is a definite no.
+/// Records whether a request was sent. An earlier failure (credentials, endpoint, signature), however the SDK
+/// reports it, means that nothing was sent.
 #[derive(Debug, Clone, Default)]
-struct Departure(Arc<AtomicBool>);
+struct SentFlag(Arc<AtomicBool>);
 
-impl Departure {
-    fn has_left(&self) -> bool {
+impl SentFlag {
+    fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-impl Intercept for Departure {
+impl Intercept for SentFlag {
     fn name(&self) -> &'static str {
-        "Departure"
+        "SentFlag"
     }
 
     fn read_before_transmit(
@@ -136,7 +136,7 @@ impl Intercept for Departure {
     }
 }
 
-/// What an error says of whether the text went out. Only what is certainly a no is one.
+/// Returns the outcome of an error: `Unknown` unless it is certain that the SMS was not sent.
 fn classify(error: &SdkError<PublishError, HttpResponse>) -> Outcome {
     match error {
         SdkError::ConstructionFailure(_) => Outcome::Retry { reason: Reason::Request },
@@ -155,12 +155,12 @@ fn classify(error: &SdkError<PublishError, HttpResponse>) -> Outcome {
             let status = service.raw().status().as_u16();
             refusal(status, service.err().code(), service.err().message())
         }
-        // An answer that can't be read, and whatever the SDK may add.
+        // A response that can't be read, and future variants.
         _ => Outcome::Unknown { reason: Reason::UnreadableAnswer },
     }
 }
 
-/// What an error answer of SNS says (Amazon SNS API Reference, Publish: Errors).
+/// Returns the outcome of an SNS error response (Amazon SNS API Reference, Publish: Errors).
 fn refusal(status: u16, code: Option<&str>, message: Option<&str>) -> Outcome {
     let code = code.unwrap_or_default();
     let message = message.unwrap_or_default().to_ascii_lowercase();
@@ -186,7 +186,7 @@ fn refusal(status: u16, code: Option<&str>, message: Option<&str>) -> Outcome {
             | "ThrottlingException"
             | "TooManyRequestsException",
         ) => Outcome::Retry { reason: Reason::Throttled },
-        // Access, sandbox, spending limit: a no that somebody may mend within the day.
+        // Access, sandbox, spending limit: an operator may fix it within the day.
         (400..=499, _) => Outcome::Retry { reason: Reason::Refused },
         _ => Outcome::Unknown { reason: Reason::CarrierError },
     }
@@ -225,7 +225,7 @@ mod tests {
         Sns::new(config).publish(&to, &sms::compose(&content)).await
     }
 
-    /// A carrier that reads a request and answers it with `answer`, or hangs up without one.
+    /// Starts a carrier that reads a request and responds with `answer`, or closes the connection.
     async fn carrier(answer: &'static str) -> String {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_is_made_once_whatever_comes_of_it() {
+    async fn a_call_is_made_once() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let calls = Arc::new(AtomicUsize::new(0));
@@ -261,28 +261,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_never_left_is_tried_again_and_what_may_have_is_not() {
+    async fn only_unsent_requests_are_retried() {
         let keys = || Credentials::new("key", "secret", None, None, "test");
         let silent = carrier("").await;
-        let never_left = Outcome::Retry { reason: Reason::NotSent };
-        assert_eq!(outcome(config(&silent)).await, never_left, "no credentials");
+        let not_sent = Outcome::Retry { reason: Reason::NotSent };
+        assert_eq!(outcome(config(&silent)).await, not_sent, "no credentials");
 
-        let nobody = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-        let address = nobody.local_addr().expect("an address");
-        drop(nobody);
+        let closed = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = closed.local_addr().expect("an address");
+        drop(closed);
         let refused = config(&format!("http://{address}")).credentials_provider(keys());
         assert_eq!(outcome(refused).await, Outcome::Retry { reason: Reason::Unreachable });
 
-        let hung_up = config(&silent).credentials_provider(keys());
-        assert_eq!(outcome(hung_up).await, Outcome::Unknown { reason: Reason::ConnectionLost });
+        let lost = config(&silent).credentials_provider(keys());
+        assert_eq!(outcome(lost).await, Outcome::Unknown { reason: Reason::ConnectionLost });
         let garbage = carrier("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n???").await;
         let garbage = config(&garbage).credentials_provider(keys());
         assert_eq!(outcome(garbage).await, Outcome::Unknown { reason: Reason::CarrierError });
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_has_left_on_a_connection_whose_tls_never_stood() {
-        // The kernel takes the connection, and nobody says hello.
+    async fn a_failed_tls_handshake_sends_nothing() {
+        // The kernel accepts the connection, and no handshake follows.
         let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = silent.local_addr().expect("an address");
         let keys = Credentials::new("key", "secret", None, None, "test");
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_definite_no_is_tried_again() {
+    fn only_definite_refusals_are_retried() {
         let unknown = Outcome::Unknown { reason: Reason::CarrierError };
         assert_eq!(refusal(500, Some("InternalFailure"), None), unknown);
         assert_eq!(refusal(503, Some("ServiceUnavailable"), None), unknown);

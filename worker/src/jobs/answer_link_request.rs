@@ -1,4 +1,4 @@
-//! Requests for a link: each becomes an SMS to every member with the number, or to none.
+//! Link requests: each becomes an SMS to every user with the number, if there is one.
 
 use std::collections::HashMap;
 
@@ -6,9 +6,9 @@ use shared::{ids::LinkRequestId, links, queue::NotificationJob};
 
 use crate::{Worker, record::Attributes};
 
-/// The SMS that `requests` come to, each with its request; `None` when they can't be answered now.
+/// Turns `requests` into notifications, each with its request. `None` if they can't be answered now.
 ///
-/// They are committed: should this worker go no further, the sweeper finds them.
+/// The notifications are committed: if this worker stops, the sweeper enqueues them.
 pub(crate) async fn answer(
     worker: &Worker,
     requests: &HashMap<LinkRequestId, &Attributes>,
@@ -18,14 +18,14 @@ pub(crate) async fn answer(
     }
     for attributes in requests.values() {
         let (request, trace) = (attributes.request_id.as_deref(), attributes.trace_id());
-        tracing::info!(request.id = request, trace.id = trace, "a link is asked for");
+        tracing::info!(request.id = request, trace.id = trace, "link requested");
     }
     let ids: Vec<LinkRequestId> = requests.keys().copied().collect();
     match links::answer(&worker.db, &ids).await {
         Ok(due) => Some(due),
         Err(error) => {
             let error = error.with_causes();
-            tracing::error!(requests = requests.len(), error, "can't answer requests");
+            tracing::error!(requests = requests.len(), error, "can't answer link requests");
             None
         }
     }

@@ -1,4 +1,4 @@
-//! One batch: claim all at once, pay where there is a cap, send side by side, record all at once.
+//! Delivery of a batch: claim together, pay under a cap, send concurrently, record together.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,19 +24,19 @@ use crate::{
     sms::{self, Sms},
 };
 
-/// How many SMS one batch sends at once. A Lambda batch has ten.
-const SIDE_BY_SIDE: usize = 32;
-/// What one call may take (5 s), and recording it.
+/// Maximum concurrent SMS of a batch. A Lambda batch has ten.
+const CONCURRENCY: usize = 32;
+/// Minimum time to begin a call, which may take 5 s and must be recorded.
 const SEND_TIME: Duration = Duration::from_secs(6);
-/// There was too little time left to begin a call.
+/// The outcome if there is too little time for a call.
 const NO_TIME: Outcome = Outcome::Retry { reason: Reason::NoTime };
-/// What paying for a batch may take, where there is a cap.
+/// Time limit for paying for a batch.
 const PAY_TIME: Duration = Duration::from_secs(2);
-/// Pauses between tries to write outcomes down: a send that is not recorded ends as `unknown`.
-const RECORD_AGAIN: [Duration; 3] =
+/// Back-off for recording outcomes: a send that is not recorded becomes `unknown`.
+const RECORD_BACK_OFF: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
 
-/// Sends what is due among `jobs` and returns those whose records must come back.
+/// Sends the due notifications of `jobs` and returns those whose records failed.
 pub(crate) async fn deliver(
     worker: &Worker,
     jobs: &[NotificationJob],
@@ -48,7 +48,7 @@ pub(crate) async fn deliver(
         Ok(claim) => claim,
         Err(error) => {
             let error = error.with_causes();
-            tracing::error!(jobs = jobs.len(), error, "can't claim");
+            tracing::error!(jobs = jobs.len(), error, "can't claim notifications");
             return jobs.iter().map(|job| job.notification_id).collect();
         }
     };
@@ -71,7 +71,7 @@ pub(crate) async fn deliver(
             let Claimed { notification_id, family_id, phone, .. } = draft.claimed;
             Attempt { notification_id, family_id, phone, called, outcome }
         })
-        .buffer_unordered(SIDE_BY_SIDE)
+        .buffer_unordered(CONCURRENCY)
         .collect()
         .await;
     failpoint::reach("record.before");
@@ -80,17 +80,17 @@ pub(crate) async fn deliver(
     unrecorded
 }
 
-/// An SMS that is ready to go, or why it isn't.
+/// A composed SMS, or the outcome that prevents sending it.
 struct Draft {
     claimed: Claimed,
     sms: Result<Sms, Outcome>,
     segments: i32,
-    /// What its job came of.
+    /// The attributes of the job's record.
     attributes: Attributes,
 }
 
 impl Draft {
-    /// Composes the SMS. A panic is this one's alone, and the carrier was not called.
+    /// Composes the SMS. A panic fails only this one, and the carrier is not called.
     fn new(worker: &Worker, claimed: Claimed) -> Self {
         let composed = catch_unwind(AssertUnwindSafe(|| compose(worker, &claimed)));
         let composed = composed.unwrap_or(Err(Outcome::Failed { reason: Reason::Panic }));
@@ -101,7 +101,7 @@ impl Draft {
         }
     }
 
-    /// What this SMS costs its family, if that family has a cap.
+    /// Returns the cost of this SMS, if its family has a cap.
     fn cost(&self) -> Option<Cost> {
         let Claimed { notification_id, ref family_id, monthly_cap, .. } = self.claimed;
         let (cap, segments) = (monthly_cap?, self.segments);
@@ -110,7 +110,7 @@ impl Draft {
     }
 }
 
-/// The SMS, and how many segments it is.
+/// Composes an SMS and counts its segments.
 fn compose(worker: &Worker, claimed: &Claimed) -> Result<(Sms, i32), Outcome> {
     let token = worker.keys.sign(claimed.link);
     let token = token.map_err(|_| Outcome::Retry { reason: Reason::Signing })?;
@@ -120,7 +120,7 @@ fn compose(worker: &Worker, claimed: &Claimed) -> Result<(Sms, i32), Outcome> {
                 sender: sender.as_str(),
                 body: claimed.body.as_deref(),
                 file_count: claimed.file_count,
-                // Each message has an SMS of its own: nothing is merged into it.
+                // Each message has its own SMS: none are coalesced.
                 waiting: 0,
             },
             None => sms::Subject::FreshLink,
@@ -135,13 +135,13 @@ fn compose(worker: &Worker, claimed: &Claimed) -> Result<(Sms, i32), Outcome> {
     Ok((sms, segments))
 }
 
-/// Pays for the SMS of families that have a cap, and stops those that it does not reach for.
+/// Pays for the SMS of families with a cap, and stops those beyond it.
 async fn pay(worker: &Worker, lease: Lease, drafts: &mut [Draft], deadline: Instant) {
     let costs: Vec<Cost> = drafts.iter().filter_map(Draft::cost).collect();
     if costs.is_empty() {
         return;
     }
-    // What takes longer leaves no time to send. Recording sets right what may have been paid for.
+    // Paying for longer would leave no time to send. Recording refunds what may have been paid.
     let paid = if deadline.saturating_duration_since(Instant::now()) < SEND_TIME + PAY_TIME {
         None
     } else {
@@ -150,7 +150,7 @@ async fn pay(worker: &Worker, lease: Lease, drafts: &mut [Draft], deadline: Inst
     let verdicts = paid.map(|paid| {
         paid.unwrap_or_else(|error| {
             let error = error.with_causes();
-            tracing::error!(texts = costs.len(), error, "can't tell what may be spent");
+            tracing::error!(sms = costs.len(), error, "can't check monthly caps");
             HashMap::new()
         })
     });
@@ -167,11 +167,11 @@ async fn pay(worker: &Worker, lease: Lease, drafts: &mut [Draft], deadline: Inst
     }
 }
 
-/// Sends one SMS. A panic is this record's alone; how far it had got is unknown.
+/// Sends one SMS. A panic affects only this one, with the outcome `unknown`.
 async fn attempt(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
     let claimed = &draft.claimed;
     let span = tracing::info_span!(
-        "text",
+        "sms",
         notification.id = %claimed.notification_id,
         message.id = claimed.message_id.map(tracing::field::display),
         thread.id = %claimed.thread_id,
@@ -187,8 +187,8 @@ async fn attempt(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
     span.in_scope(|| match &outcome {
         Outcome::Sent { segments, .. } => tracing::info!(segments, "sent"),
         Outcome::Unknown { .. } => tracing::error!(reason, "unknown whether sent"),
-        Outcome::Retry { .. } => tracing::warn!(reason, "not sent, will be tried again"),
-        Outcome::Failed { .. } => tracing::warn!(reason, "not sent, for good"),
+        Outcome::Retry { .. } => tracing::warn!(reason, "not sent, will be retried"),
+        Outcome::Failed { .. } => tracing::warn!(reason, "not sent, permanent failure"),
         Outcome::OptedOut => tracing::info!("not sent, number has opted out"),
         Outcome::Suppressed { .. } => tracing::warn!(reason, "not sent"),
     });
@@ -196,7 +196,7 @@ async fn attempt(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
     outcome
 }
 
-/// Says and counts what the claim itself found.
+/// Logs and counts a notification that the claim settled.
 fn count_settled(settled: &Settled, attributes: &Attributes) {
     let Settled { notification_id, state, reason } = settled;
     tracing::info!(
@@ -214,7 +214,7 @@ fn count_settled(settled: &Settled, attributes: &Attributes) {
     }
 }
 
-/// Counts what became of an SMS, and how long its job took from the queue to there.
+/// Counts an outcome and, for a sent SMS, the time since its job was enqueued.
 fn count(outcome: &Outcome, attributes: &Attributes) {
     match outcome {
         Outcome::Sent { segments, .. } => {
@@ -238,12 +238,12 @@ async fn send(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
         Ok(sms) => sms,
         Err(why) => return why.clone(),
     };
-    // A claim can be slow: what would be cut short in mid-call is left for another run.
+    // A claim can be slow. A call that could be cut off is left to another run.
     if deadline.saturating_duration_since(Instant::now()) < SEND_TIME {
         return NO_TIME;
     }
     failpoint::reach("send.before");
-    // Boxed: the SDK's call nests deeper than the compiler follows through all of its callers.
+    // Boxed: the SDK's future exceeds the compiler's recursion limit in its callers.
     let sending = Box::pin(worker.sns.publish(&draft.claimed.phone, sms));
     let mut outcome = sending.in_current_span().await;
     if let Outcome::Sent { stop_notice, .. } = &mut outcome {
@@ -253,7 +253,7 @@ async fn send(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
     outcome
 }
 
-/// Writes the outcomes down, trying again while there is time, and returns those not written.
+/// Records the outcomes, with retries while there is time, and returns those not recorded.
 async fn record(
     worker: &Worker,
     lease: Lease,
@@ -263,21 +263,21 @@ async fn record(
     if attempts.is_empty() {
         return HashSet::new();
     }
-    let mut pauses = RECORD_AGAIN.iter();
+    let mut delays = RECORD_BACK_OFF.iter();
     loop {
         let error = match delivery::record(&worker.db, lease, attempts).await {
             Ok(recorded) => {
                 if recorded.len() < attempts.len() {
-                    // Their leases had run out: they are `unknown`, and stay so.
+                    // Their leases had expired: they stay `unknown`.
                     let late = attempts.len() - recorded.len();
-                    tracing::warn!(late, "outcomes came after their lease");
+                    tracing::warn!(late, "leases expired before their outcomes were recorded");
                 }
                 return HashSet::new();
             }
             Err(error) => error,
         };
-        match pauses.next() {
-            Some(&pause) if Instant::now() + pause < deadline => tokio::time::sleep(pause).await,
+        match delays.next() {
+            Some(&delay) if Instant::now() + delay < deadline => tokio::time::sleep(delay).await,
             _ => {
                 let error = error.with_causes();
                 tracing::error!(outcomes = attempts.len(), error, "can't record outcomes");

@@ -1,4 +1,4 @@
-//! Jobs, a file a kind.
+//! Handlers of jobs, one file for each kind.
 
 mod answer_link_request;
 mod deliver;
@@ -12,7 +12,7 @@ use shared::queue::{Job, NotificationJob};
 
 use crate::{Worker, record::Attributes};
 
-/// Does what the jobs of a batch ask for, and returns the ids of the records that must come back.
+/// Handles the jobs of a batch and returns the ids of the failed records.
 pub(crate) async fn handle(
     worker: &Worker,
     records: Vec<(String, Job, Attributes)>,
@@ -21,23 +21,23 @@ pub(crate) async fn handle(
     let mut due: Vec<NotificationJob> = Vec::new();
     let mut attributes = HashMap::new();
     let mut requests = HashMap::new();
-    for (_, job, of_record) in &records {
+    for (_, job, record_attributes) in &records {
         match job {
             Job::Notification(job) => {
                 due.push(job.clone());
-                attributes.insert(job.notification_id, of_record.clone());
+                attributes.insert(job.notification_id, record_attributes.clone());
             }
             Job::LinkRequest(id) => {
-                requests.insert(*id, of_record);
+                requests.insert(*id, record_attributes);
             }
         }
     }
-    // Before delivery, which sends what they come to in the same run.
+    // Before delivery, which sends their SMS in the same run.
     let answered = answer_link_request::answer(worker, &requests).await;
     let unanswered = answered.is_none();
     for (request, job) in answered.unwrap_or_default() {
-        if let Some(&of_record) = requests.get(&request) {
-            attributes.insert(job.notification_id, of_record.clone());
+        if let Some(&record_attributes) = requests.get(&request) {
+            attributes.insert(job.notification_id, record_attributes.clone());
         }
         due.push(job);
     }
@@ -46,9 +46,9 @@ pub(crate) async fn handle(
     } else {
         deliver::deliver(worker, &due, attributes, deadline).await
     };
-    let comes_back = |job: &Job| match job {
+    let failed = |job: &Job| match job {
         Job::Notification(job) => unfinished.contains(&job.notification_id),
         Job::LinkRequest(_) => unanswered,
     };
-    records.into_iter().filter(|(_, job, _)| comes_back(job)).map(|(id, ..)| id).collect()
+    records.into_iter().filter(|(_, job, _)| failed(job)).map(|(id, ..)| id).collect()
 }
