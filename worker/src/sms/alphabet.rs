@@ -1,9 +1,9 @@
-//! The two alphabets of texts, and counting segments in them as carriers do.
+//! The two encodings of SMS, and counting segments as carriers do.
 //!
-//! Facts: 3GPP TS 23.038 (alphabets), TS 23.040 (concatenation): 160 septets or 70 UTF-16 units in
-//! one text, 153 or 67 in each part of a longer one.
+//! Sources: 3GPP TS 23.038 (alphabets), TS 23.040 (concatenation): 160 septets or 70 UTF-16 units in a single
+//! SMS, 153 or 67 in each part of a longer one.
 
-/// How a text is put into bits.
+/// The encoding of an SMS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     /// The 7-bit default alphabet.
@@ -13,7 +13,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// Units that one text takes, and that each part of a longer one takes.
+    /// Units in a single SMS, and in each part of a longer one.
     const fn sizes(self) -> (usize, usize) {
         match self {
             Self::Gsm7 => (160, 153),
@@ -21,8 +21,8 @@ impl Encoding {
         }
     }
 
-    /// Units that a text of `segments` can always take, wherever its double characters fall: each
-    /// part but the last may have to leave one unit empty, since no character is split.
+    /// Units that always fit in `segments`, wherever double characters are: each part except the last may
+    /// leave one unit empty, since no character is split.
     pub(super) const fn capacity(self, segments: usize) -> usize {
         match (self.sizes(), segments) {
             (_, 0) => 0,
@@ -31,7 +31,7 @@ impl Encoding {
         }
     }
 
-    /// Units that `c` takes; `None` when it is not in the alphabet.
+    /// Units of `c`; `None` if it is not in the alphabet.
     pub(super) fn units(self, c: char) -> Option<usize> {
         match self {
             Self::Gsm7 => septets(c),
@@ -39,23 +39,23 @@ impl Encoding {
         }
     }
 
-    /// The cheapest one that has all of `text`.
+    /// The cheapest encoding of `text`.
     pub(super) fn of(text: &str) -> Self {
         if text.chars().all(is_gsm7) { Self::Gsm7 } else { Self::Ucs2 }
     }
 
-    /// Units that `text` takes. A character outside the alphabet counts one.
+    /// Units of `text`. A character outside the alphabet counts as one.
     pub(super) fn length(self, text: &str) -> usize {
         text.chars().map(|c| self.units(c).unwrap_or(1)).sum()
     }
 }
 
-/// Whether the default alphabet or its extension table has `c`.
+/// Whether `c` is in the default alphabet or its extension table.
 pub(super) fn is_gsm7(c: char) -> bool {
     septets(c).is_some()
 }
 
-/// The part of the default alphabet that is not ASCII.
+/// The characters of the default alphabet that are not ASCII.
 const BEYOND_ASCII: &str = "èéùìòàäöñüåøæßÄÖÑÜÅØÆÇÉ£¥§¡¿¤ΓΔΘΛΞΠΣΦΨΩ";
 
 /// Septets of a character in the default alphabet (TS 23.038, 6.2.1), two for those of the
@@ -69,16 +69,16 @@ fn septets(c: char) -> Option<usize> {
     }
 }
 
-/// What a text costs.
+/// The encoding and segments of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measure {
-    /// How it goes out.
+    /// The encoding.
     pub encoding: Encoding,
-    /// How many texts it is billed as.
+    /// The number of segments billed.
     pub segments: u32,
 }
 
-/// Measures a text. No character is split between two segments.
+/// Counts the segments of a text. No character is split between two segments.
 #[must_use]
 pub fn measure(text: &str) -> Measure {
     let encoding = Encoding::of(text);
@@ -102,11 +102,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_alphabet_is_that_of_the_specification() {
+    fn the_alphabet_matches_the_specification() {
         let basic = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?\
             ¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
         let extension = "\u{c}^{}\\[~]|€";
-        // 128 places, one of which is the escape to the extension table.
+        // 128 codes, one of which is the escape to the extension table.
         assert_eq!((basic.chars().count(), extension.chars().count()), (127, 10));
         for c in '\0'..=char::MAX {
             let expected = match c {
@@ -133,7 +133,7 @@ mod tests {
         gsm(&"a".repeat(307), 3);
         gsm(&"€".repeat(80), 1);
         gsm(&"€".repeat(81), 2);
-        // 153 is odd: the second half of an escaped character does not go into the next part.
+        // 153 is odd, and an escaped character is not split.
         gsm(&"€".repeat(153), 3);
         ucs(&"я".repeat(70), 1);
         ucs(&"я".repeat(71), 2);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_the_capacity_fits_the_segments() {
+    fn text_within_the_capacity_fits_the_segments() {
         for segments in 1..=4_u32 {
             for (double, encoding) in [("€", Encoding::Gsm7), ("😀", Encoding::Ucs2)] {
                 let capacity = encoding.capacity(segments as usize);

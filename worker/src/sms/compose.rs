@@ -1,7 +1,7 @@
-//! Composing a text: who, what, perhaps how to opt out, and the link.
+//! Composing an SMS: sender, preview, optional opt-out notice, and link.
 //!
-//! A draft is tried in the default alphabet, then in UCS-2, each within its limit; the first one
-//! that fits is the text. The last resort is a few words of the default alphabet, which always fit.
+//! Drafts are made in the default alphabet, then in UCS-2, each within its limit; the first that fits is
+//! used. The fallback is a short phrase in the default alphabet, which always fits.
 
 use std::borrow::Cow;
 
@@ -17,33 +17,32 @@ use super::{
     transliterate::transliterate,
 };
 
-/// Longest name of a sender in a text, in units.
+/// Maximum length of a sender's name, in units.
 const SENDER_MAX: usize = 20;
-/// What is left of a sender's name where a text has no room for all of it, in units.
+/// Minimum length of a shortened sender's name, in units.
 const SENDER_MIN: usize = 8;
-/// Longest title of a thread, in units.
+/// Maximum length of a thread's title, in units.
 const TITLE_MAX: usize = 40;
-/// Least part of a thread's title that is worth its room, in bytes.
+/// Minimum length of a shortened title, in bytes.
 const TITLE_MIN: usize = 6;
-/// Least room for a preview, in units.
+/// Minimum room for a preview, in units.
 const PREVIEW_MIN: usize = 15;
-/// Room that a text of the last resort leaves empty rather than show so little of a preview.
+/// Minimum room for a preview in the fallback, in units; with less it has none.
 const PREVIEW_LEAST: usize = 8;
-/// What is read of a name or a title, in characters: they may be full of what is left out.
+/// Characters read of a name or a title, more than are shown, since some are left out.
 const NAME_READ: usize = 64;
-/// Who a text is from when the sender's name can't be shown.
-const NAMELESS: &str = "Kinline";
+/// The sender's name if it can't be shown.
+const DEFAULT_SENDER: &str = "Kinline";
 const CUT: &str = "...";
 
-/// Units of the default alphabet around a link in the shortest of texts, which a link must leave:
-/// `{sender}: {preview} {link}`.
+/// Units of the default alphabet that a link must leave for the shortest SMS: `{sender}: {preview} {link}`.
 pub(super) const AROUND_LINK: usize = SENDER_MIN + ": ".len() + PREVIEW_MIN + " ".len();
-/// The same for a text that says how to opt out: `{sender}: {notice} {link}`.
+/// The same for an SMS with an opt-out notice: `{sender}: {notice} {link}`.
 pub(super) const AROUND_LINK_AND_NOTICE: usize = SENDER_MIN + ": ".len() + NOTICE_MAX + " ".len();
 
-/// A text, its preview cut at a word to what the rest leaves. Its link is whole, the last thing in
-/// it, and the only thing in it that a phone takes for one. It has at most as many segments as its
-/// alphabet's limit says, given a link that [`Limits::check_url`] approves of.
+/// Composes an SMS, with the preview cut at a word to fit. The link is whole, at the end, and the only part
+/// that a phone detects as a link. The segments are within the limit of the encoding, if the link's base URL
+/// passes [`Limits::check_url`].
 #[must_use]
 pub fn compose(content: &Content<'_>) -> Sms {
     let written = Written::of(content);
@@ -57,8 +56,8 @@ pub fn compose(content: &Content<'_>) -> Sms {
         }
     }
     let language = phrases::gsm7_language(content.language);
-    // What stands before the first word of another script is worth more than a phrase. The name may
-    // be of another script as well.
+    // The words before the first one of another script say more than a phrase. The name may be of
+    // another script as well.
     if let Some(beginning) = written.beginning() {
         let draft = written.plain_draft(content, language, beginning);
         let text = draft.lay_out(content.limits);
@@ -75,18 +74,18 @@ pub fn compose(content: &Content<'_>) -> Sms {
     Sms(written.plain_draft(content, language, phrase).squeeze(content.limits))
 }
 
-/// The reader's language, then English, whose phrases take the least room.
+/// The recipient's language, then English, which has the shortest phrases.
 fn languages(language: Language) -> impl Iterator<Item = Language> {
     let english = (language != Language::English).then_some(Language::English);
     [language].into_iter().chain(english)
 }
 
-/// What people wrote, each a line.
+/// The user-written parts, normalized.
 struct Written {
     name: Normalized,
     thread: Option<(u32, Normalized)>,
     body: Option<Normalized>,
-    /// What stands for a body that there isn't or that can't be shown.
+    /// Used in place of a body that is missing or can't be shown.
     phrase: Phrase,
 }
 
@@ -97,7 +96,7 @@ impl Written {
             let phrase = Phrase::FreshLink;
             return Self { name: title(), thread: None, body: None, phrase };
         };
-        // No text shows more, so a long message is not read to its end.
+        // No SMS shows more of a long message.
         let limits = content.limits;
         let most = Encoding::Gsm7.capacity(limits.gsm7).max(Encoding::Ucs2.capacity(limits.ucs2));
         let body = body.map(|body| Normalized::of(body, most));
@@ -134,7 +133,7 @@ impl Written {
         }
     }
 
-    /// A draft in the default alphabet, whatever name and title there are.
+    /// Makes a draft in the default alphabet, without words of other scripts in name and title.
     fn plain_draft<'a>(
         &self,
         content: &Content<'a>,
@@ -151,7 +150,7 @@ impl Written {
         }
     }
 
-    /// The body up to its first word of another script, where that is a preview of some length.
+    /// The body up to its first word of another script, if that is long enough for a preview.
     fn beginning(&self) -> Option<Piece> {
         let piece = Piece::of(self.body.as_ref()?, Encoding::Gsm7);
         let end = piece
@@ -172,15 +171,15 @@ impl Written {
         }
     }
 
-    /// Units of a preview that a text must have room for: words of ours stay whole.
+    /// Minimum units of the preview. Phrases are never cut.
     fn least(&self, encoding: Encoding, preview: &Piece) -> usize {
         let length = encoding.length(&preview.text);
         if self.body.is_some() { length.min(PREVIEW_MIN) } else { length }
     }
 
-    /// A sender's name or, before a link that was asked for, a thread's title.
+    /// The sender's name or, for a requested link, the thread's title.
     fn named(&self, encoding: Encoding, name: &Piece) -> Piece {
-        // A colon ends the name: what has one of its own could speak for somebody else.
+        // Without colons: the SMS has one after the name, so another could imitate a different sender.
         let words = name.text.split([':', ' ']).filter(|word| !word.is_empty());
         let shown = words.collect::<Vec<_>>().join(" ");
         let piece = match self.phrase {
@@ -190,12 +189,12 @@ impl Written {
         if piece.text.contains(char::is_alphanumeric) {
             piece
         } else {
-            Piece::whole(NAMELESS.to_owned())
+            Piece::whole(DEFAULT_SENDER.to_owned())
         }
     }
 }
 
-/// A line that is safe to show.
+/// A part of an SMS that is safe to show.
 struct Piece {
     text: String,
     more: bool,
@@ -214,13 +213,13 @@ impl Piece {
         Self { text, more: false }
     }
 
-    /// Without its words of other scripts.
+    /// Removes words of other scripts.
     fn gsm7_only(self) -> Self {
         let words = self.text.split(' ').filter(|word| word.chars().all(is_gsm7));
         Self { text: words.collect::<Vec<_>>().join(" "), more: self.more }
     }
 
-    /// As much as `room` units take, cut after a word where there is one.
+    /// Returns as much as fits in `room` units, cut after a word if possible.
     fn fit(&self, encoding: Encoding, room: usize) -> String {
         let end = if self.more { CUT } else { "" };
         if encoding.length(&self.text) + end.len() <= room {
@@ -229,7 +228,7 @@ impl Piece {
         let kept = beginning(encoding, &self.text, room.saturating_sub(CUT.len()));
         let at_word = self.text[kept.len()..].starts_with(' ');
         let kept = match kept.rfind(' ') {
-            // A last word that leaves less than half of the room empty is left out whole.
+            // Cut before the last word, unless that leaves more than half of the room empty.
             Some(end) if !at_word && end * 2 >= kept.len() => &kept[..end],
             _ => kept,
         };
@@ -240,7 +239,7 @@ impl Piece {
     }
 }
 
-/// As many whole graphemes of `text` as `room` units take.
+/// Returns as many whole graphemes of `text` as fit in `room` units.
 fn beginning(encoding: Encoding, text: &str, room: usize) -> &str {
     let (mut used, mut end) = (0, 0);
     for grapheme in text.graphemes(true) {
@@ -253,22 +252,22 @@ fn beginning(encoding: Encoding, text: &str, room: usize) -> &str {
     text[..end].trim_end()
 }
 
-/// What a text is to say, in one alphabet; how much of it, its room decides.
+/// The parts of an SMS in one encoding, before they are cut to fit.
 struct Draft<'a> {
     encoding: Encoding,
     language: Language,
     name: Piece,
-    /// How many more messages wait, and in which thread.
+    /// The number of further waiting messages, and the thread.
     thread: Option<(u32, Piece)>,
     preview: Piece,
-    /// Units of the preview that must stay.
+    /// Minimum units of the preview.
     least: usize,
     notice: Option<String>,
     link: &'a str,
 }
 
 impl Draft<'_> {
-    /// The text, if name and preview have room enough.
+    /// Returns the text, if name and preview have enough room.
     fn lay_out(&self, limits: Limits) -> Option<String> {
         let room = self.room(limits)?;
         let head = self.head(room.checked_sub(self.least + " ".len())?)?;
@@ -277,7 +276,7 @@ impl Draft<'_> {
         (!preview.is_empty()).then(|| self.text(&head, &preview))
     }
 
-    /// The text, the preview giving way to everything else.
+    /// Returns the text, with the preview shortened or left out if necessary.
     fn squeeze(&self, limits: Limits) -> String {
         self.lay_out(limits).unwrap_or_else(|| {
             let room = self.room(limits).unwrap_or_default();
@@ -291,7 +290,7 @@ impl Draft<'_> {
         })
     }
 
-    /// Units that notice and link leave to the rest; `None` when they leave none.
+    /// Units left by notice and link; `None` if there are none.
     fn room(&self, limits: Limits) -> Option<usize> {
         let segments = match self.encoding {
             Encoding::Gsm7 => limits.gsm7,
@@ -303,12 +302,12 @@ impl Draft<'_> {
         self.encoding.capacity(segments).checked_sub(fixed)
     }
 
-    /// Who and where, in at most `room` units.
+    /// Sender and thread, in at most `room` units.
     fn head(&self, room: usize) -> Option<String> {
         let Some((count, thread)) = &self.thread else {
             return self.short_name(room);
         };
-        // First the thread gives way, then the name.
+        // The thread is shortened first, then the name.
         self.head_with_thread(room, *count, thread).or_else(|| {
             let count = format!(" +{count}");
             Some(self.short_name(room.checked_sub(count.len())?)? + &count)
@@ -323,7 +322,7 @@ impl Draft<'_> {
         (shown && !title.is_empty()).then(|| head(&title))
     }
 
-    /// The name, or so much of it as `room` units take, if that is enough to know it by.
+    /// Returns the name, cut to `room` units; `None` if that is too short to recognize.
     fn short_name(&self, room: usize) -> Option<String> {
         let enough = room >= self.encoding.length(&self.name.text).min(SENDER_MIN);
         enough.then(|| self.name.fit(self.encoding, room)).filter(|name| !name.is_empty())

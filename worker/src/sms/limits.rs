@@ -1,4 +1,4 @@
-//! How long texts may be, and the longest link that leaves room for anything else.
+//! Maximum segments of SMS, and the longest public URL that leaves room for other content.
 
 use platform::config::{ConfigError, Variable};
 use shared::{
@@ -11,16 +11,15 @@ use super::{
     compose::{AROUND_LINK, AROUND_LINK_AND_NOTICE},
 };
 
-/// What stands between the public address and the token.
+/// The part of a link between the public URL and the token.
 const LINK_PATH: &str = "/l#";
 
-/// How long a text may be, in segments, 1 to 4. No text is ever longer than the limit of the
-/// alphabet that it goes out in.
+/// Maximum segments of an SMS, 1 to 4, by encoding. No SMS exceeds the limit of its encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most segments of a text in the 7-bit default alphabet.
+    /// Maximum segments in the 7-bit default alphabet.
     pub(super) gsm7: usize,
-    /// Most segments of a text in UCS-2. With 1 there are none in UCS-2: a link alone is longer.
+    /// Maximum segments in UCS-2. With 1 UCS-2 is never used, since a link needs more.
     pub(super) ucs2: usize,
 }
 
@@ -31,30 +30,29 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Reads `KINLINE_SMS_MAX_SEGMENTS` (1 by default), and for texts that the default alphabet
-    /// can't write `KINLINE_SMS_MAX_SEGMENTS_UCS2` (by default the greater of 2 and the first).
+    /// Reads `KINLINE_SMS_MAX_SEGMENTS` (1 by default) and, for UCS-2, `KINLINE_SMS_MAX_SEGMENTS_UCS2` (by
+    /// default the greater of 2 and the first).
     ///
     /// # Errors
-    /// [`ConfigError`] naming the variable that is not a number from 1 to 4.
+    /// [`ConfigError`] naming the variable that is not from 1 to 4.
     pub fn from_env() -> Result<Self, ConfigError> {
         let gsm7 = GSM7.parsed(1)?;
         Self::new(gsm7, UCS2.parsed(gsm7.max(2))?)
     }
 
-    /// At most `gsm7` segments in the default alphabet, and `ucs2` in UCS-2.
+    /// Limits of `gsm7` segments in the default alphabet and `ucs2` in UCS-2.
     ///
     /// # Errors
-    /// [`ConfigError`] naming the variable that is not a number from 1 to 4.
+    /// [`ConfigError`] naming the variable that is not from 1 to 4.
     pub fn new(gsm7: usize, ucs2: usize) -> Result<Self, ConfigError> {
         Ok(Self { gsm7: checked(GSM7, gsm7)?, ucs2: checked(UCS2, ucs2)? })
     }
 
-    /// Checks that links at the public address `url` leave room for a sender with a small preview,
-    /// or with the notice of how to opt out where there are `notices`, in as many segments as a text
-    /// may have.
+    /// Checks that links with the public URL `url` leave room for a sender with a short preview or, with
+    /// `notices`, an opt-out notice, within the limits.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] naming `variable`, and how long the address may be.
+    /// [`ConfigError::Invalid`] naming `variable` and the maximum length.
     pub fn check_url(
         self,
         variable: Variable,
@@ -68,8 +66,8 @@ impl Limits {
             return Ok(());
         }
         let why = format!(
-            "may have at most {longest} characters, all of them of the GSM 7-bit alphabet, for a \
-             text to fit {} of {}",
+            "may have at most {longest} characters, all of them of the GSM 7-bit alphabet, for an \
+             SMS to fit {} of {}",
             GSM7.name, self.gsm7
         );
         Err(variable.invalid(&why))
@@ -87,7 +85,7 @@ mod tests {
     const URL: Variable = Variable { name: "URL", what: "a test" };
 
     #[test]
-    fn an_address_leaves_room_for_words() {
+    fn a_url_must_leave_room() {
         let one = Limits::default();
         let of_length = |length: usize| format!("{:a<length$}", "https://kin.");
         for (notices, longest) in [(true, 45), (false, 58)] {
@@ -96,11 +94,11 @@ mod tests {
             let error = error.expect_err("too long").to_string();
             assert!(error.contains("URL") && error.contains(&format!("most {longest}")), "{error}");
         }
-        // What API Gateway calls an API without a domain of its own.
+        // The address of an API in API Gateway without a custom domain.
         let gateway = "https://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com";
         assert_eq!(one.check_url(URL, gateway, false), Ok(()));
         assert_eq!(Limits { gsm7: 2, ucs2: 2 }.check_url(URL, &of_length(183), true), Ok(()));
-        // Two units each, and none of the alphabet.
+        // Two units each, then a character outside the alphabet.
         let tildes = format!("https://kin.example/{}", "~".repeat(20));
         assert!(one.check_url(URL, &tildes, false).is_err());
         assert!(one.check_url(URL, "https://kin.example/`", false).is_err());

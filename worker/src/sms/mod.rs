@@ -1,4 +1,4 @@
-//! Composing an SMS, and what it costs.
+//! Composing SMS and counting their segments.
 
 mod alphabet;
 mod compose;
@@ -22,46 +22,46 @@ pub use self::{
     limits::Limits,
 };
 
-/// What a text is made of.
+/// The content of an SMS.
 pub struct Content<'a> {
-    /// What it is about.
+    /// The subject.
     pub subject: Subject<'a>,
     /// The thread's title.
     pub thread: &'a str,
-    /// The language of whoever gets it, for the words that are ours.
+    /// The recipient's language, for phrases.
     pub language: Language,
-    /// Whether it says how to opt out of texts.
+    /// Whether it must say how to opt out.
     pub stop_notice: bool,
-    /// The link, which always stays whole and is the last thing in the text.
+    /// The link, which is never cut, at the end of the SMS.
     pub link: &'a str,
-    /// How long the text may be.
+    /// The maximum segments.
     pub limits: Limits,
 }
 
-/// What a text is about.
+/// The subject of an SMS.
 #[derive(Clone, Copy)]
 pub enum Subject<'a> {
-    /// A message that somebody wrote.
+    /// A message.
     Message {
-        /// Who wrote it.
+        /// The author's name.
         sender: &'a str,
-        /// What they wrote; `None` when it is files only.
+        /// The message's text; `None` if it has only files.
         body: Option<&'a str>,
-        /// How many files there are.
+        /// The number of files.
         file_count: i32,
-        /// How many more messages wait in the thread. With 0 the text doesn't name the thread.
+        /// The number of further waiting messages in the thread. With 0 the SMS does not name the thread.
         waiting: u32,
     },
-    /// A link that was asked for in place of an old one.
+    /// A requested link.
     FreshLink,
 }
 
-/// An SMS as it goes to the carrier. Invisible to `Debug`: it holds a name, a message and a token.
+/// The text of an SMS. Hidden in `Debug`: it has a name, a message and a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sms(String);
 
 impl Sms {
-    /// The whole text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! What somebody wrote, as one line that a phone shows: no emoji, nothing invisible.
+//! Normalizing user text to one line, without emoji and invisible characters.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{
@@ -6,33 +6,32 @@ use unicode_properties::{
 };
 use unicode_segmentation::UnicodeSegmentation;
 
-/// One line of text.
+/// A normalized text.
 #[derive(Default)]
 pub(super) struct Normalized {
-    /// The line: single spaces, none at its ends.
+    /// One line with single spaces, none at its ends.
     pub(super) text: String,
-    /// Whether more was written than is here.
+    /// Whether the written text is longer.
     pub(super) more: bool,
     /// Whether an emoji was left out.
     pub(super) emoji: bool,
 }
 
 impl Normalized {
-    /// The line of the first `most` characters or little more: of a long message a text shows only
-    /// its beginning, and the rest is not looked at.
+    /// Normalizes the first `most` characters, or slightly more. The rest of a long message is not read.
     pub(super) fn of(written: &str, most: usize) -> Self {
-        let mut line = Builder::default();
+        let mut builder = Builder::default();
         for grapheme in written.graphemes(true) {
-            if line.chars >= most {
-                return Self { more: true, ..line.built() };
+            if builder.chars >= most {
+                return Self { more: true, ..builder.built() };
             }
-            line.grapheme(grapheme);
+            builder.grapheme(grapheme);
         }
-        line.built()
+        builder.built()
     }
 }
 
-/// What was passed over since the last character.
+/// What was skipped since the last character.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Gap {
     #[default]
@@ -72,8 +71,7 @@ impl Builder {
         }
     }
 
-    /// Puts a character in its usual form (NFKC): full-width letters, ligatures and the like would
-    /// otherwise be links that look like none.
+    /// Pushes a grapheme in NFKC: full-width letters, ligatures and others would otherwise hide links.
     fn compatible(&mut self, grapheme: &str) {
         if grapheme.starts_with(|c| matches!(c, '¼'..='¾' | '⅐'..='⅞'))
             && self.gap == Gap::None
@@ -85,14 +83,14 @@ impl Builder {
         for c in grapheme.nfkc() {
             self.char(match c {
                 '\u{2044}' => '/',
-                // Browsers take it for the dot of a host; here no script of its own is around it.
+                // Browsers read it as the dot of a host name. Kept only after other scripts.
                 '。' if self.last.is_none_or(|c| c.is_ascii()) => '.',
                 c => c,
             });
         }
     }
 
-    /// The wide punctuation of Chinese and Japanese stays what it is among their characters.
+    /// Returns wide punctuation that is kept, after characters of Chinese and Japanese.
     fn stays_wide(&self, grapheme: &str) -> Option<char> {
         let mut chars = grapheme.chars();
         let c = chars.next().filter(|_| chars.next().is_none())?;
@@ -111,7 +109,7 @@ impl Builder {
                 self.push(c);
             }
         } else if is_mark(c) {
-            // A mark without a letter would land on a space or on the link.
+            // A mark without a letter would combine with a space or with the link.
             if self.gap == Gap::None && self.last.is_some_and(takes_marks) && !is_ignorable(c) {
                 self.push(c);
             }
@@ -125,9 +123,9 @@ impl Builder {
             let space = match self.gap {
                 Gap::None => false,
                 Gap::Space => true,
-                // "Great!😀See you": what the emoji kept apart stays so.
+                // "Great!😀See you": a space replaces the emoji.
                 Gap::Emoji => c.is_alphanumeric() && !"([{\"'/-".contains(last),
-                // "Hello 😀!": no space before what ends a sentence.
+                // "Hello 😀!": no space before punctuation.
                 Gap::SpaceAndEmoji => !".,;:!?)".contains(c),
             };
             if space {
@@ -142,12 +140,11 @@ impl Builder {
     }
 }
 
-/// White as a space is, but counted among the symbols.
+/// Blank like a space, but of the category of symbols.
 const BLANK_BRAILLE: char = '\u{2800}';
 
-/// An emoji or a pictograph, which no text in the default alphabet can show and which would make
-/// it twice as dear. Digits, `#` and `*` have the Emoji property (UTS #51) and are text; so are
-/// signs that have a look-alike.
+/// Whether `c` is an emoji or a pictograph, which the default alphabet lacks and which would double the price.
+/// Digits, `#` and `*` have the Emoji property (UTS #51) but are text, as are signs with a transliteration.
 fn is_picture(c: char) -> bool {
     if c.is_ascii() || matches!(c, '©' | '®' | '™' | '‼' | '⁉' | 'ℹ' | '↔' | '〰') {
         return false;
@@ -162,20 +159,20 @@ fn is_mark(c: char) -> bool {
     c.general_category_group() == GeneralCategoryGroup::Mark
 }
 
-/// Letters and marks take marks. Those of keycaps are on digits, and not wanted.
+/// Whether `c` can carry a mark: letters and marks. Digits can't, since their marks are keycaps.
 fn takes_marks(c: char) -> bool {
     matches!(c.general_category_group(), GeneralCategoryGroup::Letter | GeneralCategoryGroup::Mark)
 }
 
-/// Marks that enclose a letter as keycaps do, and selectors between two looks of a character.
+/// Whether `mark` is an enclosing mark, as of keycaps, or a variation selector.
 fn is_ignorable(mark: char) -> bool {
     mark.general_category() == GeneralCategory::EnclosingMark
         || matches!(mark, '\u{34f}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}')
         || matches!(mark, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
 }
 
-/// Control and format characters (directions, zero-width joiners, tags), what no standard gives a
-/// look to, and letters that are blank.
+/// Whether `c` is a control or format character (directional marks, zero-width joiners, tags), unassigned or
+/// private, or a blank letter.
 fn is_invisible(c: char) -> bool {
     c.general_category_group() == GeneralCategoryGroup::Other
         || matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{fffc}' | '\u{fffd}')
@@ -185,58 +182,58 @@ fn is_invisible(c: char) -> bool {
 mod tests {
     use super::*;
 
-    fn line(written: &str) -> String {
+    fn normalize(written: &str) -> String {
         Normalized::of(written, 1000).text
     }
 
     #[test]
-    fn it_is_one_line_of_single_spaces() {
-        assert_eq!(line("  a\r\n\n\tb\u{a0}\u{2003}c\u{2028}d\u{3000}  "), "a b c d");
-        assert_eq!(line("a\0\u{7f}\u{1b}b"), "ab");
+    fn the_result_is_one_line_with_single_spaces() {
+        assert_eq!(normalize("  a\r\n\n\tb\u{a0}\u{2003}c\u{2028}d\u{3000}  "), "a b c d");
+        assert_eq!(normalize("a\0\u{7f}\u{1b}b"), "ab");
     }
 
     #[test]
     fn emoji_are_left_out_and_leave_no_gap() {
-        assert_eq!(line("Hi 😀 there"), "Hi there");
-        assert_eq!(line("Hello 😀!"), "Hello!");
-        assert_eq!(line("Great!👍🏽See you"), "Great! See you");
-        assert_eq!(line("👩‍👩‍👧‍👦 family 🇨🇭 🏴󠁧󠁢󠁳󠁣󠁴󠁿 ❤️"), "family");
-        assert_eq!(line("😀(😀yes😀)😀"), "(yes)");
-        assert_eq!(line("☎ ☀︎ ♥ ✔ ⭐"), "");
+        assert_eq!(normalize("Hi 😀 there"), "Hi there");
+        assert_eq!(normalize("Hello 😀!"), "Hello!");
+        assert_eq!(normalize("Great!👍🏽See you"), "Great! See you");
+        assert_eq!(normalize("👩‍👩‍👧‍👦 family 🇨🇭 🏴󠁧󠁢󠁳󠁣󠁴󠁿 ❤️"), "family");
+        assert_eq!(normalize("😀(😀yes😀)😀"), "(yes)");
+        assert_eq!(normalize("☎ ☀︎ ♥ ✔ ⭐"), "");
         assert!(Normalized::of("😀", 10).emoji);
         assert!(!Normalized::of("1#*", 10).emoji);
     }
 
     #[test]
     fn digits_are_text_without_their_keycaps() {
-        assert_eq!(line("Gate 1️⃣2️⃣ #️⃣ * 5"), "Gate 12 # * 5");
-        assert_eq!(line("© 2026 ®️ ™️ ‼️"), "© 2026 ® TM !!");
+        assert_eq!(normalize("Gate 1️⃣2️⃣ #️⃣ * 5"), "Gate 12 # * 5");
+        assert_eq!(normalize("© 2026 ®️ ™️ ‼️"), "© 2026 ® TM !!");
     }
 
     #[test]
-    fn what_is_invisible_is_dropped() {
-        assert_eq!(line("a\u{200b}b\u{200d}c\u{feff}d\u{ad}e\u{2060}f"), "abcdef");
-        assert_eq!(line("\u{202e}a\u{2066}b\u{2069}\u{200f}\u{61c}"), "ab");
-        assert_eq!(line("\u{3164}\u{2800}x\u{fe0f}\u{e000}"), "x");
+    fn invisible_characters_are_removed() {
+        assert_eq!(normalize("a\u{200b}b\u{200d}c\u{feff}d\u{ad}e\u{2060}f"), "abcdef");
+        assert_eq!(normalize("\u{202e}a\u{2066}b\u{2069}\u{200f}\u{61c}"), "ab");
+        assert_eq!(normalize("\u{3164}\u{2800}x\u{fe0f}\u{e000}"), "x");
     }
 
     #[test]
-    fn a_mark_has_a_letter_or_is_dropped() {
-        assert_eq!(line("e\u{301} \u{301}x .\u{301}com"), "é x .com");
-        assert_eq!(line("सं"), "सं");
-        assert_eq!(line("😀\u{301}"), "");
+    fn marks_without_a_letter_are_removed() {
+        assert_eq!(normalize("e\u{301} \u{301}x .\u{301}com"), "é x .com");
+        assert_eq!(normalize("सं"), "सं");
+        assert_eq!(normalize("😀\u{301}"), "");
     }
 
     #[test]
-    fn wide_characters_come_to_their_usual_form() {
-        assert_eq!(line("ｈｔｔｐ：／／ｅｖｉｌ．ｃｏｍ"), "http://evil.com");
-        assert_eq!(line("evil。com evil｡com"), "evil.com evil.com");
-        assert_eq!(line("你好，很好。谢谢！"), "你好，很好。谢谢！");
-        assert_eq!(line("ﬁne ½ 1½ m²"), "fine 1/2 1 1/2 m2");
+    fn wide_characters_are_normalized() {
+        assert_eq!(normalize("ｈｔｔｐ：／／ｅｖｉｌ．ｃｏｍ"), "http://evil.com");
+        assert_eq!(normalize("evil。com evil｡com"), "evil.com evil.com");
+        assert_eq!(normalize("你好，很好。谢谢！"), "你好，很好。谢谢！");
+        assert_eq!(normalize("ﬁne ½ 1½ m²"), "fine 1/2 1 1/2 m2");
     }
 
     #[test]
-    fn of_a_long_text_only_the_beginning_is_read() {
+    fn only_the_beginning_of_a_long_text_is_read() {
         let long = Normalized::of(&"a b ".repeat(1000), 50);
         assert!(long.more && long.text.len() <= 52, "{}", long.text.len());
         assert!(!Normalized::of("a b", 50).more);

@@ -1,4 +1,4 @@
-//! The phrases of texts, in the language of whoever gets them.
+//! The phrases of SMS, in each language.
 
 use shared::i18n::{Catalogue, FluentArgs, Language};
 
@@ -13,21 +13,21 @@ static CATALOGUE: Catalogue = Catalogue::new([
     include_str!("../../locales/de.ftl"),
 ]);
 
-/// Longest notice of how to opt out, in units of the default alphabet: a link leaves room for it.
+/// Maximum length of the opt-out notice, in units of the default alphabet. Links leave room for it.
 pub(super) const NOTICE_MAX: usize = 28;
 
-/// A phrase that stands for itself.
+/// A phrase.
 #[derive(Clone, Copy)]
 pub(super) enum Phrase {
-    /// How to opt out.
+    /// The opt-out notice.
     Notice,
-    /// What a message of nothing but emoji is called.
+    /// In place of a message with only emoji.
     Emoji,
-    /// What a message is called that can't be shown.
+    /// In place of a message that can't be shown.
     NewMessage,
-    /// What comes before a link that was asked for.
+    /// Before a requested link.
     FreshLink,
-    /// What a message of so many files is called.
+    /// In place of a message with this number of files.
     Files(i32),
 }
 
@@ -47,7 +47,7 @@ impl Phrase {
     }
 }
 
-/// `language` where its phrases are written in the default alphabet, English otherwise.
+/// Returns `language` if its phrases are in the default alphabet, else English.
 pub(super) fn gsm7_language(language: Language) -> Language {
     match Encoding::of(&Phrase::NewMessage.say(language)) {
         Encoding::Gsm7 => language,
@@ -55,7 +55,7 @@ pub(super) fn gsm7_language(language: Language) -> Language {
     }
 }
 
-/// Who wrote last, how many messages more wait, and where.
+/// Returns the latest sender with the number of further waiting messages and the thread.
 pub(super) fn waiting(language: Language, sender: &str, count: u32, thread: &str) -> String {
     let mut args = FluentArgs::new();
     args.set("sender", sender);
@@ -79,13 +79,13 @@ mod tests {
     ];
 
     #[test]
-    fn every_language_says_everything() {
+    fn every_language_has_every_phrase() {
         assert_eq!(CATALOGUE.faults(), Vec::<String>::new());
         for language in Language::ALL {
             for phrase in ALL {
                 assert!(!phrase.say(language).contains(['{', '}']), "{}", phrase.say(language));
             }
-            // Carriers act on this word alone.
+            // Carriers recognize only this word.
             let notice = Phrase::Notice.say(language);
             assert!(notice.contains("STOP"), "{notice}");
             let length = Encoding::Gsm7.length(&notice);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn languages_in_latin_letters_keep_to_the_default_alphabet() {
+    fn languages_in_latin_script_use_the_default_alphabet() {
         let latin = [Language::English, Language::Spanish, Language::French, Language::German];
         for language in latin {
             assert_eq!(gsm7_language(language), language);

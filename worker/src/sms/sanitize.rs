@@ -1,14 +1,13 @@
-//! Taking the fuse out of what a phone would turn into a link, so that people can still read it.
+//! Breaking links in users' texts, so that phones do not detect them and people can still read them.
 //!
-//! Link detectors (Android's `Linkify` and text classifier, Apple's data detectors) know a link by
-//! `scheme:` with something after it, or by a dot with a top-level domain right after it. A space
-//! after the dot or the colon ends either everywhere, since that is how sentences are written:
-//! "evil. com". A space before the dot would not do: some detectors take ".com" with a path.
+//! Link detectors (Android's `Linkify` and text classifier, Apple's data detectors) detect `scheme:` with
+//! text after it, and a dot with a top-level domain directly after it. A space after the dot or the colon
+//! prevents both, since sentences are written like that: "evil. com". A space before the dot would not: some
+//! detectors accept ".com" with a path.
 
 use std::borrow::Cow;
 
-/// `line` with nothing in it that a phone makes a link of. Spaces are all that comes in. The line
-/// is in its usual form (NFKC) already.
+/// Inserts spaces into `line`, which is in NFKC, so that phones detect no link in it.
 pub(super) fn sanitize(line: &str) -> Cow<'_, str> {
     if !line.contains(['.', '。', ':']) {
         return Cow::Borrowed(line);
@@ -28,30 +27,30 @@ fn sanitize_word(word: &str, safe: &mut String) {
     let digit = |at: usize| chars.get(at).is_some_and(char::is_ascii_digit);
     let is_number = |at: usize| at > 0 && digit(at - 1) && digit(at + 1);
     let points = (0..chars.len()).filter(|&at| chars[at] == '.' && is_number(at)).count();
-    // More than two points could be those of an IP address. An address of mail takes any domain.
+    // More than two points may be an IP address. An email address may have any domain.
     let numbers_are_safe = points <= 2 && !chars.contains(&'@');
     let initials_are_safe = !chars.contains(&'@');
     for (at, &c) in chars.iter().enumerate() {
         safe.push(c);
         let after = &chars[at + 1..];
-        let live = match c {
+        let is_link = match c {
             '.' if numbers_are_safe && is_number(at) => false,
             '.' if initials_are_safe && are_initials(&chars[..at], after) => false,
             '.' | '。' => after.first().is_some_and(|&next| !ends_sentence(next)),
-            // Alone it is the mouth of a smiley, ":/".
+            // Without text after it this is a smiley, ":/".
             ':' if after.first() == Some(&'/') => {
                 !after[1..].iter().all(|&next| ends_sentence(next))
             }
             ':' => at > 0 && !is_number(at) && is_scheme_part(after),
             _ => false,
         };
-        if live {
+        if is_link {
             safe.push(' ');
         }
     }
 }
 
-/// Punctuation that no host begins with.
+/// Whether `c` is punctuation that no host name begins with.
 fn ends_sentence(c: char) -> bool {
     matches!(
         c,
@@ -74,8 +73,8 @@ fn ends_sentence(c: char) -> bool {
     )
 }
 
-/// Single letters on both sides, as in "e.g." and "p.m.": no top-level domain has one letter, unless
-/// it be an ideograph some day, which has no case.
+/// Whether single letters are on both sides, as in "e.g." and "p.m.": no top-level domain has one letter.
+/// Ideographs, which have no case, do not count.
 fn are_initials(before: &[char], after: &[char]) -> bool {
     let is_letter = |c: char| c.is_lowercase() || c.is_uppercase();
     let first = match before {
@@ -88,7 +87,7 @@ fn are_initials(before: &[char], after: &[char]) -> bool {
             if is_letter(*letter) && rest.first().is_none_or(|&next| ends_sentence(next)))
 }
 
-/// Whether what follows a colon could make it a scheme's. The mouths of smileys could not.
+/// Whether the text after a colon may belong to a scheme. Smileys do not.
 fn is_scheme_part(after: &[char]) -> bool {
     match after {
         [] | [':' | ')' | ',' | '"' | '\'', ..] => false,
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_link_stays_pretty() {
+    fn other_text_is_unchanged() {
         for text in [
             "It's 3.50, e.g. this, at 5 p.m. or 18:30.",
             "12.05.2026 10.30-11.30 3.50/kg",

@@ -1,4 +1,4 @@
-//! Tests of whole texts: what they say, and what holds for every one.
+//! Tests of whole SMS: their texts, and the checks that hold for all.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -7,10 +7,10 @@ use super::{
     *,
 };
 
-/// As long as a link of the local stack: 24 characters of address and 73 of token.
+/// A link as long as those of the local stack: 24 characters and a token of 73.
 const LINK: &str = "http://127.0.0.1:3000/l#aeyJqdGkiOiJBQUFBQUFBQUFBQSJ9.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// A link of a host of `host` characters, with a token of `token`.
+/// A link with a host of `host` characters and a token of `token`.
 fn link(host: usize, token: usize) -> String {
     format!("https://{}.ex/l#a{}", "h".repeat(host - 3), "B".repeat(token - 1))
 }
@@ -37,7 +37,7 @@ const fn waiting<'a>(sender: &'a str, body: &'a str, waiting: u32, thread: &'a s
     Content { subject, thread, ..message("", "") }
 }
 
-/// The text without its link, which must be there and fit the limit.
+/// Composes an SMS, checks its link and limit, and returns the text before the link.
 fn said(content: &Content<'_>) -> String {
     let text = compose(content).0;
     let Measure { encoding, segments } = measure(&text);
@@ -66,7 +66,7 @@ fn a_word_of_another_script_does_not_hide_what_stands_before_it() {
 }
 
 #[test]
-fn a_name_speaks_for_itself_alone() {
+fn a_name_cannot_imitate_another_sender() {
     assert_eq!(said(&message("Mum: sent you money. Dad", "hi")), "Mum sent you money.: hi");
     let name = format!("{}Ann", "!".repeat(25));
     assert_eq!(said(&message(&name, "hi")), "Kinline: hi");
@@ -114,7 +114,7 @@ fn accents_and_emoji_do_not_cost_a_segment() {
 }
 
 #[test]
-fn nothing_but_emoji_is_still_something() {
+fn a_message_of_emoji_becomes_a_phrase() {
     assert_eq!(said(&message("Leo", "😀😀❤️")), "Leo: [emoji]");
     assert_eq!(said(&message("Leo", "\u{200b}")), "Leo: new message");
     assert_eq!(said(&files("Leo", Some("😀"), 1)), "Leo: [photo]");
@@ -130,16 +130,16 @@ fn files_alone_are_named() {
 }
 
 #[test]
-fn another_script_goes_as_it_is_where_it_fits() {
+fn another_script_is_kept_if_it_fits() {
     assert_eq!(said(&message("Мама", "Ужин в пять")), "Мама: Ужин в пять");
     assert_eq!(said(&message("妈妈", "你好。今天吃饭了吗？")), "妈妈: 你好。 今天吃饭了吗？");
-    // What is cut off costs nothing.
+    // The part that is cut off does not count.
     let body = format!("{} Привет", "word ".repeat(40));
     assert!(is_gsm7(&said(&message("Dad", &body))));
 }
 
 #[test]
-fn another_script_becomes_a_phrase_where_it_does_not_fit() {
+fn another_script_becomes_a_phrase_if_it_does_not_fit() {
     let one = Limits { gsm7: 1, ucs2: 1 };
     let content = |sender, body| Content { limits: one, ..message(sender, body) };
     assert_eq!(said(&content("Мама", "Ужин в пять")), "Kinline: new message");
@@ -167,7 +167,7 @@ fn several_messages_name_their_thread() {
         "Ann +3 in Sunday: Pie at five?"
     );
     assert_eq!(said(&waiting("Ann", "Pie at five?", 3, "")), "Ann +3: Pie at five?");
-    // The thread gives way to the preview, then goes.
+    // The thread's title is shortened for the preview, then left out.
     assert_eq!(
         said(&waiting("Ann", &"pie ".repeat(50), 3, "Summer holidays of all of us in France")),
         "Ann +3 in Summer holidays of all of us in...: pie pie pie..."
@@ -204,7 +204,7 @@ fn the_notice_is_whole_and_before_the_link() {
     assert_eq!(notice(content), "Barth...: Reply STOP to opt out");
     let german = Content { language: Language::German, ..message("Ann", "Pie") };
     assert_eq!(notice(german), "Ann: Pie Mit STOP abmelden");
-    // In Russian it would be longer than two texts in UCS-2: English then.
+    // In Russian it would exceed two segments of UCS-2, so it is English.
     let russian =
         Content { language: Language::Russian, ..message("Bartholomew", "Pie and cream today") };
     assert_eq!(notice(russian), "Bartholomew: Pie and cream today Reply STOP to opt out");
@@ -230,13 +230,13 @@ fn a_fresh_link_names_its_thread() {
 }
 
 #[test]
-fn a_pasted_link_of_ours_is_no_link() {
+fn a_pasted_link_is_broken() {
     let text = said(&message("Eve", "Look: https://kin.example/l#abc"));
     assert_eq!(text, "Eve: Look: https: //kin. example/l#abc");
 }
 
 #[test]
-fn a_text_is_cut_between_graphemes() {
+fn an_sms_is_cut_between_graphemes() {
     let body = "का".repeat(200);
     let said = said(&message("Mum", &body));
     let preview =
@@ -244,7 +244,7 @@ fn a_text_is_cut_between_graphemes() {
     assert!(preview.len() > 10 && body.starts_with(preview) && preview.ends_with('ा'), "{said}");
 }
 
-/// Bits of text that go wrong sooner than most, between bars.
+/// Tricky parts of texts, separated by bars.
 const TRICKY: &str = "http://¦https://¦HTTPS:¦://¦//¦www.¦www¦mailto:¦javascript:¦tel:¦evil¦com¦\
     .com¦evil.com¦bit.ly/x¦пример.рф¦1.2.3.4¦3.50¦user@host.tld¦@¦.¦。¦．¦․¦｡¦:¦：¦/¦／¦ｅｖｉｌ．ｃｏｍ¦\
     xn--¦[::1]¦e.g.¦https://kin.example/l#a¦word¦grandmother¦STOP¦0¦1¦\
@@ -338,7 +338,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn every_text_is_within_its_limit_and_has_one_link(case in case()) {
+    fn every_sms_is_within_its_limit_and_has_one_link(case in case()) {
         let content = case.content();
         let verified = verify(&content, &compose(&content));
         prop_assert!(verified.is_ok(), "{verified:?}");

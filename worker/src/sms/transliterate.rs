@@ -1,4 +1,4 @@
-//! Bringing a line to the 7-bit default alphabet: each character to what looks like it there.
+//! Transliterating text to the 7-bit default alphabet, by similar characters.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCa
 
 use super::alphabet::is_gsm7;
 
-/// `line` with every character brought to the default alphabet that has a look-alike there. What
-/// has none, letters of another script above all, stays.
+/// Replaces characters by similar ones of the default alphabet. Characters without one, mainly letters of other
+/// scripts, stay.
 pub(super) fn transliterate(line: &str) -> Cow<'_, str> {
     if line.chars().all(is_gsm7) {
         return Cow::Borrowed(line);
@@ -17,8 +17,8 @@ pub(super) fn transliterate(line: &str) -> Cow<'_, str> {
     for c in line.chars() {
         if is_gsm7(c) {
             text.push(c);
-        } else if let Some(same) = substitute(c) {
-            text.push_str(same);
+        } else if let Some(similar) = substitute(c) {
+            text.push_str(similar);
         } else {
             push_by_kind(&mut text, c);
         }
@@ -26,7 +26,7 @@ pub(super) fn transliterate(line: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Characters that no table names, by what kind they are of.
+/// Pushes a character that is not in the table, by its general category.
 fn push_by_kind(text: &mut String, c: char) {
     use GeneralCategory as Kind;
     match c.general_category() {
@@ -34,24 +34,24 @@ fn push_by_kind(text: &mut String, c: char) {
         Kind::InitialPunctuation | Kind::FinalPunctuation => text.push('"'),
         Kind::OpenPunctuation => text.push('('),
         Kind::ClosePunctuation => text.push(')'),
-        // An accent that makes no one character with its letter.
+        // An accent that has no composed character with its letter.
         _ if c.general_category_group() == GeneralCategoryGroup::Mark
             && text.chars().next_back().is_some_and(is_gsm7) => {}
         _ => text.push(base(c).filter(|&base| is_gsm7(base)).unwrap_or(c)),
     }
 }
 
-/// A letter without its accents.
+/// Returns a letter without its accents.
 fn base(c: char) -> Option<char> {
     let mut base = None;
     decompose_canonical(c, |part| {
         base.get_or_insert(part);
     });
-    // Letters that are two in one decompose, their strokes and hooks don't.
+    // Decomposition removes accents, but not strokes and hooks, which the table has.
     base.map(|base| substitute(base).and_then(|same| same.chars().next()).unwrap_or(base))
 }
 
-/// The look-alike of a character that Unicode doesn't decompose.
+/// Returns the substitute of a character that Unicode does not decompose.
 pub(super) const fn substitute(c: char) -> Option<&'static str> {
     Some(match c {
         '`'
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn typographic_characters_have_look_alikes() {
+    fn typographic_characters_are_transliterated() {
         assert_eq!(
             transliterate("“It’s” – ‚so‘ — «no» ‹x› „y‟ ‐‑‒―−"),
             "\"It's\" - 'so' - \"no\" 'x' \"y\" -----"
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_lose_the_marks_that_the_alphabet_has_not() {
+    fn letters_lose_marks_outside_the_alphabet() {
         assert_eq!(transliterate("áêçłœőŒÁÍÚîôûÿŠžčřů"), "aecloeoOEAIUiouySzcru");
         assert_eq!(transliterate("èéùìòÇØøÅåÆæßÉÄÖÑÜäöñüà"), "èéùìòÇØøÅåÆæßÉÄÖÑÜäöñüà");
         assert_eq!(transliterate("Chào bà, ế ơ ư đ"), "Chào bà, e o u d");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn other_scripts_stay_but_for_the_capitals_of_the_alphabet() {
+    fn other_scripts_stay() {
         assert_eq!(transliterate("Привет, й"), "Привет, й");
         assert_eq!(transliterate("ΔΩ α ά"), "ΔΩ α ά");
         assert_eq!(transliterate("你好"), "你好");

@@ -1,16 +1,16 @@
-//! What holds for every text, whatever people wrote: for tests and fuzzing alone.
+//! Checks that hold for every SMS, for tests and fuzzing only.
 
 use linkify::LinkFinder;
 use shared::i18n::Language;
 
 use super::{Content, Encoding, Measure, Sms, measure, phrases::Phrase};
 
-/// Checks a text made of `content`.
+/// Verifies an SMS composed of `content`.
 ///
 /// # Errors
-/// What is wrong with it, and the text.
-pub fn verify(content: &Content<'_>, text: &Sms) -> Result<(), String> {
-    let text = text.as_str();
+/// The fault, with the text.
+pub fn verify(content: &Content<'_>, sms: &Sms) -> Result<(), String> {
+    let text = sms.as_str();
     let Measure { encoding, segments } = measure(text);
     let most = match encoding {
         Encoding::Gsm7 => content.limits.gsm7,
@@ -25,8 +25,8 @@ pub fn verify(content: &Content<'_>, text: &Sms) -> Result<(), String> {
     let faults = [
         (said.contains(content.link), "the link is there twice"),
         (!links_in(said).is_empty(), "something else is a link"),
-        (said.chars().any(is_invisible), "something is invisible"),
-        (said.contains("  ") || said.trim() != said, "there is space in vain"),
+        (said.chars().any(is_invisible), "there is an invisible character"),
+        (said.contains("  ") || said.trim() != said, "there is unnecessary space"),
         (!said.contains(": ") || !said.contains(char::is_alphanumeric), "it says nothing"),
         (
             content.stop_notice && !notice(content.language) && !notice(Language::English),
@@ -37,7 +37,7 @@ pub fn verify(content: &Content<'_>, text: &Sms) -> Result<(), String> {
     fault.map_or(Ok(()), |(_, fault)| Err(format!("{fault}: {said:?}")))
 }
 
-/// What a phone could take for a link, by somebody else's judgement and a few rules of our own.
+/// Returns what a phone could detect as a link, by an independent library and a few more rules.
 pub(super) fn links_in(text: &str) -> Vec<String> {
     let mut finder = LinkFinder::new();
     finder.url_must_have_scheme(false);
@@ -46,8 +46,7 @@ pub(super) fn links_in(text: &str) -> Vec<String> {
     links
 }
 
-/// Whether a word has a scheme, or two labels with a dot between of which the last one could be a
-/// top-level domain.
+/// Whether a word has a scheme, or a dot followed by a possible top-level domain.
 fn has_host(word: &str) -> bool {
     let lower = word.to_lowercase();
     let scheme = ["://", "www.", "mailto:", "javascript:", "tel:", "sms:", "data:"];
@@ -63,7 +62,7 @@ fn has_host(word: &str) -> bool {
         })
 }
 
-/// Directions, joiners, controls and the like.
+/// Whether `c` is a directional mark, a joiner, a control or another invisible character.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{feff}'
