@@ -1,4 +1,4 @@
-//! The texts of enums are those that the schema allows and the statements write.
+//! Enum strings must be those that the schema allows and the statements write.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ const SCHEMA: &str = include_str!("../migrations/20261120000001_core.sql");
 const STATEMENTS: &str =
     concat!(include_str!("../src/delivery/policy.rs"), include_str!("../src/delivery/store.rs"));
 
-/// The texts that the schema allows in a column.
+/// The strings that the schema allows in a column.
 fn allowed(column: &str) -> BTreeSet<&'static str> {
     let list = SCHEMA.split(&format!("({column} IN (")).nth(1);
     let list = list.and_then(|rest| rest.split(')').next()).unwrap_or_default();
@@ -28,7 +28,7 @@ fn the_schema_allows_these_and_no_others() {
     assert_eq!(allowed("state"), DeliveryState::ALL.iter().map(|s| s.as_str()).collect());
 }
 
-/// The texts in the statements right after `mark`, of which there are some.
+/// The strings in the statements directly after `mark`. There must be some.
 fn written(mark: &str) -> BTreeSet<&'static str> {
     let rests = STATEMENTS.split(mark).skip(1);
     let texts: BTreeSet<_> = rests.filter_map(|rest| rest.split('\'').next()).collect();
@@ -51,14 +51,14 @@ fn statements_write_known_states_and_reasons() {
     for either in written("THEN '") {
         assert!(DeliveryState::of(either).is_some() || is_reason(either), "{either}");
     }
-    // The claim takes as the reason what a member is instead of active.
+    // The claim uses a membership's status, if not active, as the reason.
     for status in MemberStatus::ALL.iter().filter(|&&status| status != MemberStatus::Active) {
         assert!(is_reason(status.as_str()), "{status:?}");
     }
 }
 
 #[test]
-fn a_text_is_the_same_in_json() {
+fn json_uses_the_same_strings() {
     for &role in Role::ALL {
         assert_eq!(serde_json::to_value(role).expect("JSON"), role.as_str());
         assert_eq!(Role::of(role.as_str()), Some(role));

@@ -7,9 +7,9 @@
 use crate::text_enum::text_enum;
 
 text_enum! {
-    /// The state of a notification.
+    /// How far a notification got.
     ///
-    /// `unknown` is never retried: the carrier may have accepted the SMS.
+    /// `unknown` is never sent again by itself: the carrier may have got it.
     #[derive(utoipa::ToSchema)]
     pub enum DeliveryState {
         /// To be sent.

@@ -31,7 +31,7 @@ pub const PREVIEW_MAX: usize = 140;
 const RESOLVE_ROUNDS: usize = 3;
 
 text_enum! {
-    /// The kind of a thread.
+    /// What a thread is for.
     #[derive(Default, utoipa::ToSchema)]
     pub enum Kind {
         /// The family's thread.
