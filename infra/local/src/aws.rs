@@ -5,9 +5,9 @@ use std::time::Duration;
 use aws_sdk_sqs::config::{Credentials, Region};
 use platform::{aws::behavior_version, http_client};
 
-/// The region that everything local is said to be in.
+/// The region of everything local.
 pub const REGION: &str = "us-east-1";
-/// Both halves of the credentials: the engines here check none.
+/// Access key id and secret access key: the local engines check neither.
 pub const KEY: &str = "local";
 
 fn credentials() -> Credentials {

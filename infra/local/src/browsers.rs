@@ -1,9 +1,9 @@
-//! A pretend browser for each handset: the product under `/dev/phones/{phone}`, with that phone's
+//! A simulated browser for each handset: the product under `/dev/phones/{phone}`, with that phone's
 //! own cookies.
 //!
-//! The cookies are kept here and not in the browser that shows the wall, since that one has a single
-//! jar. Host names of their own (`grandma.localhost`) would part them as well, but not every system
-//! resolves such names, and in frames of another site browsers hold back `SameSite` cookies.
+//! The server keeps the cookies, since the browser that shows the wall has a single jar. A host name
+//! for each phone (`grandma.localhost`) would separate them too, but not every system resolves such
+//! names, and browsers send no `SameSite` cookies in frames of another site.
 
 use std::{
     collections::BTreeMap,
@@ -41,12 +41,12 @@ struct Memory {
 }
 
 impl Browsers {
-    /// Phones that keep their cookies in `file`, as phones do when the server restarts.
+    /// Phones that keep their cookies in `file`, so that a restart of the server loses none.
     ///
     /// # Errors
     /// When the file can't be read.
     pub fn with_file(file: PathBuf) -> anyhow::Result<Self> {
-        let context = || format!("can't use {}; without it all phones are new", file.display());
+        let context = || format!("can't use {}; remove it, and all phones are new", file.display());
         let jars = match fs::read(&file) {
             Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
             read => {
@@ -68,7 +68,7 @@ impl Browsers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the phone sends along to `url`.
+    /// The `Cookie` header that the phone sends to `url`.
     fn cookies(&self, phone: &PhoneNumber, url: &Url) -> Option<HeaderValue> {
         let memory = self.memory();
         let jar = memory.jars.get(phone.e164())?;
@@ -77,19 +77,19 @@ impl Browsers {
         if pairs.is_empty() { None } else { pairs.join("; ").parse().ok() }
     }
 
-    /// Takes what `url` answered out of `headers` and into the phone.
+    /// Moves the cookies that `url` set from `headers` into the phone.
     fn take(&self, phone: &PhoneNumber, url: &Url, headers: &mut HeaderMap) {
         let header::Entry::Occupied(set) = headers.entry(header::SET_COOKIE) else { return };
         let mut memory = self.memory();
         let jar = memory.jars.entry(phone.e164().to_owned()).or_default();
         for cookie in set.remove_entry_mult().1 {
-            // A browser, too, passes over what it can't read, and one that expires is a removal.
-            let _passed_over = cookie.to_str().map(|cookie| jar.parse(cookie, url));
+            // As browsers do: an unreadable cookie is skipped, an expired one is removed.
+            let _skipped = cookie.to_str().map(|cookie| jar.parse(cookie, url));
         }
         memory.save();
     }
 
-    /// Makes it a new phone, which nobody has opened a link on.
+    /// Makes it a new phone, on which no link was opened.
     pub fn forget(&self, phone: &PhoneNumber) {
         let mut memory = self.memory();
         if memory.jars.remove(phone.e164()).is_some() {
@@ -103,7 +103,7 @@ impl Memory {
         if let Some(file) = &self.file
             && let Err(error) = self.write(file)
         {
-            // The phones go on as they are; only the next start finds older cookies.
+            // The phones keep working; only the next start finds older cookies.
             tracing::warn!(%error, "can't keep the phones' cookies");
         }
     }
@@ -111,7 +111,7 @@ impl Memory {
     fn write(&self, file: &FilePath) -> anyhow::Result<()> {
         let cookies: BTreeMap<&String, Vec<_>> =
             self.jars.iter().map(|(phone, jar)| (phone, jar.iter_unexpired().collect())).collect();
-        // Whole or not at all, whenever a kill comes.
+        // Renamed when complete, so that a kill leaves no half file.
         let part = file.with_extension("part");
         let open =
             OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&part);
@@ -126,8 +126,8 @@ struct Web {
     product: Router,
 }
 
-/// `/dev/phones…`, before `product`: what phones can reach. Not yet behind the edge, and without
-/// the local-only endpoints, so that there is no way round to here.
+/// `/dev/phones…`, in front of `product`, which is not yet behind the edge and has no local-only
+/// endpoints: a phone can't reach `/dev`.
 pub(crate) fn router(browsers: Browsers, product: Router) -> Router {
     Router::new()
         .route("/dev/phones/{phone}", delete(forget))
@@ -135,7 +135,7 @@ pub(crate) fn router(browsers: Browsers, product: Router) -> Router {
         .with_state(Web { browsers, product })
 }
 
-/// The number in a path, which has one form only.
+/// The number in a path, in E.164 only.
 fn handset(written: &str) -> Result<PhoneNumber, StatusCode> {
     PhoneNumber::parse(written, None)
         .ok()
@@ -158,20 +158,20 @@ async fn forward(
 ) -> Result<Response, StatusCode> {
     let phone = handset(&phone)?;
     let (parts, body) = request.into_parts();
-    // The path as it was sent: decoding it is for the product.
+    // The path as it was sent: the product decodes it.
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
     let cut = || path.strip_prefix(PREFIX)?.find('/').map(|end| path.split_at(PREFIX.len() + end));
     let (prefix, path) = cut().ok_or(StatusCode::NOT_FOUND)?;
     let uri: Uri = path.parse().map_err(|_| StatusCode::BAD_REQUEST)?;
-    // Said to be https, as a phone's would be: else the jar would hold back what is `Secure`.
+    // An https URL, as on a real phone: for http, the jar would withhold `Secure` cookies.
     let url = Url::parse(&format!("https://phone.invalid{path}"));
     let url = url.map_err(|_| StatusCode::BAD_REQUEST)?;
 
-    // A new request: the extensions of this one hold the match of this route.
+    // A new request, since the extensions of this one hold the match of this route.
     let mut forwarded = Request::new(body);
     *forwarded.method_mut() = parts.method;
     *forwarded.uri_mut() = uri;
-    // `Host` and `Origin` stay: both name the wall's address, as the page is from there.
+    // `Host` and `Origin` stay: both name the wall's address, which serves the page.
     *forwarded.headers_mut() = parts.headers;
     if let Some(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>() {
         forwarded.extensions_mut().insert(*peer);
@@ -196,7 +196,7 @@ async fn forward(
     Ok(response)
 }
 
-/// Lets the wall, and nobody else, show the page in a frame.
+/// Lets the wall, and no other site, show the page in a frame.
 fn frame(headers: &mut HeaderMap) {
     headers.remove(header::X_FRAME_OPTIONS);
     if let header::Entry::Occupied(mut policies) = headers.entry(header::CONTENT_SECURITY_POLICY) {
@@ -225,7 +225,7 @@ mod tests {
     const GRANDMA: &str = "/dev/phones/+15550100001";
     const DAD: &str = "/dev/phones/%2B15550100003";
 
-    /// Pages that do with headers what the product's may do, and one that repeats the request.
+    /// Pages that set headers as the product's do, and one that echoes the request.
     fn product() -> Router {
         let set = |cookies: &'static [&'static str]| {
             let mut headers = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! The demo family: four people and a short conversation, made through the API like any other.
+//! The demo family: four users and a short conversation, made through the API like any other.
 
 use std::time::Duration;
 
@@ -30,10 +30,10 @@ const CONVERSATION: [(&str, &str); 3] = [
 ];
 
 /// Provisions the family, its thread and its conversation, and returns the thread's id. On a
-/// later start everything is there already, and nobody is texted again.
+/// later start everything is there already, and no SMS is sent again.
 ///
 /// # Errors
-/// When the API refuses, with what it said.
+/// When the API refuses, with its answer.
 pub async fn provision(
     router: &Router,
     secrets: &Secrets,
@@ -63,11 +63,11 @@ pub async fn provision(
         let before = carrier.received(None).len();
         let posted = client.send(Method::POST, &path, Some(&key), &json!({ "body": text })).await?;
         if !posted.replayed {
-            // People answer what they have read: the next message waits for this one's texts.
-            let texts = before + MEMBERS.len() - 1;
+            // Each message answers the one before: it waits for that one's SMS.
+            let expected = before + MEMBERS.len() - 1;
             let arrived = async {
-                while carrier.received(None).len() < texts {
-                    let _text = changes.recv().await;
+                while carrier.received(None).len() < expected {
+                    let _change = changes.recv().await;
                 }
             };
             let _late = tokio::time::timeout(Duration::from_secs(3), arrived).await;

@@ -1,4 +1,4 @@
-//! The endpoints of the local stack alone: the phone wall, tokens, texts.
+//! The local-only endpoints: phone wall, tokens, SMS, faults.
 
 use std::{convert::Infallible, fmt::Write, time::Duration};
 
@@ -38,15 +38,15 @@ use crate::{
 };
 
 const WALL: &str = include_str!("wall.html");
-/// Longest text from a handset, in characters.
+/// Longest SMS from a handset, in characters.
 const INBOUND_MAX: usize = 1600;
 
 /// What the local-only endpoints need.
 #[derive(Clone)]
 pub struct Dev {
-    /// What signs tokens.
+    /// The secrets that sign tokens.
     pub secrets: Secrets,
-    /// Whose texts are shown.
+    /// The carrier that has the SMS.
     pub carrier: Carrier,
     /// A pool that sees every family.
     pub db: Pool,
@@ -54,7 +54,7 @@ pub struct Dev {
     pub stop: CancellationToken,
 }
 
-/// `/dev…`, and `/`, which leads there.
+/// `/dev…`, and `/`, which redirects to `/dev`.
 pub fn router(dev: Dev) -> Router {
     Router::new()
         .route("/", get(async || Redirect::temporary("/dev")))
@@ -62,19 +62,19 @@ pub fn router(dev: Dev) -> Router {
         .route("/dev/wall.json", get(wall_data))
         .route("/dev/events", get(events))
         .route("/dev/token", post(token))
-        .route("/dev/sms", get(list_texts).delete(clear_texts))
+        .route("/dev/sms", get(list_sms).delete(clear_sms))
         .route("/dev/inbound", post(inbound))
         .route("/dev/faults", put(set_faults))
         .with_state(dev)
 }
 
-/// A fault of the stack itself, told to whoever runs it.
+/// An error of the stack itself, with its reason: the client is its developer.
 fn fault(error: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "local_stack", error.to_string())
 }
 
 async fn wall() -> Response {
-    // The page's one style and one script, by what they are.
+    // The page has one style and one script; the policy allows them by their hashes.
     let digest = |tag: &str| {
         let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
         let inside = WALL.split_once(&open).and_then(|(_, rest)| rest.split_once(&close));
@@ -92,7 +92,7 @@ async fn wall() -> Response {
 #[derive(Serialize)]
 struct WallData {
     families: Vec<WallFamily>,
-    texts: Vec<TextView>,
+    texts: Vec<WallSms>,
 }
 
 #[derive(Serialize)]
@@ -112,7 +112,7 @@ struct WallMember {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct TextView {
+struct WallSms {
     direction: Direction,
     phone: String,
     body: String,
@@ -122,7 +122,7 @@ struct TextView {
 }
 
 async fn wall_data(State(dev): State<Dev>) -> Result<Json<WallData>, Problem> {
-    // The one statement outside `shared`: no part of the product may read across families.
+    // Not in `shared`: no part of the product may read across families.
     let mut tx = db::begin_as_worker(&dev.db).await?;
     let rows: Vec<(FamilyId, String, sqlx::types::Json<Vec<WallMember>>)> = sqlx::query_as(
         "SELECT f.family_id, f.name,
@@ -132,7 +132,7 @@ async fn wall_data(State(dev): State<Dev>) -> Result<Json<WallData>, Problem> {
          FROM families f
          LEFT JOIN users u ON u.family_id = f.family_id AND u.deactivated_at IS NULL
          GROUP BY f.family_id
-         -- The demo family is what a newcomer looks for, the newest what somebody works on.
+         -- The demo family first, for a newcomer; then the newest, for a developer at work.
          ORDER BY f.family_id = $1 DESC, f.created_at DESC, f.family_id
          LIMIT 50",
     )
@@ -145,13 +145,13 @@ async fn wall_data(State(dev): State<Dev>) -> Result<Json<WallData>, Problem> {
         .into_iter()
         .map(|(id, name, members)| WallFamily { id, name, members: members.0 })
         .collect();
-    let texts = dev.carrier.texts();
-    // What a wall can show; `/dev/sms` has them all.
-    let from = texts.len().saturating_sub(500);
-    let texts = texts
+    let all = dev.carrier.sms();
+    // The newest, which a page can show; `/dev/sms` has them all.
+    let from = all.len().saturating_sub(500);
+    let texts = all
         .into_iter()
         .skip(from)
-        .map(|sms| TextView {
+        .map(|sms| WallSms {
             direction: sms.direction,
             phone: sms.phone,
             body: sms.body,
@@ -172,14 +172,14 @@ async fn events(State(dev): State<Dev>) -> Sse<impl Stream<Item = Result<Event, 
             change = changes.recv() => change,
         };
         match change {
-            // Whoever lagged has missed changes, not what they came to.
+            // A receiver that lagged has missed events, but one reading shows it everything.
             Ok(()) | Err(RecvError::Lagged(_)) => {
                 Some((Ok(Event::default().event("changed").data("text")), (changes, stop)))
             }
             Err(RecvError::Closed) => None,
         }
     }
-    // The first one tells a page that comes back to look, and how soon to come back at all.
+    // The first event makes a reconnected page read the wall, and sets the delay to reconnect.
     let hello = Event::default().retry(Duration::from_secs(1)).event("changed").data("open");
     let changes = stream::unfold((dev.carrier.changes(), dev.stop), next);
     Sse::new(stream::once(async { Ok(hello) }).chain(changes)).keep_alive(KeepAlive::default())
@@ -231,7 +231,7 @@ async fn token(
         family_id: request.family_id.as_deref().or((!service).then_some(demo::FAMILY)),
         name: request.name.as_deref(),
         role: request.role.as_deref(),
-        // Negative ones make a token that has expired. A year either way is enough for anybody.
+        // A negative value makes an expired token. A year in either direction is enough.
         expires_in: request.expires_in.unwrap_or(86_400).clamp(-31_536_000, 31_536_000),
     };
     Ok(Json(TokenView { token: dev.secrets.token(&claims).map_err(fault)? }))
@@ -271,7 +271,7 @@ impl From<Sms> for SmsView {
     }
 }
 
-async fn list_texts(State(dev): State<Dev>, Params(params): Params<ListParams>) -> Json<SmsList> {
+async fn list_sms(State(dev): State<Dev>, Params(params): Params<ListParams>) -> Json<SmsList> {
     let to = params.to.map(|written| {
         let mut number = String::new();
         // In a query string a bare plus sign means a space.
@@ -279,11 +279,11 @@ async fn list_texts(State(dev): State<Dev>, Params(params): Params<ListParams>) 
         let _infallible = write!(number, "+{digits}");
         number
     });
-    let texts = dev.carrier.received(to.as_deref());
-    Json(SmsList { messages: texts.into_iter().map(SmsView::from).collect() })
+    let received = dev.carrier.received(to.as_deref());
+    Json(SmsList { messages: received.into_iter().map(SmsView::from).collect() })
 }
 
-async fn clear_texts(State(dev): State<Dev>) -> Result<StatusCode, Problem> {
+async fn clear_sms(State(dev): State<Dev>) -> Result<StatusCode, Problem> {
     dev.carrier.clear().map_err(fault)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -362,7 +362,7 @@ impl Validate for FaultSettings {
     }
 }
 
-/// A mode of this kind of fault with its rate; `ok` is none.
+/// The fault of this mode, with its rate; none for the mode `ok`.
 fn rated<F: DeserializeOwned>(
     field: &'static str,
     fault: Option<Fault>,

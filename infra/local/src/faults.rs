@@ -1,41 +1,41 @@
-//! Faults on demand: what the carrier and the queue do wrong, and how often.
+//! Faults on demand: how the carrier and the queue fail, and how often.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-/// What a carrier does instead of taking a text and saying so.
+/// A fault of the carrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SmsFault {
-    /// Takes nothing: too many requests.
+    /// Rejects the SMS: too many requests.
     Throttle,
-    /// Takes the text, and never answers.
+    /// Accepts the SMS and never answers.
     TimeoutAfterSend,
-    /// Takes nothing: not allowed to send.
+    /// Rejects the SMS: not allowed to send.
     Refuse,
-    /// Takes nothing: the number has opted out, from now on.
+    /// Rejects the SMS: the number has opted out, from now on.
     OptedOut,
-    /// Takes nothing, but says `500`, as a carrier that took it might.
+    /// Rejects the SMS with a `500`, as a carrier that accepted it might answer too.
     Http500,
 }
 
-/// What a queue does instead of taking jobs.
+/// A fault of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QueueFault {
-    /// Closes the connection without an answer, whatever it is asked.
+    /// Closes every connection without an answer.
     Down,
     /// Refuses single entries of a batch.
     Partial,
 }
 
-/// Which share of the requests meets a fault.
+/// A fault, and the share of requests that meet it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rated<F> {
     /// The fault.
     pub fault: F,
-    /// From 0, none, to 1, all.
+    /// From 0 (none) to 1 (all).
     pub rate: f64,
 }
 
@@ -43,7 +43,7 @@ pub struct Rated<F> {
 struct Current {
     sms: Option<Rated<SmsFault>>,
     queue: Option<Rated<QueueFault>>,
-    /// One for each kind, so that neither's requests change what the other's meet.
+    /// One generator for each, so that requests to one change no faults of the other.
     sms_random: fastrand::Rng,
     queue_random: fastrand::Rng,
 }
@@ -71,7 +71,7 @@ impl Faults {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the next text meets.
+    /// The fault of the next SMS, if it meets one.
     #[must_use]
     pub fn next_sms(&self) -> Option<SmsFault> {
         let mut current = self.current();
@@ -79,7 +79,7 @@ impl Faults {
         (current.sms_random.f64() < rated.rate).then_some(rated.fault)
     }
 
-    /// Whether the next request to the queue finds it down.
+    /// Whether the queue is down for the next request.
     #[must_use]
     pub fn next_queue_is_down(&self) -> bool {
         self.next_queue(QueueFault::Down)

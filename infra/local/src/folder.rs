@@ -1,4 +1,4 @@
-//! The data folder of one running stack: where it is, and that nobody else is using it.
+//! The data folder of one running stack: its place, and the lock that keeps it to one process.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 
 const LOCK: &str = "lock";
-/// All that a stack leaves in its folder.
+/// All that a stack writes to its folder.
 const OURS: [&str; 7] = [
     "postgres",
     "secrets.json",
@@ -22,15 +22,15 @@ const OURS: [&str; 7] = [
     "kinline.log",
 ];
 
-/// A data folder that is ours until this is dropped.
+/// A data folder that is locked for this process until this is dropped.
 pub struct Folder {
     path: PathBuf,
     _lock: File,
 }
 
 impl Folder {
-    /// Where the data of the stack on `port` is kept unless somebody says otherwise: outside of the
-    /// checkout, a folder for each port, so that a second instance has its own.
+    /// The default data folder of the stack on `port`: outside the checkout, and one for each port,
+    /// so that a second instance has its own.
     #[must_use]
     pub fn default_path(port: u16) -> PathBuf {
         let data =
@@ -39,21 +39,21 @@ impl Folder {
         match (data, home) {
             (Some(data), _) => data.join("kinline"),
             (None, Some(home)) => home.join(".local/share/kinline"),
-            // PostgreSQL runs as another user when we are root, and that one can't see root's home.
+            // For root, PostgreSQL runs as another user, which can't read root's home.
             (None, None) => PathBuf::from("/var/lib/kinline"),
         }
         .join(port.to_string())
     }
 
-    /// Opens the folder, making it where it is missing.
+    /// Opens the folder, and creates it if it is missing.
     ///
     /// # Errors
-    /// When it can't be made, or another instance is using it.
+    /// When it can't be created, or another instance is using it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        // 0711: PostgreSQL, under another user, must get through, and nobody can list it.
+        // 0711: PostgreSQL, as another user, can pass through; other users can't list it.
         fs::DirBuilder::new().recursive(true).mode(0o711).create(path).with_context(|| {
-            format!("can't make the data folder {shown}; choose another with --data-dir")
+            format!("can't create the data folder {shown}; choose another with --data-dir")
         })?;
         let path = path.canonicalize()?;
         let mut lock = File::options()
@@ -71,8 +71,8 @@ impl Folder {
                 let mut owner = String::new();
                 let _unnamed = lock.read_to_string(&mut owner);
                 bail!(
-                    "another Kinline (process {}) is using {shown}: stop it, or give this one a \
-                     folder and a port of its own with --data-dir and --port",
+                    "another Kinline (process {}) is using {shown}: stop it, or give this one \
+                     another folder and port with --data-dir and --port",
                     owner.trim()
                 );
             }
@@ -86,7 +86,7 @@ impl Folder {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Removes all that an earlier run left in it, and nothing else.
+    /// Removes all that an earlier run wrote, and nothing else.
     ///
     /// # Errors
     /// When something can't be removed.
@@ -103,8 +103,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Where PostgreSQL's data goes when we are root and its user can't get through to this folder:
-    /// a place of this folder's own, among the system's data.
+    /// The place of PostgreSQL's data when this process is root and PostgreSQL's user can't reach
+    /// this folder: outside of it, and different for each folder.
     #[must_use]
     pub fn outside(&self) -> PathBuf {
         let digest = Sha256::digest(self.path.as_os_str().as_bytes());
@@ -117,7 +117,7 @@ impl Folder {
         &self.path
     }
 
-    /// Something in the folder.
+    /// The path of an entry of the folder.
     #[must_use]
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)

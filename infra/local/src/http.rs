@@ -1,4 +1,4 @@
-//! The HTTP server of the local stack, within the bounds that API Gateway sets on AWS.
+//! The HTTP server of the local stack, with the limits that API Gateway has on AWS.
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -14,42 +14,42 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 use tower_http::timeout::TimeoutLayer;
 
-/// Longest request line and headers, in bytes. API Gateway takes 10 KiB of headers; a token of 8 KiB
-/// and what a browser sends along fit.
+/// Longest request line and headers, in bytes. API Gateway accepts 10 KiB of headers; a token of
+/// 8 KiB and a browser's other headers fit.
 const HEAD_MAX: usize = 16 * 1024;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 100;
-/// Most connections at once. More wait until one ends.
+/// Most connections at once. Further ones wait until one ends.
 const CONNECTIONS_MAX: usize = 2048;
 
 /// How long this server waits for a client.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// For the head of a request, also between two on one connection.
+pub struct Timeouts {
+    /// For the head of a request, the idle time before it included.
     pub head: Duration,
-    /// From the head of a request to its answer, its body included.
+    /// From the head of a request to its response, its body included.
     pub request: Duration,
 }
 
-impl Default for Patience {
-    /// What API Gateway allows: 30 s for a request.
+impl Default for Timeouts {
+    /// API Gateway's limit: 30 s for a request.
     fn default() -> Self {
         Self { head: Duration::from_secs(30), request: Duration::from_secs(30) }
     }
 }
 
-/// Answers whoever takes too long to send a request with a `408`. Inside of the edge, which writes
-/// the problem; a stream of events that has begun is not cut.
+/// Layer that answers a request that takes too long to arrive with a `408`. Inside the edge, which
+/// writes the problem body; a stream of events that has begun is not cut.
 #[must_use]
-pub fn request_timeout(patience: Patience) -> TimeoutLayer {
-    TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, patience.request)
+pub fn request_timeout(timeouts: Timeouts) -> TimeoutLayer {
+    TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, timeouts.request)
 }
 
-/// Serves `router` on `listener` until `stop`; then what is at hand is finished.
+/// Serves `router` on `listener` until `stop`, then finishes the requests at hand.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    patience: Patience,
+    timeouts: Timeouts,
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -66,13 +66,13 @@ pub async fn serve(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors, as a rule: a moment later some are free again.
+                // Usually out of file descriptors; some are free again a moment later.
                 tracing::warn!(%error, "can't accept a connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        let connection = connection(stream, peer, router.clone(), patience, stop.clone());
+        let connection = connection(stream, peer, router.clone(), timeouts, stop.clone());
         connections.spawn(async move {
             connection.await;
             drop(place);
@@ -86,10 +86,10 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    patience: Patience,
+    timeouts: Timeouts,
     stop: CancellationToken,
 ) {
-    // Answers are small and written whole: waiting to fill a packet only delays them.
+    // Responses are small and written whole: waiting to fill a packet only delays them.
     let _best_effort = stream.set_nodelay(true);
     let answer = service_fn(move |request: Request<Incoming>| {
         let router = router.clone();
@@ -101,12 +101,12 @@ async fn connection(
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience.head)
+        .header_read_timeout(timeouts.head)
         .max_buf_size(HEAD_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), answer);
     let mut served = pin!(served);
-    // Whoever hangs up in the middle is nothing to report.
+    // A client that disconnects is nothing to report.
     let _ended = tokio::select! {
         ended = served.as_mut() => ended,
         () = stop.cancelled() => {
@@ -123,19 +123,19 @@ mod tests {
 
     use super::*;
 
-    /// Long enough for anything that is on its way, too short for what never comes.
+    /// Long enough for what has been sent; a test for what never comes waits it out.
     const SHORT: Duration = Duration::from_millis(300);
     const LONG: Duration = Duration::from_mins(5);
 
-    /// What a server of this patience answers to these bytes, after which nothing more is sent.
-    async fn answer(patience: Patience, request: &str) -> String {
+    /// The answer of a server with these timeouts to these bytes, after which nothing more is sent.
+    async fn answer(timeouts: Timeouts, request: &str) -> String {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let router = Router::new()
             .route("/", post(|body: Bytes| async move { body.len().to_string() }))
-            .layer(request_timeout(patience));
+            .layer(request_timeout(timeouts));
         let stop = CancellationToken::new();
-        let server = serve(listener, functions::edge(router), patience, stop.clone());
+        let server = serve(listener, functions::edge(router), timeouts, stop.clone());
         let server = tokio::spawn(server);
         let mut client = TcpStream::connect(address).await.expect("a connection");
         let _refused = client.write_all(request.as_bytes()).await;
@@ -153,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn what_arrives_is_answered() {
         let request = with_head("content-length: 5\r\n") + "hello";
-        let answer = answer(Patience::default(), &request).await;
+        let answer = answer(Timeouts::default(), &request).await;
         assert!(
             answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n5"),
             "{answer}"
@@ -161,17 +161,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_that_never_ends_is_not_waited_for() {
-        let patience = Patience { head: SHORT, request: LONG };
-        assert_eq!(answer(patience, "POST / HTTP/1.1\r\nhost: a\r\nx-").await, "");
-        assert_eq!(answer(patience, "").await, "");
+    async fn a_head_that_never_ends_is_cut_off() {
+        let timeouts = Timeouts { head: SHORT, request: LONG };
+        assert_eq!(answer(timeouts, "POST / HTTP/1.1\r\nhost: a\r\nx-").await, "");
+        assert_eq!(answer(timeouts, "").await, "");
     }
 
     #[tokio::test]
     async fn a_body_that_never_ends_is_a_408() {
-        let patience = Patience { head: LONG, request: SHORT };
+        let timeouts = Timeouts { head: LONG, request: SHORT };
         for head in ["content-length: 5\r\n", "transfer-encoding: chunked\r\n"] {
-            let answer = answer(patience, &(with_head(head) + "1\r\n")).await;
+            let answer = answer(timeouts, &(with_head(head) + "1\r\n")).await;
             assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
             assert!(answer.contains("\"error\":\"request_timeout\""), "{answer}");
         }
@@ -186,7 +186,7 @@ mod tests {
             with_head(&many.concat()),
             format!("POST {long_path} HTTP/1.1\r\nhost: a\r\n\r\n"),
         ] {
-            let answer = answer(Patience::default(), &request).await;
+            let answer = answer(Timeouts::default(), &request).await;
             assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
         }
     }

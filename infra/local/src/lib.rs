@@ -1,5 +1,5 @@
-//! The whole of Kinline on one machine: the routers and the worker that run in Lambda, talking
-//! through the AWS SDK to an SQS engine and a carrier on loopback, and to a real PostgreSQL.
+//! All of Kinline on one machine: the routers and the worker that run in Lambda, which talk through
+//! the AWS SDK to an SQS engine and a carrier on loopback, and to a real PostgreSQL.
 
 pub mod aws;
 pub mod browsers;

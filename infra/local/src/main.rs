@@ -1,4 +1,4 @@
-//! `cargo run`: everything on this machine, in one process and a PostgreSQL beside it.
+//! `cargo run`: the whole system on this machine, in one process with a PostgreSQL beside it.
 
 use std::{
     fs::{self, OpenOptions},
@@ -38,31 +38,31 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Kinline on this machine: PostgreSQL, the queue, a pretend SMS carrier, the API, the worker, the
-/// sweeper, and a demo family.
+/// Kinline on this machine: PostgreSQL, queue, simulated SMS carrier, API, worker, sweeper, and a
+/// demo family
 #[derive(Parser)]
 #[command(name = "kinline", version, about)]
 struct Settings {
-    /// The port of the API and the phone wall
+    /// Port of the API and the phone wall
     #[arg(long, env = "KINLINE_PORT", default_value_t = 3000)]
     port: u16,
-    /// Where the data is kept between runs [default: a folder for each port under your data folder]
+    /// Folder that keeps the data between runs [default: ~/.local/share/kinline/<PORT>]
     #[arg(long, env = "KINLINE_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// Start over: forget all data of earlier runs
+    /// Start over: delete all data of earlier runs
     #[arg(long, env = "KINLINE_FRESH", value_parser = FalseyValueParser::new())]
     fresh: bool,
     /// Start without the demo family
     #[arg(long, env = "KINLINE_NO_DEMO", value_parser = FalseyValueParser::new())]
     no_demo: bool,
-    /// What the links in texts begin with [default: this machine's address]. HTTPS anywhere else:
-    /// over plain HTTP browsers keep no session
+    /// Address that the links in SMS begin with [default: this machine's]. Another machine's needs
+    /// HTTPS: over plain HTTP, browsers keep no session
     #[arg(long, env = config::PUBLIC_URL.name)]
     public_url: Option<String>,
-    /// How many messages a member may post an hour [default: as many as they like]
+    /// Most messages that a member may post in an hour [default: no limit]
     #[arg(long, env = config::POSTS_PER_HOUR.name, default_value_t = 0, hide_default_value = true)]
     posts_per_hour: u32,
-    /// A PostgreSQL (15 or later) to use instead of starting one
+    /// URL of a PostgreSQL database (15 or later) to use instead of starting one
     #[arg(long, env = config::DATABASE_URL.name, hide_env_values = true)]
     database_url: Option<String>,
 }
@@ -92,7 +92,7 @@ fn complain(error: &anyhow::Error) {
 
 async fn run(settings: Settings) -> anyhow::Result<()> {
     let began = Instant::now();
-    // Before anything starts, so that a Ctrl-C during the start is as clean as one after it.
+    // Before anything starts, so that Ctrl-C during the start stops as cleanly as after it.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut stopped = Box::pin(async move {
@@ -102,14 +102,14 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         }
     });
 
-    // Taken before anything is started: a port in use must cost nobody a start.
+    // Before anything starts, so that a port in use is reported at once.
     let listener = listen(settings.port).await?;
     let folder = settings.data_dir.clone().unwrap_or_else(|| Folder::default_path(settings.port));
     let folder = Folder::open(&folder)?;
     if settings.fresh {
         if settings.database_url.is_some() {
             bail!(
-                "--fresh does not empty a database that Kinline did not start: empty it yourself, or leave DATABASE_URL out"
+                "--fresh does not empty the database of DATABASE_URL: empty it yourself, or unset DATABASE_URL"
             );
         }
         folder.empty()?;
@@ -119,7 +119,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let started = tokio::select! {
         started = start(&settings, &folder, listener) => started?,
         () = &mut stopped => {
-            say("stopped before it had started");
+            say("stopped during the start");
             return Ok(());
         }
     };
@@ -132,14 +132,14 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
 async fn listen(port: u16) -> anyhow::Result<TcpListener> {
     match TcpListener::bind(("127.0.0.1", port)).await {
         Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
-            "port {port} is in use: stop what uses it, or choose another with --port {}",
+            "port {port} is in use: stop the program that uses it, or choose another port with --port {}",
             port.wrapping_add(1).max(1024)
         ),
         bound => bound.with_context(|| format!("can't listen on port {port}")),
     }
 }
 
-/// Everything goes to the log file as JSON, what needs a person to the terminal as well.
+/// Logs everything to the file as JSON, and errors to the terminal as well.
 fn log_to(file: &Path) -> anyhow::Result<()> {
     let log = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(file);
     let log = log.with_context(|| format!("can't write {}", file.display()))?;
@@ -150,7 +150,7 @@ fn log_to(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A layer that is told of errors alone, and of no spans; for the reason, see [`logging::levels`].
+/// A layer that sees errors only, and no spans; for the reason, see [`logging::levels`].
 struct Errors<L>(L);
 
 impl<S: Subscriber, L: Layer<S>> Layer<S> for Errors<L> {
@@ -161,7 +161,7 @@ impl<S: Subscriber, L: Layer<S>> Layer<S> for Errors<L> {
     }
 }
 
-/// What is running.
+/// A running stack.
 struct Started {
     url: String,
     database: String,
@@ -186,7 +186,7 @@ async fn start(
     };
     stack::migrate(&database_url).await?;
     let database = postgres.as_ref().map_or_else(
-        || "the one of DATABASE_URL".to_owned(),
+        || "the database of DATABASE_URL".to_owned(),
         |server| format!("{} on 127.0.0.1:{}", server.version(), server.port()),
     );
     say("  database ready, schema up to date");
@@ -216,7 +216,7 @@ async fn start(
         None
     } else {
         let thread = demo::provision(&stack.router(), &secrets, &stack.carrier).await;
-        Some(thread.context("can't make the demo family (--no-demo leaves it out)")?)
+        Some(thread.context("can't make the demo family (--no-demo starts without it)")?)
     };
     Ok(Started { url, database, stack, postgres, demo_thread })
 }
@@ -227,11 +227,11 @@ async fn start_postgres(folder: &Folder) -> anyhow::Result<postgres::Server> {
         postgres::Server::start(&options, &|step| say(&format!("  {step}"))).await
     };
     match start(folder.join("postgres")).await {
-        // Data that is there already must not seem to be gone: then the error is better.
+        // Existing data must not seem to be gone: then the error is returned.
         Err(postgres::Error::Unreachable { .. }) if !folder.join("postgres/cluster").exists() => {
             let outside = folder.outside();
             say(&format!(
-                "  PostgreSQL, which does not run as root, can't get to {}: its data goes to {}",
+                "  PostgreSQL does not run as root, and its user can't reach {}: its data goes to {}",
                 folder.path().display(),
                 outside.display()
             ));
@@ -254,7 +254,7 @@ async fn create_database(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes what the Lambda binaries need to run beside this stack, for `cargo lambda --env-file`.
+/// Writes the variables of the Lambda binaries beside this stack, for `cargo lambda --env-file`.
 fn write_environments(
     folder: &Folder,
     stack: &Stack,
@@ -262,10 +262,10 @@ fn write_environments(
     database_url: &str,
     public_url: &str,
 ) -> anyhow::Result<()> {
-    let joint = if database_url.contains('?') { '&' } else { '?' };
+    let separator = if database_url.contains('?') { '&' } else { '?' };
     for (file, role) in [("api.env", "kinline_app"), ("worker.env", "kinline_worker")] {
         let lines = [
-            (config::DATABASE_URL, format!("{database_url}{joint}options[role]={role}")),
+            (config::DATABASE_URL, format!("{database_url}{separator}options[role]={role}")),
             (config::AUTH_SECRET, secrets.auth()?.expose_secret().to_owned()),
             (config::LINK_KEYS, secrets.link_pairs()),
             (config::PUBLIC_URL, public_url.to_owned()),
@@ -279,7 +279,7 @@ fn write_environments(
         ];
         let path = folder.join(file);
         let text = lines.map(|(variable, value)| format!("{}='{value}'\n", variable.name)).concat();
-        // Removed first: the mode counts only for a file that is new.
+        // Removed first: the mode applies to a new file only.
         let _not_there = fs::remove_file(&path);
         OpenOptions::new()
             .create_new(true)
@@ -297,14 +297,14 @@ impl Started {
         let Self { url, database, stack, .. } = self;
         say(&format!(
             "
-Kinline {version} is running, {took:.1} s after the start. Ctrl-C stops all of it.
+Kinline {version} is running (started in {took:.1} s). Ctrl-C stops everything.
 
   Phone wall   {url}/dev   <- open this first
-  API          {url}       (documented at /docs)
+  API          {url}       (reference at /docs)
   PostgreSQL   {database}
   SQS engine   {sqs}   queue kinline-jobs, dead letters kinline-dead
-  SMS carrier  {carrier}   pretends to be Amazon SNS
-  Worker       {POLLERS} pollers; the sweeper looks every {sweep} s
+  SMS carrier  {carrier}   simulates Amazon SNS
+  Worker       {POLLERS} pollers; the sweeper runs every {sweep} s
   Data         {data}   (kinline.log; api.env and worker.env for cargo lambda)",
             version = env!("CARGO_PKG_VERSION"),
             took = took.as_secs_f64(),
@@ -316,7 +316,7 @@ Kinline {version} is running, {took:.1} s after the start. Ctrl-C stops all of i
         if let Some(thread) = &self.demo_thread {
             say(&format!(
                 "
-Post as Mum, and three phones get a text:
+Post as Mum, and three phones get an SMS:
 
   TOKEN=$(curl -s {url}/dev/token -H 'content-type: application/json' \\
     -d '{{\"userId\":\"mum\"}}' | cut -d'\"' -f4)

@@ -1,4 +1,5 @@
-//! What Lambda's event source does: polls the queue, invokes the worker, deletes what it finished.
+//! The queue's event source, as Lambda has it: polls the queue, invokes the worker, deletes the
+//! records that it handled.
 
 use std::time::{Duration, Instant};
 
@@ -26,12 +27,12 @@ pub struct Poller {
     pub sqs: Client,
     /// The queue.
     pub queue_url: String,
-    /// What is invoked.
+    /// The worker that is invoked.
     pub worker: Worker,
 }
 
 impl Poller {
-    /// Polls until `stop`, and finishes the batch at hand.
+    /// Polls until `stop`, then finishes the batch at hand.
     pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let batch = tokio::select! {
@@ -52,7 +53,7 @@ impl Poller {
         }
     }
 
-    /// Handles one batch of what is in the queue now, and says how many records it had.
+    /// Handles one batch of the records that are in the queue now; returns how many it had.
     ///
     /// # Errors
     /// When the queue can't be reached.
@@ -101,7 +102,7 @@ impl Poller {
                 );
             }
         }
-        // What failed comes back when its visibility time-out ends.
+        // A failed record comes back when its visibility time-out ends.
         if finished > 0 {
             delete.send().await.context("can't delete")?;
         }
@@ -109,7 +110,7 @@ impl Poller {
     }
 }
 
-/// A message's own attributes, as Lambda writes them.
+/// The attributes of a message, as Lambda writes them.
 fn message_attributes(message: &Message) -> Value {
     let named = |(name, value): (&String, &MessageAttributeValue)| {
         let value = json!({

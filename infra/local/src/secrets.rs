@@ -1,4 +1,4 @@
-//! The secrets of one data folder: made once, so that tokens and links outlive a restart.
+//! The secrets of one data folder: made once, so that tokens and links survive a restart.
 
 use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use shared::{config, links::LinkKeys};
 use uuid::Uuid;
 
-/// What signs tokens and links.
+/// The secrets that sign tokens and links.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Secrets {
     auth: String,
@@ -25,18 +25,18 @@ impl Secrets {
         Self { auth: random(), link: random() }
     }
 
-    /// The secrets in `file`, which is made when it is not there.
+    /// The secrets in `file`, which is created if it is missing.
     ///
     /// # Errors
     /// When the file can't be read or written.
     pub fn at(file: &Path) -> anyhow::Result<Self> {
-        let context = || format!("can't use {}; --fresh makes a new one", file.display());
+        let context = || format!("can't use {}; --fresh starts over with new ones", file.display());
         if file.exists() {
             return serde_json::from_slice(&fs::read(file).with_context(context)?)
                 .with_context(context);
         }
         let secrets = Self::new();
-        // Whole or not at all, whenever a kill comes.
+        // Renamed when complete, so that a kill leaves no half file.
         let part = file.with_extension("part");
         fs::OpenOptions::new()
             .create(true)
@@ -50,7 +50,7 @@ impl Secrets {
         Ok(secrets)
     }
 
-    /// What the host application signs with.
+    /// The secret that the host application signs with.
     ///
     /// # Errors
     /// When the file was edited to a secret that is too short.
@@ -64,7 +64,7 @@ impl Secrets {
         format!("a={}", self.link)
     }
 
-    /// What signs the links.
+    /// The keys that sign the links.
     ///
     /// # Errors
     /// When the file was edited to a secret that is too short.
@@ -72,7 +72,7 @@ impl Secrets {
         Ok(LinkKeys::parse(&self.link_pairs())?)
     }
 
-    /// A token such as the host application gives a member, or itself with the role `service`.
+    /// A token as the host application makes it for a member, or for itself with the role `service`.
     ///
     /// # Errors
     /// When the signing library fails.
@@ -101,29 +101,29 @@ impl Default for Secrets {
 /// A day, in seconds.
 const DAY: i64 = 86_400;
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenClaims<'a> {
-    /// Whose it is.
+    /// The user's id: `sub`.
     pub user_id: &'a str,
-    /// Of which family; `None` for a service token of every family.
+    /// The family's id; `None` for a service token of every family.
     pub family_id: Option<&'a str>,
-    /// What they are called.
+    /// The user's name.
     pub name: Option<&'a str>,
     /// `service`, for the host application itself.
     pub role: Option<&'a str>,
-    /// How long it holds, in seconds; negative for one that has expired.
+    /// Seconds until it expires; negative for an expired one.
     pub expires_in: i64,
 }
 
 impl<'a> TokenClaims<'a> {
-    /// A member's, for a day.
+    /// A member's claims, for a day.
     #[must_use]
     pub const fn member(family_id: &'a str, user_id: &'a str) -> Self {
         Self { user_id, family_id: Some(family_id), name: None, role: None, expires_in: DAY }
     }
 
-    /// The host application's, for every family, for a day.
+    /// The host application's claims, for every family, for a day.
     #[must_use]
     pub const fn service() -> Self {
         Self {

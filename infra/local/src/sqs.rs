@@ -28,12 +28,12 @@ use uuid::Uuid;
 
 use crate::{aws, faults::Faults};
 
-/// How long the worker may take for a batch, as its Lambda function's time-out says.
+/// The worker's time for a batch: the time-out of its Lambda function.
 pub const WORKER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a record is handed out before it goes to the dead-letter queue.
+/// Receives of a record before it goes to the dead-letter queue.
 const MAX_RECEIVES: u32 = 5;
 
-/// The engine. Its messages live in memory: the database knows what they were for.
+/// The engine. It keeps messages in memory only: the database has what they stand for.
 pub struct SqsEngine {
     engine: Engine,
     address: SocketAddr,
@@ -41,25 +41,25 @@ pub struct SqsEngine {
     client: Client,
     /// The queue of jobs.
     pub queue_url: String,
-    /// Where records end that were handed out five times.
+    /// The dead-letter queue.
     pub dead_letter_url: String,
 }
 
-/// What answers on the engine's port.
+/// The implementation behind the engine's port.
 #[derive(Clone)]
 enum Engine {
-    /// Ours, with what it does wrong.
+    /// The one in this process, with its faults.
     Ours(Arc<RustackSqs>, Faults),
-    /// Somebody else's, which connections are passed on to byte by byte.
+    /// Another implementation; connections are forwarded to it byte by byte.
     Peer(SocketAddr),
 }
 
 impl SqsEngine {
-    /// Starts the engine on a free port and creates both queues; `faults` say what it does wrong.
-    /// With a `peer`, that answers in its place, and nothing goes wrong but for [`Self::stop`].
+    /// Starts the engine with these `faults` on a free port and creates both queues. A `peer`
+    /// answers in its place, without faults but for [`Self::stop`].
     ///
     /// # Errors
-    /// When the port or a queue can't be had.
+    /// When there is no free port, or a queue can't be created.
     pub async fn start(faults: Faults, peer: Option<SocketAddr>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no free port for SQS")?;
         let address = listener.local_addr()?;
@@ -85,7 +85,7 @@ impl SqsEngine {
         let redrive = format!(
             r#"{{"deadLetterTargetArn":"{dead_letter_arn}","maxReceiveCount":{MAX_RECEIVES}}}"#
         );
-        // Six times the time-out of what reads the queue (AWS Lambda, Using Lambda with Amazon SQS).
+        // Six times the function's time-out (AWS Lambda, Using Lambda with Amazon SQS).
         let visibility = (WORKER_TIMEOUT * 6).as_secs().to_string();
         let attributes = [
             (QueueAttributeName::VisibilityTimeout, visibility),
@@ -101,23 +101,23 @@ impl SqsEngine {
         format!("http://{}", self.address)
     }
 
-    /// A client of it.
+    /// A client of the engine.
     #[must_use]
     pub const fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The queue as the API and the sweeper see it.
+    /// The queue as the API and the sweeper use it.
     #[must_use]
     pub fn queue(&self) -> Queue {
         Queue::new(aws::sqs(&self.endpoint()), self.queue_url.clone())
     }
 
-    /// Stops listening and cuts every connection. What is in the queues stays there.
+    /// Stops listening and cuts every connection. The queues keep their messages.
     pub async fn stop(&mut self) {
         if let Some(server) = self.server.take() {
             server.abort();
-            // Its end drops the listener and every connection.
+            // The task's end drops the listener and every connection.
             let _aborted = server.await;
         }
     }
@@ -125,7 +125,7 @@ impl SqsEngine {
     /// Listens again, on the same port.
     ///
     /// # Errors
-    /// When another process took the port meanwhile.
+    /// When another process has taken the port.
     pub async fn resume(&mut self) -> anyhow::Result<()> {
         let listener = TcpListener::bind(self.address).await.context("the port of SQS is taken")?;
         self.server = Some(serve(listener, self.engine.clone()));
@@ -148,7 +148,7 @@ struct Service {
     faults: Faults,
 }
 
-/// The queue is down: the connection ends without an answer.
+/// The fault of a queue that is down: the connection ends without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the queue is down")]
 struct Down;
@@ -171,7 +171,7 @@ impl Service {
         Ok(answered.await.unwrap_or_else(|error| error_to_response(&error, &id)))
     }
 
-    /// Hands on the entries that meet no fault, and names the others as failed.
+    /// Forwards the entries that meet no fault, and reports the others as failed.
     async fn send_batch(
         &self,
         body: Bytes,
@@ -214,7 +214,7 @@ fn serve(listener: TcpListener, engine: Engine) -> JoinHandle<()> {
         loop {
             tokio::select! {
                 accepted = listener.accept() => {
-                    // An error is the connection's (reset before it was accepted), not the listener's.
+                    // An error concerns one connection (reset before it was accepted).
                     if let Ok((stream, _)) = accepted {
                         let _best_effort = stream.set_nodelay(true);
                         connections.spawn(connection(stream, engine.clone()));
@@ -226,7 +226,7 @@ fn serve(listener: TcpListener, engine: Engine) -> JoinHandle<()> {
     })
 }
 
-/// Serves one connection to its end, whichever side ends it.
+/// Serves one connection until either side ends it.
 async fn connection(mut stream: TcpStream, engine: Engine) {
     match engine {
         Engine::Ours(provider, faults) => {

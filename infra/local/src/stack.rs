@@ -1,4 +1,4 @@
-//! Wiring: what the Lambda functions, the queue's event source and the schedule are on AWS.
+//! The stack's wiring, which on AWS is Lambda functions, the queue's event source and a schedule.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,32 +20,32 @@ use crate::{
     browsers::{self, Browsers},
     carrier::Carrier,
     dev,
-    http::{self, Patience},
+    http::{self, Timeouts},
     poller::Poller,
     secrets::Secrets,
     sqs::SqsEngine,
 };
 
-/// How many batches are handled side by side: what Lambda begins with for a queue.
+/// Batches that are handled side by side: as many as Lambda begins with for a queue.
 pub const POLLERS: usize = 5;
-/// How often the sweeper runs. Every minute on AWS; here somebody is watching.
+/// The sweeper's interval. A minute on AWS; shorter here, where a developer is watching.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
-/// What a stack is made of.
+/// The parts of a stack.
 pub struct Parts {
-    /// A database with the schema, and a login that may take the API's role.
+    /// URL of a database with the schema, whose login may take the API's role.
     pub app_database_url: String,
-    /// The same database, and a login that may take the worker's role.
+    /// URL of the same database, whose login may take the worker's role.
     pub worker_database_url: String,
-    /// What signs tokens and links.
+    /// The secrets that sign tokens and links.
     pub secrets: Secrets,
     /// The carrier.
     pub carrier: Carrier,
-    /// What links begin with.
+    /// The address that links begin with.
     pub public_url: String,
-    /// What abuse is held to.
+    /// The limits against abuse.
     pub rules: Rules,
-    /// Where somebody else's SQS and SNS are, to be used in place of ours.
+    /// Another implementation of SQS and SNS, used in place of the local engines.
     pub peer: Option<SocketAddr>,
 }
 
@@ -55,15 +55,15 @@ pub struct Stack {
     pub sqs: SqsEngine,
     /// The carrier.
     pub carrier: Carrier,
-    /// Where the carrier listens.
+    /// The carrier's address.
     pub carrier_endpoint: String,
-    /// What turns jobs into texts.
+    /// The worker, which turns jobs into SMS.
     pub worker: Worker,
-    /// The handsets' browsers: new ones, unless replaced before anything is served.
+    /// The handsets' browsers: new ones, unless replaced before the stack serves.
     pub browsers: Browsers,
     /// How long the server waits for clients.
-    pub patience: Patience,
-    /// Ends what is running.
+    pub timeouts: Timeouts,
+    /// Stops everything that runs.
     pub stop: CancellationToken,
     api: Api,
     secrets: Secrets,
@@ -75,7 +75,7 @@ impl Stack {
     /// Starts the engines on free ports of loopback and wires the rest to them.
     ///
     /// # Errors
-    /// When a port can't be had, or a setting is of no use.
+    /// When there is no free port, or a setting is not valid.
     pub async fn new(parts: Parts) -> anyhow::Result<Self> {
         let sqs = SqsEngine::start(parts.carrier.faults.clone(), parts.peer).await?;
         let (own_carrier, carrier_server) = parts.carrier.serve().await?;
@@ -104,7 +104,7 @@ impl Stack {
             carrier_endpoint,
             carrier_server,
             browsers: Browsers::default(),
-            patience: Patience::default(),
+            timeouts: Timeouts::default(),
             secrets: parts.secrets,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -121,16 +121,16 @@ impl Stack {
         });
         let product = functions::all(&self.api, &self.worker.keys, &self.sqs.queue());
         let phones = browsers::router(self.browsers.clone(), product.clone());
-        edge(product.merge(dev).merge(phones).layer(http::request_timeout(self.patience)))
+        edge(product.merge(dev).merge(phones).layer(http::request_timeout(self.timeouts)))
     }
 
-    /// The queue as the API and the sweeper see it.
+    /// The queue as the API and the sweeper use it.
     #[must_use]
     pub fn queue(&self) -> Queue {
         self.sqs.queue()
     }
 
-    /// What polls the queue for the worker.
+    /// The poller that hands the queue's records to the worker.
     #[must_use]
     pub fn poller(&self) -> Poller {
         Poller {
@@ -151,11 +151,11 @@ impl Stack {
 
     /// Serves HTTP on `listener` until [`Self::stop`].
     pub fn serve(&self, listener: TcpListener) {
-        let server = http::serve(listener, self.router(), self.patience, self.stop.clone());
+        let server = http::serve(listener, self.router(), self.timeouts, self.stop.clone());
         self.tasks.spawn(server);
     }
 
-    /// Stops everything: what is at hand gets a second to end, the rest is cut.
+    /// Stops everything: running work gets a second to end, then it is cut.
     pub async fn shut_down(mut self) {
         self.stop.cancel();
         self.tasks.close();
@@ -195,7 +195,7 @@ pub async fn migrate(url: &str) -> anyhow::Result<()> {
     Database::new(url, 1)?;
     let mut connection = PgConnection::connect(url).await.context("can't reach the database")?;
     db::MIGRATOR.run(&mut connection).await.context(
-        "can't bring the schema up to date (its login needs to own the database, and CREATEROLE \
+        "can't bring the schema up to date (the login has to own the database, and needs CREATEROLE \
          the first time)",
     )?;
     for role in ["kinline_app", "kinline_worker"] {
@@ -206,7 +206,9 @@ pub async fn migrate(url: &str) -> anyhow::Result<()> {
         if !is_member {
             let grant = AssertSqlSafe(format!("GRANT {role} TO CURRENT_USER"));
             sqlx::query(grant).execute(&mut connection).await.with_context(|| {
-                format!("can't take the role {role}; as a superuser: GRANT {role} TO <this login>")
+                format!(
+                    "can't take the role {role}; run as a superuser: GRANT {role} TO <this login>"
+                )
             })?;
         }
     }

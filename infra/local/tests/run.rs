@@ -1,4 +1,4 @@
-//! `cargo run` as a process: it starts, keeps its data, stops cleanly, and survives being killed.
+//! `cargo run` as a process: starts, keeps its data, stops cleanly, and survives a kill.
 
 #![expect(clippy::expect_used, reason = "a panic is how a test says no")]
 
@@ -14,7 +14,7 @@ use std::{
 
 use tempfile::TempDir;
 
-/// What is in the last line of the banner, and in the last one of what to try.
+/// A part of the banner's last line, and of the last line of what to try.
 const WITHOUT_DEMO: &str = "  Data ";
 const WITH_DEMO: &str = "-d '{\"body\"";
 
@@ -22,7 +22,7 @@ const WITH_DEMO: &str = "-d '{\"body\"";
 struct Kinline {
     process: Child,
     output: BufReader<ChildStdout>,
-    /// What it said until it was running.
+    /// Its output until it was running.
     said: String,
 }
 
@@ -44,7 +44,7 @@ impl Kinline {
         Self::wait_for(command(data, args), last)
     }
 
-    /// Starts one and waits until it has said all that it says when it runs.
+    /// Starts one and waits for its line that contains `last`.
     fn wait_for(mut command: Command, last: &str) -> Self {
         let mut process = command.spawn().expect("a process");
         let mut output = BufReader::new(process.stdout.take().expect("its output"));
@@ -72,7 +72,7 @@ impl Kinline {
             .to_owned()
     }
 
-    fn texts(&self) -> usize {
+    fn sms_count(&self) -> usize {
         http_get(&format!("{}/dev/sms", self.address("API"))).matches("\"messageId\"").count()
     }
 
@@ -82,7 +82,7 @@ impl Kinline {
         assert!(sent.success());
     }
 
-    /// Waits for its end and says how long that took and what it said meanwhile.
+    /// Waits for its end; returns its status, how long that took, and the rest of its output.
     fn wait(mut self) -> (ExitStatus, Duration, String) {
         let began = Instant::now();
         let status = self.process.wait().expect("an end");
@@ -100,7 +100,7 @@ impl Drop for Kinline {
     }
 }
 
-/// A folder that PostgreSQL can reach also where it runs as another user.
+/// A folder that PostgreSQL can reach when it runs as another user, too.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("opened");
@@ -112,7 +112,7 @@ fn http_get(url: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Command lines of the processes whose arguments name `folder`.
+/// Command lines of the processes that name `folder` in their arguments.
 fn processes_of(folder: &Path) -> Vec<String> {
     let folder = folder.canonicalize().expect("a folder").display().to_string();
     let output = Command::new("ps").args(["-A", "-ww", "-o", "args="]).output().expect("ps");
@@ -121,7 +121,7 @@ fn processes_of(folder: &Path) -> Vec<String> {
 }
 
 /// Waits until no process names `folder`.
-fn wait_for_nobody(folder: &Path) {
+fn wait_until_unused(folder: &Path) {
     let began = Instant::now();
     loop {
         let left = processes_of(folder);
@@ -142,7 +142,7 @@ fn it_starts_everything_keeps_its_data_and_leaves_nothing_behind() {
     assert!(http_get(&format!("{}/health", first.address("API"))).contains("\"status\":\"ok\""));
     assert!(http_get(&first.address("Phone wall")).starts_with("<!doctype html"));
     // Three messages, three recipients each.
-    assert_eq!(first.texts(), 9, "the demo's texts have arrived");
+    assert_eq!(first.sms_count(), 9, "the demo's SMS have arrived");
     let wall = http_get(&format!("{}/dev/wall.json", first.address("API")));
     assert_eq!(wall.matches("\"userId\"").count(), 4);
     first.signal("INT");
@@ -151,19 +151,19 @@ fn it_starts_everything_keeps_its_data_and_leaves_nothing_behind() {
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert_eq!(processes_of(folder.path()), Vec::<String>::new());
 
-    // Again: the data is there, and nobody is texted twice. SIGTERM ends it as well.
+    // Again: the data is there, and no SMS is sent twice. SIGTERM ends it as well.
     let again = Kinline::start(&data, &["--port", "0"]);
-    assert_eq!(again.texts(), 9);
+    assert_eq!(again.sms_count(), 9);
     again.signal("TERM");
     let (status, took, _) = again.wait();
     assert!(status.success() && took < Duration::from_secs(3), "{status} {took:?}");
     assert_eq!(processes_of(folder.path()), Vec::<String>::new());
 
-    // What the flags say the environment can say.
+    // The environment sets the same as the flags.
     let mut fresh = command(&data, &["--port", "0"]);
     fresh.env("KINLINE_FRESH", "1").env("KINLINE_NO_DEMO", "yes");
     let fresh = Kinline::wait_for(fresh, WITHOUT_DEMO);
-    assert_eq!(fresh.texts(), 0);
+    assert_eq!(fresh.sms_count(), 0);
     assert!(!http_get(&format!("{}/dev/wall.json", fresh.address("API"))).contains("userId"));
 }
 
@@ -172,32 +172,32 @@ fn a_kill_leaves_nothing_that_stops_the_next_start() {
     let folder = folder();
     let data = folder.path().join("data");
     let mut first = Kinline::start(&data, &["--port", "0"]);
-    let texts = first.texts();
+    let count = first.sms_count();
     first.process.kill().expect("SIGKILL");
     first.process.wait().expect("an end");
     // At once: PostgreSQL may still be on its way down.
     let second = Kinline::start(&data, &["--port", "0"]);
-    assert_eq!(second.texts(), texts);
+    assert_eq!(second.sms_count(), count);
     drop(second);
-    wait_for_nobody(folder.path());
+    wait_until_unused(folder.path());
 }
 
 #[test]
-fn a_folder_that_is_ours_alone_is_good_enough() {
-    // As `mktemp -d` makes it: where we are root, PostgreSQL's user can't get through.
+fn a_private_folder_of_root_is_good_enough() {
+    // As `mktemp -d` makes it: where this process is root, PostgreSQL's user can't pass through.
     let folder = folder();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("closed");
     let data = folder.path().join("data");
     let first = Kinline::start(&data, &["--port", "0"]);
-    assert_eq!(first.texts(), 9);
+    assert_eq!(first.sms_count(), 9);
     first.signal("TERM");
     assert!(first.wait().0.success());
     let again = Kinline::start(&data, &["--port", "0"]);
-    assert_eq!(again.texts(), 9);
+    assert_eq!(again.sms_count(), 9);
     again.signal("TERM");
     assert!(again.wait().0.success());
     let fresh = Kinline::start(&data, &["--port", "0", "--fresh", "--no-demo"]);
-    assert_eq!(fresh.texts(), 0);
+    assert_eq!(fresh.sms_count(), 0);
     fresh.signal("TERM");
     let outside = fresh.said.split("its data goes to ").nth(1).and_then(|rest| rest.lines().next());
     let outside = outside.map(str::to_owned);
@@ -208,13 +208,13 @@ fn a_folder_that_is_ours_alone_is_good_enough() {
 }
 
 #[test]
-fn two_run_side_by_side_but_not_on_one_port_or_one_folder() {
+fn two_stacks_run_side_by_side_but_not_on_one_port_or_in_one_folder() {
     let folder = folder();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     let first = Kinline::start(&one, &["--port", "0"]);
     let second = Kinline::start(&two, &["--port", "0", "--no-demo"]);
     assert_ne!(first.address("API"), second.address("API"));
-    assert_eq!((first.texts(), second.texts()), (9, 0));
+    assert_eq!((first.sms_count(), second.sms_count()), (9, 0));
 
     let refused = command(&one, &["--port", "0"]).output().expect("an end");
     let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();

@@ -21,9 +21,9 @@ pub(crate) async fn end(folder: &Folder, progress: &(dyn Fn(&str) + Sync)) -> Re
     if is_server(pid, &cluster) {
         progress(&format!("stopping a PostgreSQL left over from a crash (pid {pid})"));
         // Fast, then without a checkpoint, then by force; each with its time in tenths of a second.
-        for (name, patience) in [("INT", 20), ("QUIT", 10), ("KILL", 10)] {
+        for (name, wait) in [("INT", 20), ("QUIT", 10), ("KILL", 10)] {
             signal(&pid.to_string(), name);
-            for _ in 0..patience {
+            for _ in 0..wait {
                 if !is_server(pid, &cluster) {
                     return Ok(());
                 }

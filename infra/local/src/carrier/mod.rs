@@ -1,5 +1,5 @@
-//! A pretend carrier: Amazon SNS's interface for texts, strict about numbers and lengths, which
-//! remembers every text and shows it on the phone wall.
+//! A simulated carrier: Amazon SNS's interface for SMS, strict about numbers and lengths. It keeps
+//! every SMS and shows it on the phone wall.
 
 mod sns;
 
@@ -22,7 +22,7 @@ use worker::sms::{self, Encoding, Measure};
 
 use crate::faults::Faults;
 
-/// Which way a text went, seen from the handset.
+/// Which way an SMS went, seen from the handset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -32,30 +32,30 @@ pub enum Direction {
     Sent,
 }
 
-/// A text that the carrier took.
+/// An SMS that the carrier accepted.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sms {
-    /// Which way.
+    /// Its direction.
     pub direction: Direction,
     /// The handset's number, in E.164.
     pub phone: String,
-    /// The whole text.
+    /// Its whole text.
     pub body: String,
-    /// How many segments it is billed as.
+    /// The number of segments that are billed.
     pub segments: u32,
     /// `GSM-7` or `UCS-2`.
     pub encoding: String,
-    /// When the carrier took it.
+    /// When the carrier accepted it.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// The carrier's own id of it.
+    /// The carrier's id for it.
     pub message_id: String,
 }
 
 #[derive(Default)]
 struct Memory {
-    texts: Vec<Sms>,
+    sms: Vec<Sms>,
     opted_out: BTreeSet<String>,
     file: Option<File>,
 }
@@ -63,7 +63,7 @@ struct Memory {
 /// The carrier. Clones are the same carrier.
 #[derive(Clone)]
 pub struct Carrier {
-    /// What goes wrong, as somebody asked for.
+    /// The faults that were asked for.
     pub faults: Faults,
     memory: Arc<Mutex<Memory>>,
     changed: broadcast::Sender<()>,
@@ -77,7 +77,7 @@ impl Default for Carrier {
 }
 
 impl Carrier {
-    /// A carrier that remembers its texts in `file`, those of earlier runs included.
+    /// A carrier that keeps its SMS in `file`, those of earlier runs included.
     ///
     /// # Errors
     /// When the file can't be read or written.
@@ -86,27 +86,27 @@ impl Carrier {
         let mut file = open.with_context(|| format!("can't open {}", file.display()))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        // A line that a kill cut short is no text, wherever it was cut.
-        let texts = bytes.split(|&b| b == b'\n');
-        let texts = texts.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        // A line that a kill cut short is skipped.
+        let lines = bytes.split(|&b| b == b'\n');
+        let sms = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
         if bytes.last().is_some_and(|&last| last != b'\n') {
             file.write_all(b"\n")?;
         }
         let carrier = Self::default();
-        *carrier.memory() = Memory { texts, file: Some(file), ..Memory::default() };
+        *carrier.memory() = Memory { sms, file: Some(file), ..Memory::default() };
         Ok(carrier)
     }
 
-    /// Whether a number takes no texts.
+    /// Whether a number has opted out of SMS.
     #[must_use]
     pub fn has_opted_out(&self, phone: &str) -> bool {
         self.memory().opted_out.contains(phone)
     }
 
-    /// Makes a number take no texts, or take them again.
-    pub fn opt(&self, phone: &str, out: bool) {
+    /// Opts a number out of SMS, or in again.
+    pub fn set_opted_out(&self, phone: &str, opted_out: bool) {
         let mut memory = self.memory();
-        if out {
+        if opted_out {
             memory.opted_out.insert(phone.to_owned());
         } else {
             memory.opted_out.remove(phone);
@@ -117,51 +117,51 @@ impl Carrier {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every text, oldest first.
+    /// Every SMS, oldest first.
     #[must_use]
-    pub fn texts(&self) -> Vec<Sms> {
-        self.memory().texts.clone()
+    pub fn sms(&self) -> Vec<Sms> {
+        self.memory().sms.clone()
     }
 
-    /// The texts that handsets received, oldest first; those of one number, or all.
+    /// The SMS that handsets received, oldest first: those of one number, or all.
     #[must_use]
     pub fn received(&self, phone: Option<&str>) -> Vec<Sms> {
         let of = |sms: &&Sms| {
             sms.direction == Direction::Received && phone.is_none_or(|phone| sms.phone == phone)
         };
-        self.memory().texts.iter().filter(of).cloned().collect()
+        self.memory().sms.iter().filter(of).cloned().collect()
     }
 
-    /// Forgets every text.
+    /// Deletes every SMS.
     ///
     /// # Errors
     /// When the file can't be written.
     pub fn clear(&self) -> anyhow::Result<()> {
         let mut memory = self.memory();
-        memory.texts.clear();
+        memory.sms.clear();
         if let Some(file) = &memory.file {
             file.set_len(0)?;
         }
         drop(memory);
-        self.tell();
+        self.notify();
         Ok(())
     }
 
-    /// Says so whenever a text comes or goes.
+    /// A receiver that hears of every SMS that is added, and of every clear.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<()> {
         self.changed.subscribe()
     }
 
-    fn tell(&self) {
-        // Nobody may be looking.
-        let _nobody = self.changed.send(());
+    fn notify(&self) {
+        // There may be no receiver.
+        let _no_receiver = self.changed.send(());
     }
 
-    /// Takes a text, to or from a handset.
+    /// Accepts an SMS, to or from a handset.
     ///
     /// # Errors
-    /// When the file can't be written: then the carrier has not taken it.
+    /// When the file can't be written: then the carrier has not accepted it.
     pub fn take(
         &self,
         direction: Direction,
@@ -188,9 +188,9 @@ impl Carrier {
             line.push(b'\n');
             file.write_all(&line)?;
         }
-        memory.texts.push(sms.clone());
+        memory.sms.push(sms.clone());
         drop(memory);
-        self.tell();
+        self.notify();
         Ok(sms)
     }
 }
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_survive_a_restart_and_a_cut_line() {
+    fn sms_survive_a_restart_and_a_cut_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("texts.jsonl");
         let phone = PhoneNumber::parse("+15550100001", None).expect("possible");
@@ -213,7 +213,7 @@ mod tests {
         carrier.take(Direction::Sent, &phone, "two").expect("taken");
         let bodies: Vec<String> = Carrier::with_file(&file)
             .expect("opens")
-            .texts()
+            .sms()
             .into_iter()
             .map(|sms| sms.body)
             .collect();

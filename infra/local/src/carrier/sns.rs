@@ -1,4 +1,4 @@
-//! Amazon SNS's interface (the AWS Query protocol), as far as texts go.
+//! Amazon SNS's interface for SMS (the AWS Query protocol).
 
 use std::{collections::HashMap, time::Duration};
 
@@ -19,11 +19,11 @@ use crate::faults::SmsFault;
 
 /// Most characters of a message (Amazon SNS API Reference, Publish: Message).
 const MESSAGE_MAX: usize = 1600;
-/// How long an answer that never comes is held back: longer than any client of ours waits.
+/// How long an answer that never comes is delayed: longer than any of our clients waits.
 const NEVER: Duration = Duration::from_mins(1);
 
 impl Carrier {
-    /// Serves SNS on a free port of loopback, until the handle is aborted; returns where.
+    /// Serves SNS on a free loopback port until the handle is aborted; returns its address.
     ///
     /// # Errors
     /// When there is no free port.
@@ -51,10 +51,10 @@ async fn operation(
             answer("CheckIfPhoneNumberIsOptedOut", &format!("<isOptedOut>{opted_out}</isOptedOut>"))
         }
         "OptInPhoneNumber" => {
-            carrier.opt(field("phoneNumber"), false);
+            carrier.set_opted_out(field("phoneNumber"), false);
             answer("OptInPhoneNumber", "")
         }
-        _ => refuse("InvalidAction", "This carrier does texts alone."),
+        _ => refuse("InvalidAction", "This carrier only sends SMS."),
     }
 }
 
@@ -77,11 +77,11 @@ async fn publish(carrier: &Carrier, number: &str, message: &str) -> Response {
     match fault {
         Some(SmsFault::Throttle) => return refuse("Throttling", "Rate exceeded"),
         Some(SmsFault::Refuse) => {
-            let body = error_body("Sender", "AuthorizationError", "Not authorized to send texts");
+            let body = error_body("Sender", "AuthorizationError", "Not authorized to send SMS");
             return xml(StatusCode::FORBIDDEN, body);
         }
         Some(SmsFault::OptedOut) => {
-            carrier.opt(phone.e164(), true);
+            carrier.set_opted_out(phone.e164(), true);
             return refuse("OptedOut", "Phone number is opted out");
         }
         Some(SmsFault::Http500) => {
@@ -97,7 +97,7 @@ async fn publish(carrier: &Carrier, number: &str, message: &str) -> Response {
         }
         Ok(sms) => answer("Publish", &format!("<MessageId>{}</MessageId>", sms.message_id)),
         Err(error) => {
-            tracing::error!(%error, "carrier can't keep a text");
+            tracing::error!(%error, "carrier can't store an SMS");
             xml(StatusCode::INTERNAL_SERVER_ERROR, error_body("Receiver", "InternalError", "disk"))
         }
     }
