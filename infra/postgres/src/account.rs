@@ -1,4 +1,4 @@
-//! The account the server runs as when this process is root, since PostgreSQL refuses to be root.
+//! The account that the server runs as when this process is root, which PostgreSQL refuses.
 
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
@@ -15,8 +15,8 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// None unless this process is root. Then the owner of `folder` if that isn't root, so that data
-    /// stays with whom it belongs to; else `postgres`, else `nobody`.
+    /// None unless this process is root. Then the owner of `folder` if that isn't root, so that the
+    /// data keeps its owner; else `postgres`, else `nobody`.
     pub(crate) fn for_folder(folder: &Path) -> Result<Option<Self>, Error> {
         if !is_root() {
             return Ok(None);
@@ -62,7 +62,7 @@ pub(crate) fn is_root() -> bool {
 }
 
 fn id(args: &[&str]) -> Option<u32> {
-    // By its usual place too: taking root for somebody else because of a bare PATH would go wrong late.
+    // By its usual path too: with a bare PATH, root would be taken for another user.
     let output = ["id", "/usr/bin/id"]
         .iter()
         .find_map(|program| Command::new(program).args(args).output().ok())?;

@@ -1,4 +1,4 @@
-//! Makes the database cluster at first use, so that an interrupted start leaves none half-made.
+//! Creates the database cluster at first use. An interrupted start leaves no incomplete one.
 
 use std::io::{ErrorKind, Write};
 
@@ -9,7 +9,7 @@ use crate::folder::Folder;
 use crate::installation::Installation;
 use crate::watchdog::{Job, Watchdog};
 
-/// Sees to it that the folder holds a cluster this installation can run, and returns its password.
+/// Ensures that the folder holds a cluster that this installation can run; returns its password.
 ///
 /// # Errors
 /// `OtherVersion`, `Password`, `Failed`, or `Io`.
@@ -53,7 +53,7 @@ async fn create(
     throwaway: bool,
 ) -> Result<String, Error> {
     let unfinished = folder.unfinished();
-    // A new password each time: without a cluster, an earlier one has no meaning.
+    // A new password each time: an earlier one belongs to no cluster.
     let password = Uuid::new_v4().simple().to_string();
     writeln!(folder.new_private_file(&folder.password())?, "{password}")
         .map_err(Error::io(|| format!("write {}", folder.password().display())))?;

@@ -1,4 +1,4 @@
-//! What can go wrong before a server answers, said with the next step.
+//! Errors of finding, fetching, starting and stopping a server, each with the next step.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// `PG_BIN` names a folder that can't be used. Nothing else is tried: it was asked for by name.
+    /// `PG_BIN` names a folder that can't be used. No other place is tried.
     #[error(
         "PG_BIN is {}, which can't be used: {reason}. Point it at a folder that holds `postgres` and `initdb` of PostgreSQL 15 or newer, or unset it.",
         .folder.display()
@@ -22,7 +22,7 @@ pub enum Error {
     /// There is no usable server on this machine, and none could be fetched.
     #[error(
         "No PostgreSQL 15 or newer was found, and none could be fetched:\n  - {}\n\
-         Any one of these helps:\n  \
+         Do one of these:\n  \
          Debian, Ubuntu   apt-get install postgresql\n  \
          Fedora           dnf install postgresql-server\n  \
          macOS            brew install postgresql@17\n  \
@@ -31,30 +31,30 @@ pub enum Error {
         .tried.join("\n  - ")
     )]
     Unavailable {
-        /// A line for each place or way that failed.
+        /// A line for each place or client that failed.
         tried: Vec<String>,
     },
 
     /// Another process has a server on this folder.
     #[error(
-        "The data folder {} is in use by another Kinline ({}). Stop that one, or choose another folder with --data-dir.",
+        "The data folder {} is in use by another Kinline ({}). Stop it, or choose another folder with --data-dir.",
         .folder.display(),
         .pid.map_or_else(|| "pid unknown".to_owned(), |pid| format!("pid {pid}"))
     )]
     InUse {
         /// The data folder.
         folder: PathBuf,
-        /// The process that holds it, where it is known.
+        /// The process that holds it, if known.
         pid: Option<u32>,
     },
 
-    /// The folder holds something else; taking it over could harm that.
+    /// The folder holds other files, which a server could damage.
     #[error(
         "{} isn't empty and isn't a data folder of Kinline. Choose an empty or new folder with --data-dir.",
         .folder.display()
     )]
     NotOurs {
-        /// The folder that was asked for.
+        /// The data folder.
         folder: PathBuf,
     },
 
@@ -72,23 +72,23 @@ pub enum Error {
         server: String,
     },
 
-    /// The server's own user, used because PostgreSQL refuses to run as root, can't reach a path.
+    /// The user that the server runs as instead of root can't reach a path.
     #[error(
-        "PostgreSQL doesn't run as root, so it runs as user {uid}, who can't use {}. {next_step}",
+        "PostgreSQL doesn't run as root, so it runs as user {uid}, which can't use {}. {next_step}",
         .path.display()
     )]
     Unreachable {
         /// The user the server runs as.
         uid: u32,
-        /// What it can't reach.
+        /// The path.
         path: PathBuf,
-        /// What to do about it.
+        /// The next step.
         next_step: &'static str,
     },
 
-    /// The password of the data folder is gone or isn't the one of its server.
+    /// The password of the data folder is missing or isn't its server's.
     #[error(
-        "The password in {} is missing or isn't the one of the data beside it. Restore that file, or start over with --fresh, which deletes the data.",
+        "The password in {} is missing or doesn't fit the data beside it. Restore that file, or start over with --fresh, which deletes the data.",
         .file.display()
     )]
     Password {
@@ -97,11 +97,11 @@ pub enum Error {
     },
 
     /// `initdb` or `postgres` failed.
-    #[error("{program} {what}. Its last words, from {}:\n{lines}", .log.display())]
+    #[error("{program} {what}. The last lines of {}:\n{lines}", .log.display())]
     Failed {
         /// The program.
         program: &'static str,
-        /// What became of it.
+        /// How it failed.
         what: String,
         /// The file its output went to.
         log: PathBuf,
@@ -109,7 +109,7 @@ pub enum Error {
         lines: String,
     },
 
-    /// A server left over from a crash is still there.
+    /// A server that a crash left behind doesn't stop.
     #[error(
         "A PostgreSQL left over from a crash (pid {pid}) doesn't stop. End it with `kill -9 {pid}` and start again."
     )]
@@ -121,7 +121,7 @@ pub enum Error {
     /// The operating system refused something.
     #[error("Could not {doing}: {source}. Check the path and its permissions.")]
     Io {
-        /// What was tried.
+        /// The action that failed.
         doing: String,
         /// The reason.
         source: io::Error,
@@ -129,7 +129,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Turns an I/O error into one that says what was tried: `.map_err(Error::io(|| "read x".into()))`.
+    /// Adds the action that failed to an I/O error: `.map_err(Error::io(|| "read x".into()))`.
     pub(crate) fn io(doing: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing: doing(), source }
     }

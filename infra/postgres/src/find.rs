@@ -1,4 +1,4 @@
-//! Looks for server programs that are on the machine already.
+//! Finds the PostgreSQL servers that are installed on the machine.
 
 use std::cmp::Reverse;
 use std::ffi::OsString;
@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use crate::Error;
 use crate::installation::Installation;
 
-/// Where to look; a value, so that a test can hide what its machine has.
+/// Places to search; a value, so that a test can hide what its machine has.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
-    /// The folder asked for by name. If set, nothing else is looked at.
+    /// The folder of `PG_BIN`. If set, no other place is searched.
     pub(crate) pg_bin: Option<PathBuf>,
     /// Folders of programs, the first match first.
     pub(crate) folders: Vec<PathBuf>,
@@ -36,19 +36,19 @@ impl Places {
     }
 }
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Debug)]
 pub(crate) enum Search {
     /// The first usable installation.
     Found(Installation),
-    /// None; a clause for each installation that is there but can't be used, such as one too old.
+    /// No usable one; a clause for each installation that can't be used, such as one too old.
     Nothing(Vec<String>),
 }
 
-/// The first usable installation of the places.
+/// Finds the first usable installation of the places.
 ///
 /// # Errors
-/// `PgBin` if the folder asked for by name can't be used.
+/// `PgBin` if the folder of `PG_BIN` can't be used.
 pub(crate) fn find(places: &Places) -> Result<Search, Error> {
     if let Some(folder) = &places.pg_bin {
         return Installation::at(folder)
@@ -57,7 +57,7 @@ pub(crate) fn find(places: &Places) -> Result<Search, Error> {
     }
     let mut unusable = Vec::new();
     for folder in &places.folders {
-        // Most folders of a PATH hold no server, which is worth no word.
+        // Most folders of a PATH hold no server.
         if !folder.join("postgres").is_file() {
             continue;
         }
@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// Programs that only tell a version.
+    /// Creates programs that only print a version.
     fn pretend(folder: &Path, version: &str) {
         fs::create_dir_all(folder).unwrap();
         for program in ["postgres", "initdb"] {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_leads_to_the_installation_it_belongs_to() {
+    fn a_symbolic_link_leads_to_its_installation() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
         pretend(&root.join("17/bin"), "17.5 (Debian 17.5-1)");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_one_is_passed_over_and_named() {
+    fn an_installation_that_is_too_old_is_skipped_and_reported() {
         let folder = tempfile::tempdir().unwrap();
         let (old, new) = (folder.path().join("old"), folder.path().join("new"));
         pretend(&old, "13.4");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_pg_bin_is_an_error_even_if_there_are_others() {
+    fn a_wrong_pg_bin_is_an_error_even_if_another_installation_is_usable() {
         let folder = tempfile::tempdir().unwrap();
         let good = folder.path().join("good");
         pretend(&good, "16.1");

@@ -1,4 +1,4 @@
-//! A data folder: what lies where in it, who owns it, and that one process at a time uses it.
+//! A data folder: its layout, its owner, and the lock that keeps it to one process.
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -14,12 +14,12 @@ use crate::account::Account;
 pub(crate) struct Folder {
     root: PathBuf,
     account: Option<Account>,
-    /// Holds the lock; the system lets go of it however this process ends.
+    /// Holds the lock; the system releases it however this process ends.
     _lock: File,
 }
 
 impl Folder {
-    /// Creates the folder if need be, locks it, and gives it to the account the server will run as.
+    /// Creates the folder if it is missing, locks it, and gives it to the server's account.
     ///
     /// # Errors
     /// `InUse`, `NotOurs`, `Unreachable`, or `Io`.
@@ -44,23 +44,23 @@ impl Folder {
         &self.root
     }
 
-    /// The account that has to run the programs, if not this process's own.
+    /// The account that runs the programs, if not this process's own.
     pub(crate) fn account(&self) -> Option<Account> {
         self.account
     }
 
-    /// PostgreSQL's own data directory. It is there only when complete.
+    /// PostgreSQL's data directory. It exists only when complete.
     pub(crate) fn cluster(&self) -> PathBuf {
         self.root.join("cluster")
     }
 
-    /// Where a cluster is made before it gets its place: a new path each time, since an interrupted
-    /// `initdb` may still be at work in an earlier one. What earlier ones left is removed.
+    /// The path at which a cluster is created before it is moved to its place: a new one each time,
+    /// since an interrupted `initdb` may still write to an earlier one. Removes earlier ones.
     pub(crate) fn unfinished(&self) -> PathBuf {
         const PREFIX: &str = "unfinished-";
         for entry in self.root.read_dir().into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-                // What can't be removed yet is harmless, and is removed another time.
+                // A folder that can't be removed yet is harmless; a later start removes it.
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
@@ -72,12 +72,12 @@ impl Folder {
         self.root.join("password")
     }
 
-    /// What the programs say.
+    /// The log of the programs.
     pub(crate) fn log(&self) -> PathBuf {
         self.root.join("server.log")
     }
 
-    /// Begins a log anew; only the last run is of interest.
+    /// Starts a new log; only the last run is of interest.
     pub(crate) fn new_log(&self) -> Result<File, Error> {
         let path = self.log();
         self.new_private_file(&path)
@@ -86,7 +86,7 @@ impl Folder {
     /// An empty file that only the server's account can read.
     pub(crate) fn new_private_file(&self, path: &Path) -> Result<File, Error> {
         let doing = || format!("write {}", path.display());
-        // The mode counts only for a new file.
+        // The mode applies to a new file only.
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(Error::io(doing)(error));
@@ -119,7 +119,7 @@ impl Folder {
     }
 }
 
-/// The folder, private to its owner. Its parents aren't: the server's account has to get through them.
+/// Creates the folder, private to its owner. Its parents aren't: the server's account passes through.
 fn create(path: &Path) -> Result<PathBuf, Error> {
     let doing = || format!("create {}", path.display());
     if let Some(parent) = path.parent() {
@@ -134,7 +134,7 @@ fn create(path: &Path) -> Result<PathBuf, Error> {
     path.canonicalize().map_err(Error::io(doing))
 }
 
-/// Locks the folder. The lock is also its mark: a folder with other things in it is left alone.
+/// Locks the folder. The lock file also marks it: a folder with other files and no lock is refused.
 fn lock(root: &Path) -> Result<File, Error> {
     let path = root.join("lock");
     let doing = || format!("lock {}", path.display());

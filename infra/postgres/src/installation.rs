@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The oldest major version that Kinline's SQL runs on.
+/// Oldest major version that Kinline's SQL runs on.
 const OLDEST: u32 = 15;
 
 /// A folder whose `postgres` and `initdb` belong together and are new enough.
@@ -14,9 +14,9 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
-    /// Looks into a folder of programs. The error is a clause that says why it can't be used.
+    /// The installation in a folder of programs. The error is a clause that says why it can't be used.
     ///
-    /// `postgres` may be a link into the installation, so the folder of the file itself counts.
+    /// `postgres` may be a symbolic link, so the folder of its target counts.
     pub(crate) fn at(folder: &Path) -> Result<Self, String> {
         let postgres = folder
             .join("postgres")
@@ -44,24 +44,25 @@ impl Installation {
         self.bin.join(name)
     }
 
-    /// Such as `17.5`.
+    /// The version, such as `17.5`.
     pub(crate) fn version(&self) -> &str {
         &self.version
     }
 
-    /// Such as `17`: what has to match between a server and its data.
+    /// The major version, such as `17`: a server and its data must have the same.
     pub(crate) fn major(&self) -> &str {
         major(&self.version)
     }
 }
 
-/// The leading digits: `18beta1` is of major version 18.
+/// The leading digits: the major version of `18beta1` is 18.
 fn major(version: &str) -> &str {
     let end = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
     &version[..end]
 }
 
-/// Runs the program: one that is there but doesn't start (another system's, a library missing) can't be used.
+/// Runs the program for its version: one that doesn't start (another system's, a missing library)
+/// can't be used.
 fn version_of(program: &Path) -> Result<String, String> {
     let output = Command::new(program)
         .arg("--version")
@@ -75,7 +76,7 @@ fn version_of(program: &Path) -> Result<String, String> {
         .map(ToOwned::to_owned)
         .ok_or_else(|| {
             let said = String::from_utf8_lossy(&output.stderr);
-            format!("{} doesn't tell its version: {}", program.display(), said.trim())
+            format!("{} doesn't print its version: {}", program.display(), said.trim())
         })
 }
 

@@ -1,4 +1,5 @@
-//! Finds or fetches PostgreSQL and runs it beside a process, for the local stack and for tests: the server never outlives that process.
+//! Finds or fetches PostgreSQL and runs it beside a process, for the local stack and for tests. The
+//! server never outlives that process.
 
 mod account;
 mod cluster;

@@ -1,4 +1,4 @@
-//! Ends a server that a crash left running on a data folder, so that the next start goes on.
+//! Ends a server that a crash left running on a data folder, so that the next start succeeds.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use crate::Error;
 use crate::folder::Folder;
 use crate::watchdog::signal;
 
-/// Stops a server that is left on the folder; the folder's lock says that nobody uses it.
+/// Stops a server that is left on the folder. The caller holds the folder's lock, so it is not in use.
 ///
 /// # Errors
 /// `Orphan` if it doesn't stop, or `Io`.
@@ -20,7 +20,7 @@ pub(crate) async fn end(folder: &Folder, progress: &(dyn Fn(&str) + Sync)) -> Re
     };
     if is_server(pid, &cluster) {
         progress(&format!("stopping a PostgreSQL left over from a crash (pid {pid})"));
-        // Fast, then without a checkpoint, then by force; each with its time in tenths of a second.
+        // Fast, then without a checkpoint, then by force; each with its wait in tenths of a second.
         for (name, wait) in [("INT", 20), ("QUIT", 10), ("KILL", 10)] {
             signal(&pid.to_string(), name);
             for _ in 0..wait {
@@ -32,8 +32,8 @@ pub(crate) async fn end(folder: &Folder, progress: &(dyn Fn(&str) + Sync)) -> Re
         }
         return Err(Error::Orphan { pid });
     }
-    // PostgreSQL refuses to start if any process of its user has the number now. If none has, it
-    // checks by itself that no backend of that server is left, and needs the file for that.
+    // PostgreSQL refuses to start if another process of its user has that pid now. If none has, it
+    // checks that no backend of the old server is left, and needs the file for that.
     if command_line(pid).is_some() {
         std::fs::remove_file(&pid_file)
             .map_err(Error::io(|| format!("remove {}", pid_file.display())))?;
@@ -69,6 +69,6 @@ fn command_line(pid: u32) -> Option<String> {
         }
     };
     let line = String::from_utf8_lossy(&line).replace('\0', " ");
-    // One that ended and wasn't waited for yet has no command line any more.
+    // A zombie has no command line.
     (!line.trim().is_empty()).then_some(line)
 }

@@ -1,4 +1,4 @@
-//! A PostgreSQL server that lives as long as this process wants it, and no longer than this process.
+//! A PostgreSQL server that never outlives this process.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
@@ -15,31 +15,31 @@ use crate::installation::Installation;
 use crate::watchdog::{Job, Watchdog};
 use crate::{Error, cluster, orphan};
 
-/// How long a server may take until it answers; recovery after a crash is part of it.
+/// Time until a server answers, recovery after a crash included.
 const START_LIMIT: Duration = Duration::from_mins(1);
-/// Starts tried when the port was taken in between, or backends of a killed server still go.
+/// Start attempts, when the port was taken meanwhile or backends of a killed server still run.
 const TRIES: u32 = 10;
 
-/// What server to start.
+/// Options of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A folder of its own for the server: data, password, log. Created if it isn't there.
+    /// The server's own folder: data, password, log. Created if it is missing.
     pub data_dir: PathBuf,
-    /// Whether data has to survive a crash of the machine. Without, everything is faster.
+    /// Whether data has to survive a crash of the machine. If not, everything is faster.
     pub durable: bool,
-    /// PostgreSQL's limit of connections at a time.
+    /// PostgreSQL's limit of connections.
     pub max_connections: u16,
 }
 
-/// A running server. It stops when this process ends, whatever ends it.
+/// A running server. It stops when this process ends, a kill included.
 ///
-/// Dropping it stops the server too, and blocks the thread while that takes; prefer [`Server::stop`].
+/// Dropping it stops the server too, and blocks the thread meanwhile; prefer [`Server::stop`].
 pub struct Server {
     port: u16,
     password: String,
     installation: Installation,
     watchdog: Watchdog,
-    /// After the watchdog: the lock has to be held until the server is gone.
+    /// Dropped after the watchdog: the lock is held until the server is gone.
     _folder: Folder,
 }
 
@@ -47,7 +47,7 @@ impl Server {
     /// Starts a server on the data folder and returns when it accepts connections, on loopback only
     /// and on a port chosen anew each time. Finds the server programs, or fetches them.
     ///
-    /// `progress` gets one short line per step that takes time.
+    /// `progress` gets a short line for each step that takes time.
     ///
     /// # Errors
     /// Any [`Error`]; each says what to do next.
@@ -62,7 +62,7 @@ impl Server {
     ) -> Result<Self, Error> {
         let result = Self::start_from(&Places::of_this_machine(), options, true, progress).await;
         if result.is_err() {
-            // The error carries what there was to learn from it.
+            // The error carries the last lines of the log.
             let _ = std::fs::remove_dir_all(&options.data_dir);
         }
         result
@@ -74,7 +74,7 @@ impl Server {
         throwaway: bool,
         progress: &(dyn Fn(&str) + Sync),
     ) -> Result<Self, Error> {
-        // First of all, so that a folder in use is known before anything is fetched.
+        // First, so that a folder in use is reported before anything is fetched.
         let folder = Folder::open(&options.data_dir)?;
         let installation = match find::find(places)? {
             Search::Found(installation) => installation,
@@ -114,7 +114,7 @@ impl Server {
                 },
                 Err(failure) => failure,
             };
-            if tries == TRIES || !is_passing(&failure) {
+            if tries == TRIES || !is_transient(&failure) {
                 return Err(failure);
             }
             tries += 1;
@@ -122,8 +122,8 @@ impl Server {
         }
     }
 
-    /// The URL of a database on this server, with the superuser's password. The name is taken as it
-    /// is; `postgres` is a database that is always there.
+    /// The URL of a database on this server, with the superuser's password. The name isn't escaped;
+    /// the database `postgres` always exists.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres:{}@127.0.0.1:{}/{database}", self.password, self.port)
@@ -141,13 +141,13 @@ impl Server {
         self.installation.version()
     }
 
-    /// The path of one of the programs that it came with, which may not be there.
+    /// The path of one of the installation's programs, which may be missing.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.installation.program(name)
     }
 
-    /// Stops the server and waits until it is gone: connections are cut, data is written. One that
-    /// takes longer than 2 s is ended by force; its data is recovered at the next start.
+    /// Stops the server and waits until it is gone: cuts connections, writes data. After 2 s, it is
+    /// ended by force; its data is recovered at the next start.
     ///
     /// # Errors
     /// `Io` if the server's process can't be waited for.
@@ -174,12 +174,12 @@ fn run(
     let mut settings = vec![
         "listen_addresses=127.0.0.1".to_owned(),
         format!("port={port}"),
-        // Their default place may not be there, or not be ours to write.
+        // Their default folder may be missing or not writable.
         "unix_socket_directories=".to_owned(),
         format!("max_connections={}", options.max_connections),
         "timezone=UTC".to_owned(),
         "log_timezone=UTC".to_owned(),
-        // Parameters are people's numbers and words.
+        // Parameters hold users' numbers and messages.
         "log_statement=none".to_owned(),
         "log_parameter_max_length_on_error=0".to_owned(),
     ];
@@ -210,7 +210,7 @@ fn run(
     })
 }
 
-/// Waits until the server lets its superuser in. A server of somebody else on the port wouldn't.
+/// Waits until the server accepts its superuser's password. Another server on the port would not.
 async fn answers(
     folder: &Folder,
     watchdog: &mut Watchdog,
@@ -232,7 +232,7 @@ async fn answers(
         let attempt = PgConnection::connect_with(&options);
         match tokio::time::timeout(Duration::from_secs(5), attempt).await {
             Ok(Ok(connection)) => {
-                // It served its purpose; the server notices if this fails.
+                // If this fails, the server notices.
                 let _ = connection.close().await;
                 return Ok(());
             }
@@ -249,13 +249,13 @@ async fn answers(
     }
 }
 
-/// Whether another try, on another port, may do better.
-fn is_passing(failure: &Error) -> bool {
+/// Whether another attempt, on another port, may succeed.
+fn is_transient(failure: &Error) -> bool {
     match failure {
         Error::Failed { lines, .. } => ["could not bind", "pre-existing shared memory block"]
             .iter()
             .any(|message| lines.contains(message)),
-        // A server of somebody else that took the port in between refuses ours.
+        // Another server that took the port meanwhile refuses the password.
         Error::Password { .. } => true,
         _ => false,
     }
@@ -267,7 +267,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Starts the installation on new data, twice, and asks it its version.
+    /// Starts the installation on new data, twice, and queries its version.
     pub(crate) async fn runs(installation: &Installation, folder: &Path) {
         let bin = installation.program("postgres");
         let places = Places { pg_bin: bin.parent().map(Path::to_owned), folders: Vec::new() };

@@ -1,4 +1,4 @@
-//! Gives tests a database each, on one server for the test process.
+//! A database for each test, on one server for the test process.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{Options, Server};
 
-/// A database of its own for one test. It goes when the test process ends.
+/// A database of one test. It is removed when the test process ends.
 #[derive(Clone, Debug)]
 pub struct TestDatabase {
     url: String,
@@ -19,16 +19,16 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// What to connect to, as a superuser.
+    /// The URL to connect to, as a superuser.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// All of it as SQL, by the server's own `pg_dump`; `None` where the server came without one.
+    /// A dump as SQL, by the server's own `pg_dump`; `None` if the installation has none.
     ///
     /// # Panics
-    /// If `pg_dump` is there and fails.
+    /// If `pg_dump` fails.
     #[must_use]
     pub fn dump(&self) -> Option<String> {
         if !self.pg_dump.is_file() {
@@ -42,17 +42,17 @@ impl TestDatabase {
     }
 }
 
-/// A request for a database, and where to send it or what went wrong.
+/// A request for a database, and the channel for the answer.
 type Request = (&'static Migrator, oneshot::Sender<Result<TestDatabase, String>>);
 
 /// A fresh database, cloned from a template to which `migrator` was applied.
 ///
-/// The first call of a process starts a server, on data in a temporary folder; both go when the
-/// process ends, however it ends. Roles belong to the server: migrations that create one have to
-/// allow for its being there if a process uses more than one migrator.
+/// The first call of a process starts a server, on data in a temporary folder; both are removed when
+/// the process ends, a kill included. Roles belong to the server: migrations that create one must
+/// accept an existing one if a process uses more than one migrator.
 ///
 /// # Panics
-/// If there is no server to be had, or a migration fails: the test can't be run then.
+/// If no server can be started, or a migration fails: the test can't run then.
 pub async fn database(migrator: &'static Migrator) -> TestDatabase {
     static REQUESTS: OnceLock<mpsc::UnboundedSender<Request>> = OnceLock::new();
 
@@ -65,7 +65,7 @@ pub async fn database(migrator: &'static Migrator) -> TestDatabase {
     }
 }
 
-/// A thread and a runtime that no test owns: each test's runtime ends with the test.
+/// Starts a thread with its own runtime, since each test's runtime ends with the test.
 fn start_thread() -> mpsc::UnboundedSender<Request> {
     let (sender, requests) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
@@ -77,7 +77,7 @@ fn start_thread() -> mpsc::UnboundedSender<Request> {
     sender
 }
 
-/// Answers one request after the other: copies of one template get into each other's way.
+/// Answers one request after the other, since copies of one template conflict.
 async fn serve(mut requests: mpsc::UnboundedReceiver<Request>) {
     let mut databases = Databases::start().await;
     while let Some((migrator, reply)) = requests.recv().await {
@@ -85,13 +85,13 @@ async fn serve(mut requests: mpsc::UnboundedReceiver<Request>) {
             Ok(databases) => databases.create(migrator).await.map_err(|error| error.to_string()),
             Err(message) => Err(message.clone()),
         };
-        // A test that stopped waiting needs none.
+        // The test may have stopped waiting.
         let _ = reply.send(answer);
     }
 }
 
-/// Memory if there is enough of it, else the folder for temporary files. A database is 300 files,
-/// whose creation takes anything from 10 to 250 ms on a disk, and 6 ms in memory.
+/// The folder for the server: in memory if there is enough, else the folder for temporary files. A
+/// database is 300 files, whose creation takes 10 to 250 ms on a disk, and 6 ms in memory.
 fn place() -> PathBuf {
     /// Room for 500 databases. Containers often have only 64 MiB there.
     const ENOUGH_KIB: u64 = 4 << 20;
@@ -160,13 +160,13 @@ impl Databases {
     }
 
     async fn copy(&mut self, name: &str, template: &str) -> Result<(), sqlx::Error> {
-        // Copying files is twice as fast as going through the log, since nothing is synced here.
+        // Copying files is twice as fast as going through the log, since this server never syncs.
         let statement = format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy");
         let mut tries = 1;
         loop {
             match self.connection.execute(AssertSqlSafe(statement.clone())).await {
                 Ok(_) => return Ok(()),
-                // 55006: the connection that migrated the template isn't quite gone.
+                // 55006: the connection that migrated the template isn't closed yet.
                 Err(sqlx::Error::Database(error))
                     if error.code().as_deref() == Some("55006") && tries < 5 =>
                 {

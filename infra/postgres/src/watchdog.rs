@@ -1,4 +1,4 @@
-//! Runs a program that dies with this process, even if this process is killed.
+//! Runs a program that ends with this process, even if this process is killed.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,25 +10,26 @@ use std::time::{Duration, Instant};
 use crate::Error;
 use crate::account::Account;
 
-/// How often a child is looked at while it is waited for.
-const PAUSE: Duration = Duration::from_millis(10);
-/// The script itself needs 2.5 s at most; past this, something is wrong with it.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// Interval of checks on a child that is waited for.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Time for the script to stop the program. It needs 2.5 s at most; then it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(4);
 
-/// What to run.
+/// A program to run.
 pub(crate) struct Job<'a> {
     pub(crate) program: &'a Path,
     pub(crate) args: Vec<OsString>,
     /// The working folder.
     pub(crate) folder: &'a Path,
-    /// Where its output goes.
+    /// The file for its output.
     pub(crate) log: File,
     pub(crate) account: Option<Account>,
-    /// A folder to remove once the program was told to stop: then nothing in it is worth an orderly end.
+    /// A folder to remove when the program has stopped, which then needs no orderly end.
     pub(crate) remove: Option<&'a Path>,
 }
 
-/// A running program and the pipe it lives by. Dropping it stops the program and waits for that, 4 s at most.
+/// A running program and the pipe whose closing stops it. Dropping it stops the program and waits, 4 s
+/// at most.
 pub(crate) struct Watchdog {
     script: Child,
     pipe: Option<ChildStdin>,
@@ -46,13 +47,13 @@ impl Watchdog {
             .arg(job.program)
             .args(job.args)
             .current_dir(job.folder)
-            // Messages are looked at and shown: keep them in one language.
+            // Messages are parsed and shown: keep them in one language.
             .env("LC_ALL", "C")
             // The standard library closes this pipe's end in every other child (close-on-exec).
             .stdin(Stdio::piped())
             .stdout(job.log)
             .stderr(errors)
-            // Ctrl-C in a terminal goes to the group in front; this one is stopped in order, by the pipe.
+            // Ctrl-C in a terminal signals the foreground group; this program is stopped by the pipe.
             .process_group(0);
         if let Some(account) = job.account {
             account.apply(&mut command);
@@ -62,9 +63,9 @@ impl Watchdog {
         Ok(Self { script, pipe })
     }
 
-    /// How the program ended, if it did.
+    /// The program's exit status, if it has ended.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
-        self.script.try_wait().map_err(Error::io(|| "look after the server".to_owned()))
+        self.script.try_wait().map_err(Error::io(|| "wait for the server".to_owned()))
     }
 
     /// Waits for the program to end by itself.
@@ -73,14 +74,14 @@ impl Watchdog {
             if let Some(status) = self.ended()? {
                 return Ok(status);
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Stops the program: in order first, then by force. Returns when it is gone.
+    /// Stops the program: orderly first, then by force. Returns when it is gone.
     pub(crate) async fn stop(mut self) -> Result<(), Error> {
         drop(self.pipe.take());
-        if tokio::time::timeout(PATIENCE, self.wait()).await.is_err() {
+        if tokio::time::timeout(STOP_LIMIT, self.wait()).await.is_err() {
             self.kill();
         }
         Ok(())
@@ -88,7 +89,7 @@ impl Watchdog {
 
     fn kill(&mut self) {
         signal(&format!("-{}", self.script.id()), "KILL");
-        // Nothing is left to do if even this fails.
+        // If even this fails, there is nothing left to try.
         let _ = self.script.wait();
     }
 }
@@ -96,19 +97,19 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         drop(self.pipe.take());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STOP_LIMIT;
         while let Ok(None) = self.script.try_wait() {
             if Instant::now() > deadline {
                 self.kill();
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
-/// Sends a signal to a process, or to a group if the number is negative. Whether it arrived.
+/// Sends a signal to a process, or to a group if the number is negative; returns whether it arrived.
 ///
-/// The shell's own `kill`, since the program of that name is missing on small systems.
+/// Uses the shell's own `kill`, since small systems lack the program of that name.
 pub(crate) fn signal(process: &str, name: &str) -> bool {
     Command::new("/bin/sh")
         .args(["-c", "kill -s \"$1\" -- \"$2\"", "sh", name, process])

@@ -1,7 +1,7 @@
 # Runs a program for as long as the process that started this script lives.
 #
-# Standard input is a pipe whose other end that process holds: however it dies, the pipe closes.
-# $1: the signal that ends the program; $2: a folder to remove after that, or nothing; then the program.
+# Standard input is a pipe; that process holds its other end. However it ends, the pipe closes.
+# $1: the signal that ends the program; $2: a folder to remove afterwards, or nothing; then the program.
 signal=$1 folder=$2
 shift 2
 exec 3<&0 </dev/null
@@ -38,7 +38,7 @@ while kill -0 "$program" 2>/dev/null; do
     status=$?
 done
 
-# A reader that is still reading dies here; one that was told to stop ends by itself.
+# A reader that still reads is killed here; one whose pipe has closed ends by itself.
 kill "$reader" 2>/dev/null
 if wait "$reader" && [ -n "$folder" ]; then
     cd / && rm -rf "$folder"

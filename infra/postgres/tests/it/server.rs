@@ -1,4 +1,4 @@
-//! The server over its life: starts, restarts, crashes and what they leave behind.
+//! The server's life cycle: starts, restarts, crashes and what they leave behind.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -94,12 +94,12 @@ async fn the_script_ends_with_the_server() {
     until("it has started", || data.with_extension("started").exists());
 
     kill([server_pid(&data)]);
-    // The script is a zombie until its parent looks after it, and has no command line as such.
+    // The script is a zombie until its parent waits for it, and has no command line as such.
     until("all is gone", || !in_use(&data));
     parent.kill().unwrap();
     parent.wait().unwrap();
 
-    // Also sees to the shared memory that a killed server leaves.
+    // Also removes the shared memory that a killed server leaves.
     start(&data).await.unwrap().stop().await.unwrap();
 }
 
@@ -155,12 +155,12 @@ async fn a_folder_in_use_is_refused() {
 }
 
 #[tokio::test]
-async fn a_pid_that_is_somebody_elses_by_now_is_no_obstacle() {
+async fn a_pid_that_another_process_has_by_now_does_not_stop_a_start() {
     let folder = folder();
     let data = folder.path().join("data");
     start(&data).await.unwrap().stop().await.unwrap();
 
-    // PostgreSQL minds only processes of its own user.
+    // PostgreSQL checks only processes of its own user.
     let cluster = data.join("cluster");
     let owner = cluster.metadata().unwrap();
     let mut command = Command::new("sleep");
@@ -180,7 +180,7 @@ async fn a_pid_that_is_somebody_elses_by_now_is_no_obstacle() {
 }
 
 #[tokio::test]
-async fn an_interrupted_first_start_is_no_obstacle() {
+async fn an_interrupted_first_start_does_not_stop_the_next() {
     let folder = folder();
     // On a busy machine the kill can come too late, so there is more than one try.
     let interrupted = (0..10).map(|number| folder.path().join(number.to_string())).find(|data| {
@@ -207,7 +207,7 @@ async fn an_interrupted_first_start_is_no_obstacle() {
 }
 
 #[tokio::test]
-async fn data_of_another_version_is_left_alone() {
+async fn data_of_another_version_is_refused() {
     let folder = folder();
     let data = folder.path().join("data");
     std::fs::create_dir_all(data.join("cluster")).unwrap();
@@ -220,7 +220,7 @@ async fn data_of_another_version_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_folder_with_other_things_is_left_alone() {
+async fn a_folder_with_other_files_is_refused() {
     let folder = folder();
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
@@ -232,11 +232,11 @@ async fn a_folder_with_other_things_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_folder_out_of_reach_of_the_servers_user_is_named() {
+async fn a_folder_that_the_servers_user_cannot_reach_is_named_in_the_error() {
     let folder = folder();
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
     let result = start(&folder.path().join("data")).await;
-    // Only for root the server's user is another one.
+    // The server's user differs from this process's for root only.
     if folder.path().metadata().unwrap().uid() == 0 {
         let message = result.err().unwrap().to_string();
         assert!(message.contains("doesn't run as root"), "{message}");
@@ -260,7 +260,7 @@ async fn a_failed_start_says_why() {
 }
 
 #[tokio::test]
-async fn a_lost_password_is_named() {
+async fn a_lost_password_is_reported() {
     let folder = folder();
     let data = folder.path().join("data");
     start(&data).await.unwrap().stop().await.unwrap();

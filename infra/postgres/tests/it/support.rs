@@ -1,4 +1,4 @@
-//! What the tests of this crate share: folders, processes, and waiting for a condition.
+//! Helpers of this crate's tests: folders, processes, and waiting for a condition.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A temporary folder that the server's account can get through.
+/// A temporary folder that the server's account can pass through.
 pub(crate) fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     folder
 }
 
-/// Waits until the condition holds; fails the test after 15 s.
+/// Waits until the condition holds; panics after 15 s.
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(15);
     while !condition() {
@@ -35,12 +35,12 @@ pub(crate) fn processes(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Whether a process, or anything it started, still works on the folder.
+/// Whether any process still uses the folder.
 pub(crate) fn in_use(folder: &Path) -> bool {
     !processes(folder.to_str().unwrap()).is_empty()
 }
 
-/// Starts this test program again, as a process of its own that runs one of its ignored tests.
+/// Starts this test program again in another process, which runs one of its ignored tests.
 pub(crate) fn another_process(test: &str, folder: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--ignored", "--nocapture"])
@@ -55,10 +55,10 @@ pub(crate) fn given_folder() -> std::path::PathBuf {
     std::env::var_os("KINLINE_TEST_FOLDER").unwrap().into()
 }
 
-/// SIGKILL to each.
+/// Sends SIGKILL to each.
 pub(crate) fn kill(pids: impl IntoIterator<Item = String>) {
     for pid in pids {
-        // One that is gone already is as good.
+        // It may be gone already.
         let _ = Command::new("/bin/sh")
             .args(["-c", "kill -s KILL \"$1\"", "sh", &pid])
             .stderr(Stdio::null())

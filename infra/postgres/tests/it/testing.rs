@@ -1,4 +1,4 @@
-//! A database for each test, on one server that goes with its process.
+//! A database for each test, on one server that ends with its process.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use sqlx::{Connection, Executor, PgConnection};
 
 static MIGRATOR: Migrator = sqlx::migrate!("tests/migrations");
 
-/// A database of a test with its own runtime, as each `#[tokio::test]` has.
+/// Uses a database in a runtime of its own, as each `#[tokio::test]` does.
 fn use_database() -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let database = testing::database(&MIGRATOR).await;
         let mut connection = PgConnection::connect(database.url()).await.unwrap();
-        // Twice the same key would fail in a database shared with another.
+        // In a shared database, the same key would fail the second time.
         connection.execute("INSERT INTO names VALUES ('Ada')").await.unwrap();
         database.url().to_owned()
     })
