@@ -1,20 +1,20 @@
 -- Splits messages and notifications into partitions, in one transaction: messages by hash of their
--- thread, notifications by hash of their family, which is what a job names. docs/operations.md says
--- when, and what it costs. As the owner of the schema, with API, worker and sweeper stopped:
+-- thread, notifications by hash of their family, which a job names. docs/operations.md says when, and
+-- what it costs. Run it as the owner of the schema, with API, worker and sweeper stopped:
 --
 --     psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -c "SET kinline.partitions = 64" -f partition.sql
 --
 -- Columns, keys, indexes, policies and grants are taken from the tables as they are, so it does not
--- matter which migrations have run. A key that lacks the column that splits its table gets it.
+-- matter which migrations have run. A key that lacks its table's partition column gets it.
 
 BEGIN;
 
 SET LOCAL lock_timeout = '5s';
--- A query that row-level security would make see less fails instead.
+-- A query whose rows row-level security would filter fails instead.
 SET LOCAL row_security = off;
 
--- Forced, row-level security binds the owner as well, and so the copying and the checking of
--- references. It is forced again in the end, and nobody is let in before.
+-- Forced row-level security binds the owner too, which copies rows and checks references. It is
+-- forced again at the end, before any other session sees the tables.
 CREATE TEMPORARY TABLE forced ON COMMIT DROP AS
 SELECT relname FROM pg_class
 WHERE relnamespace = current_schema::regnamespace AND relkind IN ('r', 'p') AND relforcerowsecurity;
@@ -45,8 +45,8 @@ BEGIN
     EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', tbl);
     SELECT array_to_string(reloptions, ', ') INTO storage FROM pg_class WHERE oid = old_oid;
 
-    -- What is to be made again, in this order: keys, other constraints, indexes, triggers, policies,
-    -- grants, and then the references that other tables have to this one.
+    -- Created again, in this order: keys, other constraints, indexes, triggers, policies, grants, then
+    -- the references of other tables to this one.
     SELECT array_agg(made ORDER BY place, made) INTO after_copy FROM (
         SELECT CASE WHEN contype IN ('p', 'u') THEN 1 ELSE 2 END AS place,
                format('ALTER TABLE %I ADD CONSTRAINT %I %s', tbl, conname,
@@ -119,7 +119,7 @@ BEGIN
         EXECUTE statement;
     END LOOP;
 
-    -- Errors name the index of a partition: it begins with the name that the code knows.
+    -- Errors name the index of a partition, so it begins with the name that the code knows.
     FOR statement IN
         SELECT format('ALTER INDEX %s RENAME TO %I', child.oid::regclass,
                    parent.relname || substring(part.relname FROM '_p[0-9]+$'))
@@ -132,7 +132,7 @@ BEGIN
     LOOP
         EXECUTE statement;
     END LOOP;
-    -- No partition is to be read past its table, so each has row-level security without a policy.
+    -- Row-level security without a policy keeps a partition from being read except through its table.
     INSERT INTO forced SELECT relname FROM pg_partition_tree(tbl::regclass) JOIN pg_class ON oid = relid
     WHERE isleaf;
     RAISE NOTICE '%: % rows in % partitions', tbl, copied, partitions;

@@ -1,4 +1,4 @@
-//! A month's bill at a number of families, ours and that of the design that it replaces.
+//! A month's bill for a number of families: Kinline's, and that of the design that it replaces.
 
 use crate::inputs::{Prices, Usage};
 
@@ -9,7 +9,7 @@ const HOURS: f64 = 730.0;
 /// One line of a bill.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
-    /// What for.
+    /// What is billed.
     pub what: &'static str,
     /// US dollars a month.
     pub usd: f64,
@@ -23,16 +23,16 @@ pub struct Bill {
 }
 
 impl Bill {
-    /// US dollars a month in all.
+    /// US dollars a month, in total.
     #[must_use]
     pub fn total(&self) -> f64 {
         self.lines.iter().map(|line| line.usd).sum()
     }
 
-    /// US dollars a month for all but the texts.
+    /// US dollars a month for everything but SMS.
     #[must_use]
-    pub fn without_texts(&self) -> f64 {
-        self.total() - self.of("texts")
+    pub fn without_sms(&self) -> f64 {
+        self.total() - self.of("SMS")
     }
 
     /// US dollars a month for `what`.
@@ -42,20 +42,20 @@ impl Bill {
     }
 }
 
-/// Where PostgreSQL is.
+/// The PostgreSQL that is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Database {
     /// The template's Aurora Serverless v2, behind RDS Proxy in a VPC.
     Aurora,
-    /// The smallest instance that one can bring.
+    /// The smallest instance of RDS.
     Small,
 }
 
-/// What happens in a month.
+/// The events of a month.
 #[derive(Debug, Clone, Copy)]
 struct Month {
     posts: f64,
-    texts: f64,
+    sms: f64,
     requests: f64,
     batches: f64,
 }
@@ -63,12 +63,12 @@ struct Month {
 impl Month {
     fn of(usage: &Usage, families: f64) -> Self {
         let posts = families * usage.family.posts_a_day * DAYS;
-        let texts = posts * usage.texts_a_post();
+        let sms = posts * usage.sms_a_post();
         let requests = posts + families * usage.family.requests_a_day * DAYS;
-        // The jobs of one message come together, and a window of a second gathers little more until
-        // there is much to gather: at the least one batch a message, at the best full ones.
-        let batches = (texts / usage.platform.batch).max(posts.min(DAYS * 86_400.0));
-        Self { posts, texts, requests, batches }
+        // The jobs of one message come together, and a window of a second adds few until there are
+        // many: between one batch a message and full batches.
+        let batches = (sms / usage.platform.batch).max(posts.min(DAYS * 86_400.0));
+        Self { posts, sms, requests, batches }
     }
 }
 
@@ -87,16 +87,16 @@ pub fn ours(
     let invocations = month.requests + month.batches;
     let gb_seconds = month.requests * measured.request_ms / 1e3 * platform.api_memory_gb
         + month.batches * usage.batch_ms() / 1e3 * platform.worker_memory_gb;
-    // A post's jobs are sent by ten, received and deleted by batches.
-    let sends = month.posts * (usage.texts_a_post() / platform.batch).ceil();
+    // A post's jobs are sent in tens, and received and deleted in batches.
+    let sends = month.posts * (usage.sms_a_post() / platform.batch).ceil();
     let queue = sends + 2.0 * month.batches + platform.idle_receives_a_month;
     let stored = (platform.kept_months * month.posts * measured.message_bytes
         + platform.notification_months
-            * month.texts
+            * month.sms
             * (measured.notification_bytes + measured.link_bytes))
         / 1e9;
     let mut lines = vec![
-        texts(prices, month.texts * usage.text.segments)?,
+        sms(prices, month.sms * usage.text.segments)?,
         Line {
             what: "functions",
             usd: invocations * prices.of("lambda_request")?
@@ -115,8 +115,8 @@ pub fn ours(
                     what: "database",
                     usd: acu * HOURS * prices.of("aurora_acu_hour")?
                         + stored * prices.of("aurora_gb_month")?
-                        // A commit's log record, and every row's pages once.
-                        + (month.posts + 2.0 * month.batches + month.texts)
+                        // The log record of each commit, and the pages of each row once.
+                        + (month.posts + 2.0 * month.batches + month.sms)
                             * prices.of("aurora_io")?,
                 },
                 Line {
@@ -137,7 +137,7 @@ pub fn ours(
     Ok(Bill { lines })
 }
 
-/// The bill of `families` with the design that this one replaces: texts of two and three segments, a
+/// The bill of `families` with the design that this one replaces: SMS of two and three segments, a
 /// call to the queue for each recipient and a receive and a delete for each job, and servers.
 ///
 /// # Errors
@@ -147,16 +147,16 @@ pub fn other(prices: &Prices, usage: &Usage, families: f64) -> anyhow::Result<Bi
     let servers = (families / usage.platform.families_a_server).ceil();
     let stored = usage.platform.kept_months
         * (month.posts * usage.measured.message_bytes
-            + month.texts * usage.measured.notification_bytes)
+            + month.sms * usage.measured.notification_bytes)
         / 1e9;
     Ok(Bill {
         lines: vec![
-            texts(prices, month.texts * usage.text.other_segments)?,
+            sms(prices, month.sms * usage.text.other_segments)?,
             Line {
                 what: "servers",
                 usd: HOURS * (servers * prices.of("server_hour")? + prices.of("balancer_hour")?),
             },
-            queue_line(prices, 3.0 * month.texts + usage.platform.idle_receives_a_month)?,
+            queue_line(prices, 3.0 * month.sms + usage.platform.idle_receives_a_month)?,
             Line { what: "logs, alarms, secrets", usd: watching(prices, usage, &month)? },
             Line {
                 what: "database",
@@ -167,9 +167,9 @@ pub fn other(prices: &Prices, usage: &Usage, families: f64) -> anyhow::Result<Bi
     })
 }
 
-fn texts(prices: &Prices, segments: f64) -> anyhow::Result<Line> {
+fn sms(prices: &Prices, segments: f64) -> anyhow::Result<Line> {
     let segment = prices.of("sms_segment")? + prices.of("sms_carrier_fee")?;
-    Ok(Line { what: "texts", usd: segments * segment })
+    Ok(Line { what: "SMS", usd: segments * segment })
 }
 
 fn queue_line(prices: &Prices, requests: f64) -> anyhow::Result<Line> {
@@ -179,7 +179,7 @@ fn queue_line(prices: &Prices, requests: f64) -> anyhow::Result<Line> {
 }
 
 fn watching(prices: &Prices, usage: &Usage, month: &Month) -> anyhow::Result<f64> {
-    let logged = (month.requests + month.texts) * usage.measured.log_bytes_a_request / 1e9;
+    let logged = (month.requests + month.sms) * usage.measured.log_bytes_a_request / 1e9;
     Ok(logged * prices.of("logs_gb")?
         + usage.platform.alarms * prices.of("alarm_month")?
         + usage.platform.secrets * prices.of("secret_month")?)
@@ -222,16 +222,16 @@ mod tests {
     fn a_hundred_families_by_hand() {
         let (prices, usage) = inputs();
         let bill = ours(&prices, &usage, Database::Aurora, 100.0).expect("a bill");
-        // 100 × 6 × 30.4 = 18,240 messages, four texts each, one segment each.
-        near(bill.of("texts"), 72_960.0 * (0.00581 + 0.003));
-        // 18,240 sent, twice as many received and deleted, and the waiting: within the free million.
+        // 100 × 6 × 30.4 = 18,240 messages, four SMS each, one segment each.
+        near(bill.of("SMS"), 72_960.0 * (0.00581 + 0.003));
+        // 18,240 sent, twice as many received and deleted, idle receives: within the free million.
         near(bill.of("queue"), 0.0);
         near(bill.of("API"), (18_240.0 + 182_400.0) * 0.000_001);
         near(bill.of("proxy"), 8.0 * 730.0 * 0.015);
         near(bill.of("endpoints"), 6.0 * 730.0 * 0.01);
         let small = ours(&prices, &usage, Database::Small, 100.0).expect("a bill");
         near(small.of("database"), 730.0 * 0.016 + 20.0 * 0.115);
-        assert!(small.without_texts() < bill.without_texts() / 5.0);
+        assert!(small.without_sms() < bill.without_sms() / 5.0);
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod tests {
         for families in [100.0, 10_000.0, 1_000_000.0] {
             let ours = ours(&prices, &usage, Database::Aurora, families).expect("a bill");
             let other = other(&prices, &usage, families).expect("a bill");
-            near(other.of("texts") / ours.of("texts"), 2.5);
+            near(other.of("SMS") / ours.of("SMS"), 2.5);
             assert!(other.of("queue") >= ours.of("queue"));
         }
         let other = other(&prices, &usage, 10_000.0).expect("a bill");

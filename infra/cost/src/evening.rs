@@ -9,34 +9,34 @@ use fastrand::Rng;
 
 use crate::inputs::Usage;
 
-/// Pauses after a carrier's no, in seconds (`shared/src/notifications`).
+/// Back-off after the carrier rejects an SMS, in seconds (`shared/src/delivery/`).
 const BACK_OFF: [f64; 6] = [5.0, 30.0, 120.0, 600.0, 3600.0, 10_800.0];
-/// How often the sweeper runs, in seconds.
+/// Interval of the sweeper, in seconds.
 const SWEEP: f64 = 60.0;
-/// How long a batch waits to be full, in seconds.
+/// Batching window, in seconds.
 const WINDOW: f64 = 1.0;
 
-/// What is simulated.
+/// Parameters of a simulation.
 #[derive(Debug, Clone)]
 pub struct Evening {
     /// Families.
     pub families: f64,
     /// Batches that are handled at once: the queue's maximum concurrency.
     pub workers: usize,
-    /// Texts that the carrier takes a second; it throttles what is more.
+    /// SMS that the carrier accepts a second; it throttles more.
     pub carrier_rate: f64,
-    /// How long messages come, in seconds; what waits then is worked off.
+    /// Seconds in which messages come; then the queue is drained.
     pub seconds: f64,
 }
 
-/// What came of it.
+/// Results of a simulation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// Texts that went out.
-    pub texts: usize,
-    /// Seconds from a message to its text, at the median and at the 99th percentile.
+    /// SMS that were sent.
+    pub sms: usize,
+    /// Seconds from a message to its SMS, at the median.
     pub p50: f64,
-    /// See above.
+    /// The same at the 99th percentile.
     pub p99: f64,
     /// Most jobs that waited in the queue at once.
     pub longest_queue: usize,
@@ -44,7 +44,7 @@ pub struct Report {
     pub busiest: usize,
     /// Calls that the carrier throttled.
     pub throttled: usize,
-    /// Texts given up after a day of throttling.
+    /// SMS given up after a day of throttling.
     pub expired: usize,
 }
 
@@ -60,7 +60,7 @@ enum Event {
     /// A job's batch has waited long enough.
     Window,
     Done,
-    /// Jobs after a carrier's no, at the sweeper's next minute.
+    /// The sweeper wakes jobs that the carrier rejected, by index into `later`.
     Again(usize),
 }
 
@@ -87,7 +87,7 @@ struct Simulation<'a> {
     events: BinaryHeap<Reverse<At>>,
     number: u64,
     now: f64,
-    /// Jobs, and since when each is in the queue.
+    /// Jobs, each with the time since when it is in the queue.
     queue: VecDeque<(f64, Job)>,
     later: Vec<Vec<Job>>,
     busy: usize,
@@ -101,7 +101,7 @@ struct Simulation<'a> {
 #[must_use]
 pub fn run(usage: &Usage, evening: &Evening, seed: u64) -> Report {
     let empty = Report {
-        texts: 0,
+        sms: 0,
         p50: 0.0,
         p99: 0.0,
         longest_queue: 0,
@@ -119,7 +119,7 @@ pub fn run(usage: &Usage, evening: &Evening, seed: u64) -> Report {
         queue: VecDeque::new(),
         later: Vec::new(),
         busy: 0,
-        // A second's worth may go out at once.
+        // A burst of one second's worth.
         tokens: evening.carrier_rate,
         filled: 0.0,
         latencies: Vec::new(),
@@ -134,7 +134,7 @@ pub fn run(usage: &Usage, evening: &Evening, seed: u64) -> Report {
     let mut report = simulation.report;
     let mut latencies = simulation.latencies;
     latencies.sort_unstable_by(f64::total_cmp);
-    report.texts = latencies.len();
+    report.sms = latencies.len();
     if let Some(last) = latencies.len().checked_sub(1) {
         report.p50 = latencies[last / 2];
         report.p99 = latencies[last * 99 / 100];
@@ -166,10 +166,10 @@ impl Simulation<'_> {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Post => {
-                let mut texts = self.usage.texts_a_post();
-                while texts >= 0.5 {
+                let mut sms = self.usage.sms_a_post();
+                while sms >= 0.5 {
                     self.queue.push_back((self.now, Job { posted: self.now, attempts: 0 }));
-                    texts -= 1.0;
+                    sms -= 1.0;
                 }
                 self.at(self.now + WINDOW, Event::Window);
                 self.next_post();
@@ -199,7 +199,7 @@ impl Simulation<'_> {
             self.busy += 1;
             self.report.busiest = self.report.busiest.max(self.busy);
             let measured = &self.usage.measured;
-            // Half of the database's part claims, half records.
+            // Half of the database's time is the claim, half the record of outcomes.
             let claim = measured.batch_database_ms / 2e3;
             let (carrier, spread) = (measured.carrier_ms / 1e3, measured.carrier_spread_ms / 1e3);
             let mut slowest = 0.0_f64;
@@ -260,25 +260,25 @@ mod tests {
         Usage::read(include_str!("../usage.toml")).expect("usage")
     }
 
-    /// 10,000 families: 2.5 messages and ten texts a second.
+    /// 10,000 families: 2.5 messages and ten SMS a second.
     const EVENING: Evening =
         Evening { families: 10_000.0, workers: 10, carrier_rate: 1000.0, seconds: 600.0 };
 
     #[test]
-    fn the_same_seed_is_the_same_evening_and_nothing_is_lost() {
+    fn the_same_seed_gives_the_same_evening_and_no_sms_is_lost() {
         let report = run(&usage(), &EVENING, 1);
         assert_eq!(report, run(&usage(), &EVENING, 1));
         assert_ne!(report, run(&usage(), &EVENING, 2));
-        assert_eq!(report.texts % 4, 0);
-        assert!((5_400..6_600).contains(&report.texts), "{report:?}");
+        assert_eq!(report.sms % 4, 0);
+        assert!((5_400..6_600).contains(&report.sms), "{report:?}");
         assert_eq!((report.throttled, report.expired), (0, 0));
-        // A window of a second, or a part of it, and a call.
+        // A batching window, or a part of it, and a call.
         assert!(report.p50 > 0.06 && report.p50 < 1.2 && report.p99 < 1.5, "{report:?}");
     }
 
     #[test]
     fn too_few_workers_make_a_queue_and_still_send_everything() {
-        // A worker sends ten texts in some 182 ms: 55 a second. Ten times as many families need two.
+        // A worker sends ten SMS in some 182 ms: 55 a second. Ten times as many families need two.
         let enough = Evening { families: 100_000.0, ..EVENING };
         let report = run(&usage(), &enough, 1);
         assert!(report.busiest <= 10 && report.p99 < 1.5, "{report:?}");
@@ -289,11 +289,11 @@ mod tests {
     }
 
     #[test]
-    fn a_carriers_limit_is_what_counts_however_many_workers() {
-        // Half of what comes: the rest is worked off at the pace of pauses and sweeps.
+    fn the_carriers_rate_limits_any_number_of_workers() {
+        // Half of the load: the rest is sent as back-off and sweeps allow.
         let slow = Evening { carrier_rate: 5.0, workers: 100, ..EVENING };
         let report = run(&usage(), &slow, 1);
-        assert!(report.throttled > report.texts / 2, "{report:?}");
+        assert!(report.throttled > report.sms / 2, "{report:?}");
         assert!(report.p99 > 300.0, "{report:?}");
     }
 }

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use serde::Deserialize;
 
-/// A list price, and where it stands.
+/// A list price and its source.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
-    /// US dollars for one of what it is the price of.
+    /// US dollars for one unit.
     pub usd: f64,
-    /// The public page that says so.
+    /// The public page that lists it.
     pub source: String,
-    /// When it was known to.
+    /// The month in which it was known to be right.
     pub as_of: String,
 }
 
@@ -31,16 +31,16 @@ impl Prices {
         toml::from_str(text).context("prices.toml")
     }
 
-    /// What one of `name` costs.
+    /// US dollars for one unit of `name`.
     ///
     /// # Errors
-    /// When nobody wrote it down.
+    /// When the file doesn't have it.
     pub fn of(&self, name: &str) -> anyhow::Result<f64> {
         Ok(self.0.get(name).with_context(|| format!("prices.toml has no {name}"))?.usd)
     }
 }
 
-/// What is assumed and what was measured.
+/// Assumptions and measurements.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "usage.toml says what each is")]
@@ -122,13 +122,13 @@ impl Usage {
         toml::from_str(text).context("usage.toml")
     }
 
-    /// Who is texted of a message: everyone but its author.
+    /// SMS for each message: one for every member but its author.
     #[must_use]
-    pub fn texts_a_post(&self) -> f64 {
+    pub fn sms_a_post(&self) -> f64 {
         self.family.members - 1.0
     }
 
-    /// Milliseconds of a Lambda environment for a full batch: the texts go out side by side.
+    /// Milliseconds of a Lambda environment for a full batch, whose SMS are sent side by side.
     #[must_use]
     pub fn batch_ms(&self) -> f64 {
         // The slowest of ten exponential waits is 2.93 times their mean: 1 + 1/2 + … + 1/10.

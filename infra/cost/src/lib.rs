@@ -1,4 +1,4 @@
-//! What Kinline costs and carries, worked out from prices, assumptions and measurements.
+//! Kinline's cost and capacity, computed from prices, assumptions and measurements.
 
 pub mod bill;
 pub mod evening;

@@ -1,4 +1,4 @@
-//! Prints what Kinline costs at three sizes and what its evenings are like:
+//! Prints Kinline's cost at three sizes and a simulation of its busiest hour:
 //! `cargo run --release -p cost [prices.toml usage.toml]`.
 
 #![expect(clippy::print_stdout, reason = "its tables are its purpose")]
@@ -27,7 +27,7 @@ fn main() -> anyhow::Result<()> {
         "US dollars a month. A family: {} members, {} messages a day.\n",
         usage.family.members, usage.family.posts_a_day
     );
-    println!("| families | | in all | texts | all else | a family |\n|---|---|---|---|---|---|");
+    println!("| families | | total | SMS | all else | per family |\n|---|---|---|---|---|---|");
     for families in SIZES {
         let bills = [
             ("Kinline on Aurora", bill::ours(&prices, &usage, Database::Aurora, families)?),
@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<()> {
             ("the other design", bill::other(&prices, &usage, families)?),
         ];
         for (name, bill) in bills {
-            // A small database does not carry a city.
+            // Too many families for a small database.
             if name.ends_with("small database") && families > 10_000.0 {
                 continue;
             }
@@ -43,8 +43,8 @@ fn main() -> anyhow::Result<()> {
                 "| {} | {name} | {} | {} | {} | {:.2} |",
                 thousands(families),
                 thousands(bill.total()),
-                thousands(bill.of("texts")),
-                thousands(bill.without_texts()),
+                thousands(bill.of("SMS")),
+                thousands(bill.without_sms()),
                 bill.total() / families
             );
         }
@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
         .iter()
         .map(|&families| bill::ours(&prices, &usage, Database::Aurora, families))
         .collect::<anyhow::Result<_>>()?;
-    for line in bills[0].lines.iter().filter(|line| line.what != "texts") {
+    for line in bills[0].lines.iter().filter(|line| line.what != "SMS") {
         let row: Vec<String> =
             bills.iter().map(|bill| format!("{:.2}", bill.of(line.what))).collect();
         println!("| {} | {} |", line.what, row.join(" | "));
@@ -62,8 +62,8 @@ fn main() -> anyhow::Result<()> {
 
     println!("\nHalf an hour of the busiest hour.\n");
     println!(
-        "| families | batches at once | carrier a second | texts a second | p50 s | p99 s | \
-        longest queue | busy at most | throttled |\n|---|---|---|---|---|---|---|---|---|"
+        "| families | batches at once | carrier a second | SMS a second | p50 s | p99 s | \
+        longest queue | most busy | throttled |\n|---|---|---|---|---|---|---|---|---|"
     );
     let evenings = [
         (100.0, 10, 20.0),
@@ -76,7 +76,7 @@ fn main() -> anyhow::Result<()> {
         let evening = Evening { families, workers, carrier_rate, seconds: 1800.0 };
         let report = evening::run(&usage, &evening, 1);
         #[expect(clippy::cast_precision_loss, reason = "a count")]
-        let rate = report.texts as f64 / evening.seconds;
+        let rate = report.sms as f64 / evening.seconds;
         println!(
             "| {} | {workers} | {carrier_rate} | {rate:.1} | {:.2} | {:.2} | {} | {} | {} |",
             thousands(families),
