@@ -29,11 +29,11 @@ fn wait_of(answer: &Answer) -> u64 {
 }
 
 #[tokio::test]
-async fn one_source_asks_for_so_many_links() {
+async fn a_source_requests_at_most_thirty_links_an_hour() {
     let (system, _) = texted(2).await;
     let ask = async |from: &str, i: usize| {
         let number = json!({ "phone": phone(100 + i) });
-        system.away(address(from)).post("/links/request", &number).await
+        system.client_at(address(from)).post("/links/request", &number).await
     };
     for i in 0..30 {
         assert_eq!(ask("2001:db8::1", i).await.status, 202);
@@ -44,11 +44,11 @@ async fn one_source_asks_for_so_many_links() {
     // A tap on an old link asks for a text as well.
     system.age_links(DAY * 2).await;
     let renew = json!({ "token": system.token_of(1) });
-    let here = system.away(address("2001:db8::3"));
+    let here = system.client_at(address("2001:db8::3"));
     wait_of(&here.post("/links/renew", &renew).await);
     // Somebody else's customer, and another kind of address.
     assert_eq!(ask("2001:db8:0:1::1", 30).await.status, 202);
-    let there = system.away(address("192.0.2.1"));
+    let there = system.client_at(address("192.0.2.1"));
     assert_eq!(there.post("/links/renew", &renew).await.status, 202);
 
     system.age_limits(HOUR).await;
@@ -64,10 +64,10 @@ async fn one_source_asks_for_so_many_links() {
 }
 
 #[tokio::test]
-async fn whoever_guesses_is_not_listened_to_for_long() {
+async fn a_source_that_guesses_links_is_limited() {
     let (system, thread) = texted(2).await;
     let token = system.token_of(1);
-    let guesser = system.away(address("192.0.2.1"));
+    let guesser = system.client_at(address("192.0.2.1"));
     let guess =
         json!({ "token": token.replace(|c: char| c == token.chars().last().expect("one"), "_") });
     let attempts = (0..120).map(|_| guesser.post("/links/exchange", &guess));
@@ -86,13 +86,13 @@ async fn whoever_guesses_is_not_listened_to_for_long() {
 }
 
 #[tokio::test]
-async fn a_family_is_sent_so_many_links() {
+async fn a_family_is_sent_at_most_twenty_links_an_hour() {
     let (system, _) = texted(9).await;
     system.age_links(DAY * 2).await;
     let tokens: Vec<String> = (1..9).map(|i| system.token_of(i)).collect();
     let before = system.stack.carrier.received(None).len();
     for round in 0..3 {
-        let from = system.away(address(&format!("192.0.2.{round}")));
+        let from = system.client_at(address(&format!("192.0.2.{round}")));
         let renewals = tokens.iter().map(|token| {
             let (from, token) = (&from, json!({ "token": token }));
             async move { from.post("/links/renew", &token).await }
@@ -106,7 +106,7 @@ async fn a_family_is_sent_so_many_links() {
 }
 
 #[tokio::test]
-async fn a_member_posts_at_a_pace_that_nobody_outruns() {
+async fn a_member_posts_no_faster_than_the_rate_limit() {
     // Ten at once, and one a minute.
     let system = System::start_with(Rules { posts: Pace::hourly(60), regions: None }).await;
     let members = system.family(3).await;
@@ -149,7 +149,7 @@ async fn a_member_posts_at_a_pace_that_nobody_outruns() {
 }
 
 #[tokio::test]
-async fn texts_go_to_the_familys_countries_alone() {
+async fn sms_go_only_to_the_familys_countries() {
     let elsewhere = vec!["US".parse().expect("a country")];
     let system = System::start_with(Rules { posts: None, regions: Some(elsewhere) }).await;
     let host = system.host();
@@ -209,7 +209,7 @@ async fn texts_go_to_the_familys_countries_alone() {
 
 /// Whoever is paid for texts to certain numbers tries all there is, for ten days.
 #[tokio::test]
-async fn ten_thousand_attempts_do_not_pass_the_cap() {
+async fn ten_thousand_attempts_do_not_exceed_the_cap() {
     const CAP: u32 = 60;
     let (system, thread) = texted(5).await;
     let family = json!({ "name": "Family", "smsMonthlyCapSegments": CAP });
@@ -218,7 +218,7 @@ async fn ten_thousand_attempts_do_not_pass_the_cap() {
     system.age_links(DAY * 2).await;
     let tokens: Vec<Value> = (1..5).map(|i| json!({ "token": system.token_of(i) })).collect();
     let members: Vec<_> = (0..5).map(|i| system.member(&format!("u{i}"))).collect();
-    let anywhere = system.away(address("192.0.2.1"));
+    let anywhere = system.client_at(address("192.0.2.1"));
     let (tokens, members, thread) = (&tokens, &members, &thread);
     let mut answers = BTreeMap::new();
     for day in 0..10 {

@@ -11,13 +11,13 @@ use sqlx::{Row, error::DatabaseError};
 use tests::{Client, System, client::send, system::FAMILY};
 
 #[tokio::test]
-async fn no_token_that_does_not_hold_is_believed() {
+async fn invalid_tokens_are_refused() {
     let system = System::start().await;
     system.family(1).await;
     let good = TokenClaims::member(FAMILY, "u0");
     let signed = system.secrets().token(&good).expect("a token");
     let with = |header: String| {
-        let client = system.nobody();
+        let client = system.anonymous();
         async move {
             send(client.request(Method::GET, "/threads").header("authorization", header)).await
         }
@@ -55,14 +55,17 @@ async fn no_token_that_does_not_hold_is_believed() {
     for header in ["", "Bearer", "Basic dTA6", &signed] {
         assert_eq!(with(header.to_owned()).await.problem(), "401 unauthenticated", "{header:.20}");
     }
-    let twice =
-        system.nobody().request(Method::GET, "/threads").bearer_auth(&signed).bearer_auth(&signed);
+    let twice = system
+        .anonymous()
+        .request(Method::GET, "/threads")
+        .bearer_auth(&signed)
+        .bearer_auth(&signed);
     assert_eq!(send(twice).await.problem(), "401 unauthenticated");
-    assert_eq!(system.nobody().get("/threads").await.problem(), "401 unauthenticated");
+    assert_eq!(system.anonymous().get("/threads").await.problem(), "401 unauthenticated");
 }
 
 #[tokio::test]
-async fn a_token_ends_thirty_seconds_after_it_says() {
+async fn a_token_is_accepted_until_thirty_seconds_after_its_exp() {
     let system = System::start().await;
     let with = |expires_in| {
         system.caller(&TokenClaims { expires_in, ..TokenClaims::member(FAMILY, "u0") })
@@ -71,13 +74,13 @@ async fn a_token_ends_thirty_seconds_after_it_says() {
     assert_eq!(with(-10).get("/threads").await.status, 200);
     assert_eq!(with(-31).get("/threads").await.problem(), "401 unauthenticated");
     let asked = json!({ "userId": "u0", "familyId": FAMILY, "expiresIn": -3600 });
-    let token = system.nobody().post("/dev/token", &asked).await.text("/token");
+    let token = system.anonymous().post("/dev/token", &asked).await.text("/token");
     let expired = Client::new(&system.url, Some(token));
     assert_eq!(expired.get("/threads").await.problem(), "401 unauthenticated");
 }
 
 #[tokio::test]
-async fn what_is_not_ones_own_looks_as_if_it_did_not_exist() {
+async fn threads_of_others_answer_like_threads_that_do_not_exist() {
     let system = System::start().await;
     system.family(3).await;
     system.family_named("other", 3).await;
@@ -126,7 +129,7 @@ async fn what_is_not_ones_own_looks_as_if_it_did_not_exist() {
 }
 
 #[tokio::test]
-async fn who_was_deactivated_is_out_and_comes_back_only_when_provisioned() {
+async fn a_deactivated_user_has_no_access_until_provisioned_again() {
     let system = System::start().await;
     let members = system.family(3).await;
     let (u0, u1, host) = (system.member("u0"), system.member("u1"), system.host());
@@ -156,7 +159,7 @@ async fn who_was_deactivated_is_out_and_comes_back_only_when_provisioned() {
 }
 
 #[tokio::test]
-async fn every_table_is_a_familys_and_forces_it() {
+async fn every_table_has_a_family_and_forced_row_level_security() {
     let system = System::start().await;
     let tables = sqlx::query(
         "SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AS forced,
@@ -182,7 +185,7 @@ async fn every_table_is_a_familys_and_forces_it() {
 }
 
 #[tokio::test]
-async fn the_database_itself_shows_one_family_alone() {
+async fn row_level_security_shows_one_family_only() {
     let system = System::start().await;
     system.family(2).await;
     system.family_named("other", 3).await;

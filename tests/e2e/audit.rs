@@ -48,7 +48,7 @@ fn browser(system: &System, answer: &Answer) -> Client {
 }
 
 #[tokio::test]
-async fn it_says_who_did_what() {
+async fn the_trail_records_actor_and_action() {
     let system = System::start().await;
     let members = system.family(3).await;
     let (u0, host) = (system.member("u0"), system.host());
@@ -60,15 +60,15 @@ async fn it_says_who_did_what() {
     u0.get(&format!("/threads/{thread}/messages")).await;
 
     let token = system.token_of(1);
-    let opened = tap(&system.nobody(), &token).await;
+    let opened = tap(&system.anonymous(), &token).await;
     let again = tap(&browser(&system, &opened), &token).await;
     assert_eq!((opened.status, again.status), (200, 200));
-    system.nobody().post("/links/renew", &json!({ "token": token })).await;
+    system.anonymous().post("/links/renew", &json!({ "token": token })).await;
     browser(&system, &again).post("/sessions/end", &json!({})).await;
-    system.nobody().post("/links/request", &json!({ "phone": phone(2) })).await;
+    system.anonymous().post("/links/request", &json!({ "phone": phone(2) })).await;
     system.deliver().await;
     for i in [1, 2] {
-        assert_eq!(tap(&system.nobody(), &system.token_of(i)).await.status, 200);
+        assert_eq!(tap(&system.anonymous(), &system.token_of(i)).await.status, 200);
     }
     let moved = json!({ "name": "Name1", "phone": phone(9) });
     host.put("/families/fam/users/u1", &moved).await;
@@ -88,7 +88,7 @@ async fn it_says_who_did_what() {
 }
 
 #[tokio::test]
-async fn it_is_read_page_by_page_the_newest_first() {
+async fn the_trail_is_read_in_pages_newest_first() {
     let system = System::start().await;
     system.family(6).await;
     let host = system.host();
@@ -114,12 +114,12 @@ async fn it_is_read_page_by_page_the_newest_first() {
 }
 
 #[tokio::test]
-async fn it_is_the_hosts_alone_and_one_familys() {
+async fn the_trail_is_for_the_host_only_and_of_one_family() {
     let system = System::start().await;
     system.family(1).await;
     system.family_named("other", 1).await;
     let path = "/families/fam/audit";
-    assert_eq!(system.nobody().get(path).await.problem(), "401 unauthenticated");
+    assert_eq!(system.anonymous().get(path).await.problem(), "401 unauthenticated");
     assert_eq!(system.member("u0").get(path).await.problem(), "403 forbidden");
     let other = TokenClaims { family_id: Some("other"), ..TokenClaims::service() };
     assert_eq!(system.caller(&other).get(path).await.problem(), "404 family_not_found");
@@ -140,7 +140,7 @@ async fn it_is_the_hosts_alone_and_one_familys() {
 }
 
 #[tokio::test]
-async fn nobody_changes_it_and_nobody_writes_it_for_another_family() {
+async fn no_role_can_change_events_or_write_them_for_another_family() {
     let system = System::start().await;
     system.family(1).await;
     system.family_named("other", 1).await;

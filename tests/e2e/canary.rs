@@ -143,7 +143,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn what_people_wrote_and_what_opens_doors_is_told_nowhere() {
+async fn content_and_credentials_appear_in_no_log_queue_or_error() {
     let mut stage = Stage::new().await;
     let host = stage.bearer(&TokenClaims::service());
     let u0 = stage.bearer(&TokenClaims::member(FAMILY, "u0"));

@@ -40,7 +40,7 @@ async fn states(system: &System) -> Vec<(String, Option<String>, i64)> {
 }
 
 #[tokio::test]
-async fn a_hundred_at_once_do_not_pass_the_cap_by_one() {
+async fn a_hundred_payments_at_once_do_not_exceed_the_cap() {
     let (system, thread) = capped(6, 137).await;
     let posters = (0..100).map(|i| {
         let (client, thread) = (system.member(&format!("u{}", i % 6)), &thread);
@@ -55,7 +55,7 @@ async fn a_hundred_at_once_do_not_pass_the_cap_by_one() {
         system.sweep().await;
         system.deliver().await;
     }
-    let texts = system.texts();
+    let texts = system.sms();
     assert_eq!(texts.iter().map(|text| text.segments).sum::<u32>(), 137);
     assert_eq!(spent(&system).await, 137);
     let capped = ("suppressed".to_owned(), Some("cap_reached".to_owned()), 500 - 137);
@@ -63,7 +63,7 @@ async fn a_hundred_at_once_do_not_pass_the_cap_by_one() {
 }
 
 #[tokio::test]
-async fn what_does_not_go_out_is_not_paid_for() {
+async fn an_sms_that_is_not_sent_is_refunded() {
     let (system, thread) = capped(3, 3).await;
     let u0 = system.member("u0");
     let fault = |sms: Value| {
@@ -107,7 +107,7 @@ async fn what_does_not_go_out_is_not_paid_for() {
 }
 
 #[tokio::test]
-async fn what_may_come_back_costs_nobody_their_text() {
+async fn an_sms_waits_for_segments_that_may_be_refunded() {
     let (system, thread) = capped(3, 1).await;
     let u0 = system.member("u0");
     // One segment is left, and two texts are claimed together. The first takes it and is refused.
@@ -120,7 +120,7 @@ async fn what_may_come_back_costs_nobody_their_text() {
     system.pass(Duration::from_mins(1)).await;
     system.sweep().await;
     system.deliver().await;
-    assert_eq!(system.texts().len(), 1);
+    assert_eq!(system.sms().len(), 1);
     assert_eq!(spent(&system).await, 1);
     // A worker that is gone leaves its text unknown, and paid for: it may have cost something.
     let paid: i64 = sqlx::query_scalar(
@@ -133,7 +133,7 @@ async fn what_may_come_back_costs_nobody_their_text() {
 }
 
 #[tokio::test]
-async fn a_long_text_does_not_fit_where_a_short_one_does_and_a_new_month_begins_anew() {
+async fn a_cap_counts_segments_and_starts_again_each_month() {
     let (system, thread) = capped(2, 2).await;
     let u0 = system.member("u0");
     // Two segments in Cyrillic, one in Latin.
@@ -142,24 +142,24 @@ async fn a_long_text_does_not_fit_where_a_short_one_does_and_a_new_month_begins_
     u0.say(&thread, "Приезжайте все к нам в воскресенье на обед, бабушка печёт пироги").await;
     u0.say(&thread, "Kurz").await;
     system.deliver().await;
-    let texts = system.texts_of(1);
+    let texts = system.sms_of(1);
     assert_eq!(texts.iter().map(|text| text.segments).collect::<Vec<_>>(), [1, 1]);
     u0.say(&thread, "Zu viel").await;
     system.deliver().await;
-    assert_eq!(system.texts_of(1).len(), 2);
+    assert_eq!(system.sms_of(1).len(), 2);
     sqlx::query("UPDATE sms_spending SET month = month - interval '1 month'")
         .execute(&system.owner)
         .await
         .expect("time passed");
     u0.say(&thread, "Wieder").await;
     system.deliver().await;
-    assert_eq!(system.texts_of(1).len(), 3);
+    assert_eq!(system.sms_of(1).len(), 3);
     // A cap of nothing sends nothing; no cap keeps no books.
     let family = |cap: Value| json!({ "name": "Family", "smsMonthlyCapSegments": cap });
     for (cap, texts) in [(json!(0), 3), (json!(null), 4)] {
         system.host().put(&format!("/families/{FAMILY}"), &family(cap)).await;
         u0.say(&thread, "Na also").await;
         system.deliver().await;
-        assert_eq!(system.texts_of(1).len(), texts);
+        assert_eq!(system.sms_of(1).len(), texts);
     }
 }

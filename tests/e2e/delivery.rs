@@ -9,7 +9,7 @@ use sqlx::Row;
 use tests::{System, system::phone};
 
 #[tokio::test]
-async fn everyone_but_the_author_gets_one_text_at_their_own_number() {
+async fn each_member_but_the_author_gets_one_sms() {
     for size in [10, 50] {
         let system = System::start().await;
         let members = system.family(size).await;
@@ -19,7 +19,7 @@ async fn everyone_but_the_author_gets_one_text_at_their_own_number() {
         assert_eq!(posted.at("/notifications/queued"), json!(size - 1));
         system.deliver().await;
 
-        let texts = system.texts();
+        let texts = system.sms();
         assert_eq!(texts.len(), size - 1);
         let numbers: BTreeSet<String> = texts.iter().map(|sms| sms.phone.clone()).collect();
         let expected: BTreeSet<String> = (0..size).filter(|&i| i != 3).map(phone).collect();
@@ -40,7 +40,7 @@ async fn everyone_but_the_author_gets_one_text_at_their_own_number() {
 }
 
 #[tokio::test]
-async fn a_text_has_sender_preview_and_a_link_that_is_signed_and_has_its_row() {
+async fn an_sms_has_sender_preview_and_a_signed_link_with_a_row() {
     let system = System::start().await;
     system.family(2).await;
     let u0 = system.member("u0");
@@ -48,7 +48,7 @@ async fn a_text_has_sender_preview_and_a_link_that_is_signed_and_has_its_row() {
     u0.say(&thread, "Pie at five?").await;
     system.deliver().await;
 
-    let texts = system.texts_of(1);
+    let texts = system.sms_of(1);
     let [text] = texts.as_slice() else { panic!("{} texts", texts.len()) };
     let (said, token) = text.body.split_once(" https://kin.example/l#").expect("a link");
     assert_eq!(said, "Name0: Pie at five?");
@@ -71,7 +71,7 @@ async fn a_text_has_sender_preview_and_a_link_that_is_signed_and_has_its_row() {
 }
 
 #[tokio::test]
-async fn the_queue_holds_ids_alone() {
+async fn the_queue_holds_ids_only() {
     let system = System::start().await;
     system.family(3).await;
     let u0 = system.member("u0");
@@ -121,18 +121,18 @@ async fn while_the_queue_is_down_posts_succeed_and_the_sweeper_delivers_afterwar
     assert_eq!((swept.enqueued, swept.not_taken), (44, 0));
     system.deliver().await;
     for i in 1..12 {
-        assert_eq!(system.texts_of(i).len(), 4, "u{i}");
+        assert_eq!(system.sms_of(i).len(), 4, "u{i}");
     }
-    assert_eq!(system.texts_of(0).len(), 0);
+    assert_eq!(system.sms_of(0).len(), 0);
     // Nothing is left to do, however often somebody looks.
     system.pass(Duration::from_hours(1)).await;
     assert_eq!(system.sweep().await.enqueued, 0);
     system.deliver().await;
-    assert_eq!(system.texts().len(), 44);
+    assert_eq!(system.sms().len(), 44);
 }
 
 #[tokio::test]
-async fn the_same_wake_up_call_many_times_sends_one_text() {
+async fn a_repeated_wake_up_sends_one_sms() {
     let system = System::start().await;
     system.family(2).await;
     let u0 = system.member("u0");
@@ -149,11 +149,11 @@ async fn the_same_wake_up_call_many_times_sends_one_text() {
         polled.expect("a queue");
     }
     system.deliver().await;
-    assert_eq!(system.texts_of(1).len(), 1);
+    assert_eq!(system.sms_of(1).len(), 1);
 }
 
 #[tokio::test]
-async fn who_left_before_the_text_went_out_gets_none() {
+async fn a_member_who_left_before_the_sms_gets_none() {
     let system = System::start().await;
     let members = system.family(3).await;
     let u0 = system.member("u0");
@@ -165,7 +165,7 @@ async fn who_left_before_the_text_went_out_gets_none() {
         .await
         .expect("muted");
     system.deliver().await;
-    assert_eq!(system.texts().len(), 0);
+    assert_eq!(system.sms().len(), 0);
     let message = posted.text("/message/id");
     let path = format!("/threads/{thread}/messages/{message}/deliveries");
     let deliveries = u0.get(&path).await;
@@ -176,7 +176,7 @@ async fn who_left_before_the_text_went_out_gets_none() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_no_job_is_the_only_one_that_comes_back() {
+async fn only_the_record_that_is_no_job_fails_its_batch() {
     let system = System::start().await;
     system.family(2).await;
     let u0 = system.member("u0");
@@ -188,7 +188,7 @@ async fn a_record_that_is_no_job_is_the_only_one_that_comes_back() {
         sqs.send_message().queue_url(url).message_body(body).send().await.expect("sent");
     }
     system.deliver().await;
-    assert_eq!(system.texts_of(1).len(), 1);
+    assert_eq!(system.sms_of(1).len(), 1);
     let left = sqs
         .get_queue_attributes()
         .queue_url(&system.stack.sqs.queue_url)
@@ -229,7 +229,7 @@ async fn after_a_restore_nothing_is_sent_that_may_have_been_sent_since() {
     system.pass(Duration::from_hours(1)).await;
     system.sweep().await;
     system.deliver().await;
-    assert_eq!(system.texts().len(), 3, "those of before");
+    assert_eq!(system.sms().len(), 3, "those of before");
     let states: Vec<String> =
         sqlx::query_scalar("SELECT DISTINCT state FROM notifications WHERE reason = 'restored'")
             .fetch_all(&system.owner)
@@ -238,5 +238,5 @@ async fn after_a_restore_nothing_is_sent_that_may_have_been_sent_since() {
     assert_eq!(states, ["unknown"]);
     u0.say(&thread, "after").await;
     system.deliver().await;
-    assert_eq!(system.texts().len(), 6);
+    assert_eq!(system.sms().len(), 6);
 }

@@ -165,7 +165,7 @@ async fn run(connection: &mut PgConnection, statement: String) {
 }
 
 #[tokio::test]
-async fn a_migration_runs_makes_logins_and_tells_cloudformation() {
+async fn a_migration_creates_logins_and_answers_cloudformation() {
     let mut deployment = Deployment::new().await;
     let mut cloudformation = CloudFormation::start().await;
     let migrate = Function::start(&binary("migrate"), &deployment.environment).await;
@@ -230,7 +230,7 @@ fn job() -> Value {
 }
 
 #[tokio::test]
-async fn a_new_password_of_the_same_login_counts_in_what_runs() {
+async fn running_functions_pick_up_a_new_password() {
     let mut deployment = Deployment::new().await;
     let migrate = Function::start(&binary("migrate"), &deployment.environment).await;
     migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");
@@ -268,7 +268,7 @@ async fn a_new_password_of_the_same_login_counts_in_what_runs() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_refused_fails_what_can_be_tried_again_and_asks_once_for_another() {
+async fn a_refused_login_fails_requests_with_503_and_reads_the_secret_once() {
     let mut deployment = Deployment::new().await;
     let migrate = Function::start(&binary("migrate"), &deployment.environment).await;
     migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");
@@ -303,7 +303,7 @@ async fn a_login_that_is_refused_fails_what_can_be_tried_again_and_asks_once_for
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_puts_the_deployment_back_and_says_why() {
+async fn a_failed_migration_rolls_the_deployment_back_with_its_reason() {
     let deployment = Deployment::new().await;
     let mut cloudformation = CloudFormation::start().await;
     let migrate = Function::start(&binary("migrate"), &deployment.environment).await;
@@ -325,7 +325,7 @@ async fn a_migration_that_fails_puts_the_deployment_back_and_says_why() {
 }
 
 #[tokio::test]
-async fn the_code_of_before_runs_on_a_newer_schema() {
+async fn the_code_runs_on_a_newer_schema() {
     let deployment = Deployment::new().await;
     let migrate = Function::start(&binary("migrate"), &deployment.environment).await;
     migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");

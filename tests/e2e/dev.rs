@@ -4,54 +4,58 @@ use serde_json::json;
 use tests::{Client, System, client::send, system};
 
 #[tokio::test]
-async fn tokens_are_for_the_asking() {
+async fn dev_token_makes_tokens_of_any_role() {
     let system = System::start().await;
     system.family(1).await;
-    let nobody = system.nobody();
+    let anonymous = system.anonymous();
     let body = json!({ "userId": "u0", "familyId": "fam", "name": "N", "expiresIn": 60 });
-    let token = nobody.post("/dev/token", &body).await.text("/token");
+    let token = anonymous.post("/dev/token", &body).await.text("/token");
     assert_eq!(Client::new(&system.url, Some(token)).get("/threads").await.status, 200);
-    let token = nobody.post("/dev/token", &json!({ "role": "service" })).await.text("/token");
+    let token = anonymous.post("/dev/token", &json!({ "role": "service" })).await.text("/token");
     let service = Client::new(&system.url, Some(token));
     assert_eq!(service.put("/families/new", &json!({ "name": "New" })).await.status, 201);
     for body in [json!({}), json!({ "userId": "a,b" }), json!({ "userId": "u0", "familyId": "" })] {
-        assert_eq!(nobody.post("/dev/token", &body).await.problem(), "422 invalid_field", "{body}");
+        assert_eq!(
+            anonymous.post("/dev/token", &body).await.problem(),
+            "422 invalid_field",
+            "{body}"
+        );
     }
 }
 
 #[tokio::test]
-async fn texts_are_listed_and_forgotten() {
+async fn sms_are_listed_and_deleted() {
     let system = System::start().await;
     system.family(3).await;
-    let (u0, nobody) = (system.member("u0"), system.nobody());
+    let (u0, anonymous) = (system.member("u0"), system.anonymous());
     let thread = u0.thread(&["u1".to_owned(), "u2".to_owned()]).await;
     u0.say(&thread, "one").await;
     system.deliver().await;
     let inbound = json!({ "from": "+15550100001", "body": "thanks" });
-    assert_eq!(nobody.post("/dev/inbound", &inbound).await.status, 202);
+    assert_eq!(anonymous.post("/dev/inbound", &inbound).await.status, 202);
 
-    let all = nobody.get("/dev/sms").await;
+    let all = anonymous.get("/dev/sms").await;
     assert_eq!(all.at("/messages").as_array().map(Vec::len), Some(2), "received ones alone");
     for query in ["to=+15550100001", "to=%2B15550100001", "to=15550100001"] {
-        let one = nobody.get(&format!("/dev/sms?{query}")).await;
+        let one = anonymous.get(&format!("/dev/sms?{query}")).await;
         assert_eq!(one.at("/messages").as_array().map(Vec::len), Some(1), "{query}");
     }
-    insta::assert_json_snapshot!("sms", nobody.get("/dev/sms?to=+15550100001").await.json(), {
+    insta::assert_json_snapshot!("sms", anonymous.get("/dev/sms?to=+15550100001").await.json(), {
         ".**.body" => insta::dynamic_redaction(|body, _| {
             body.as_str().unwrap_or_default().split('#').next().unwrap_or_default().to_owned()
         }),
         ".**.at" => "[time]", ".**.messageId" => "[id]",
     });
-    assert_eq!(nobody.delete("/dev/sms").await.status, 204);
-    assert_eq!(nobody.get("/dev/sms").await.at("/messages"), json!([]));
+    assert_eq!(anonymous.delete("/dev/sms").await.status, 204);
+    assert_eq!(anonymous.get("/dev/sms").await.at("/messages"), json!([]));
     for body in [json!({}), json!({ "from": "x", "body": "y" }), json!({ "from": "+15550100001" })]
     {
-        assert_eq!(nobody.post("/dev/inbound", &body).await.status, 422, "{body}");
+        assert_eq!(anonymous.post("/dev/inbound", &body).await.status, 422, "{body}");
     }
 }
 
 #[tokio::test]
-async fn the_root_leads_to_the_wall() {
+async fn the_root_redirects_to_the_wall() {
     let system = System::start().await;
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
     let client = client.build().expect("a client");
@@ -59,68 +63,71 @@ async fn the_root_leads_to_the_wall() {
     assert_eq!(answer.status(), 307);
     assert_eq!(answer.headers()["location"], "/dev");
     // The API has no such route.
-    assert_eq!(system.nobody().get("/dev/phones/+15550100000/").await.problem(), "404 not_found");
+    assert_eq!(
+        system.anonymous().get("/dev/phones/+15550100000/").await.problem(),
+        "404 not_found"
+    );
 }
 
 #[tokio::test]
-async fn the_wall_shows_every_handset_and_hears_of_every_text() {
+async fn the_wall_shows_every_handset_and_gets_an_event_for_every_sms() {
     let system = System::start().await;
     system.family(2).await;
-    let nobody = system.nobody();
-    let page = nobody.get("/dev").await;
+    let anonymous = system.anonymous();
+    let page = anonymous.get("/dev").await;
     assert!(page.header("content-type").starts_with("text/html"));
     let policy = page.header("content-security-policy");
     assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-src 'self'"));
-    let data = nobody.get("/dev/wall.json").await;
+    let data = anonymous.get("/dev/wall.json").await;
     assert_eq!(
         data.at("/families/0/members/1"),
         json!({ "userId": "u1", "name": "Name1", "phone": "+15550100001" })
     );
 
     let mut events =
-        nobody.request(reqwest::Method::GET, "/dev/events").send().await.expect("a stream");
+        anonymous.request(reqwest::Method::GET, "/dev/events").send().await.expect("a stream");
     let mut next = async || events.chunk().await.expect("a stream").expect("an event");
     let hello = next().await;
     assert!(hello.starts_with(b"retry: 1000"), "{hello:?}");
     let inbound = json!({ "from": "+15550100001", "body": "thanks" });
-    nobody.post("/dev/inbound", &inbound).await;
+    anonymous.post("/dev/inbound", &inbound).await;
     let event = next().await;
     assert!(event.starts_with(b"event: changed\ndata: "), "{event:?}");
-    let data = nobody.get("/dev/wall.json").await;
+    let data = anonymous.get("/dev/wall.json").await;
     assert_eq!(data.at("/texts/0/direction"), "sent");
     assert_eq!(data.at("/texts/0/body"), "thanks");
 }
 
 #[tokio::test]
-async fn phones_reach_what_the_world_can_reach() {
+async fn phones_reach_the_product_but_not_the_local_only_endpoints() {
     let system = System::start().await;
     system.family(1).await;
-    let (u0, nobody) = (system.member("u0"), system.nobody());
+    let (u0, anonymous) = (system.member("u0"), system.anonymous());
     let phone = "/dev/phones/+15550100000";
-    assert_eq!(nobody.get(&format!("{phone}/health")).await.status, 200);
-    assert_eq!(nobody.get(&format!("{phone}/threads")).await.problem(), "401 unauthenticated");
+    assert_eq!(anonymous.get(&format!("{phone}/health")).await.status, 200);
+    assert_eq!(anonymous.get(&format!("{phone}/threads")).await.problem(), "401 unauthenticated");
     assert_eq!(u0.get(&format!("{phone}/threads?limit=0")).await.problem(), "400 bad_limit");
     let new = json!({ "memberIds": ["u0"], "title": "x".repeat(1 << 20) });
     let direct = u0.post("/threads", &new).await.problem();
     assert_eq!(u0.post(&format!("{phone}/threads"), &new).await.problem(), direct);
 
     for path in ["/dev", "/dev/sms", "/dev/phones/+15550100000/health", "/nowhere"] {
-        let answer = nobody.get(&format!("{phone}{path}")).await;
+        let answer = anonymous.get(&format!("{phone}{path}")).await;
         assert_eq!(answer.problem(), "404 not_found", "{path}");
     }
     for phone in ["grandma", "15550100000", "+1 555 010 0000"] {
-        let answer = nobody.get(&format!("/dev/phones/{phone}/health")).await;
+        let answer = anonymous.get(&format!("/dev/phones/{phone}/health")).await;
         assert_eq!(answer.problem(), "404 not_found", "{phone}");
-        assert_eq!(nobody.delete(&format!("/dev/phones/{phone}")).await.status, 404, "{phone}");
+        assert_eq!(anonymous.delete(&format!("/dev/phones/{phone}")).await.status, 404, "{phone}");
     }
-    assert_eq!(nobody.delete(phone).await.status, 204);
+    assert_eq!(anonymous.delete(phone).await.status, 204);
 }
 
 #[tokio::test]
-async fn each_phone_is_a_browser_of_its_own() {
+async fn each_phone_is_a_separate_browser() {
     let system = System::start().await;
     system.family(3).await;
-    let (u0, nobody) = (system.member("u0"), system.nobody());
+    let (u0, anonymous) = (system.member("u0"), system.anonymous());
     let thread = u0.thread(&["u1".to_owned(), "u2".to_owned()]).await;
     u0.say(&thread, "one").await;
     system.deliver().await;
@@ -129,11 +136,11 @@ async fn each_phone_is_a_browser_of_its_own() {
     let open = async |i: usize, token: &serde_json::Value| {
         // As the page on the wall sends it: its address is the wall's, not that of the links.
         let path = format!("{}/links/exchange", phone(i));
-        let request = nobody.request(reqwest::Method::POST, &path).header("origin", &system.url);
+        let request = anonymous.request(reqwest::Method::POST, &path).header("origin", &system.url);
         send(request.json(token)).await
     };
     let history = async |i: usize| {
-        nobody.get(&format!("{}/threads/{thread}/messages", phone(i))).await.status
+        anonymous.get(&format!("{}/threads/{thread}/messages", phone(i))).await.status
     };
 
     for i in [1, 2] {
@@ -142,33 +149,33 @@ async fn each_phone_is_a_browser_of_its_own() {
         assert_eq!(opened.header("set-cookie"), "", "the phone's, not the real browser's");
         assert_eq!(history(i).await, 200);
         for page in ["l".to_owned(), format!("t/{thread}")] {
-            let page = nobody.get(&format!("{}/{page}", phone(i))).await;
+            let page = anonymous.get(&format!("{}/{page}", phone(i))).await;
             assert_eq!((page.status, page.header("set-cookie")), (200, ""));
             let policy = page.header("content-security-policy");
             assert!(policy.contains("frame-ancestors 'self'"), "{policy}");
         }
     }
     assert_eq!(open(2, &token(1)).await.problem(), "401 link_invalid", "forwarded");
-    assert_eq!(nobody.get(&format!("/threads/{thread}/messages")).await.status, 401);
+    assert_eq!(anonymous.get(&format!("/threads/{thread}/messages")).await.status, 401);
 
-    assert_eq!(nobody.delete(&phone(1)).await.status, 204);
+    assert_eq!(anonymous.delete(&phone(1)).await.status, 204);
     assert_eq!((history(1).await, history(2).await), (401, 200), "one phone is new");
     assert_eq!(open(1, &token(1)).await.problem(), "401 link_invalid");
     let ended = format!("{}/sessions/end", phone(2));
-    let request = nobody.request(reqwest::Method::POST, &ended);
+    let request = anonymous.request(reqwest::Method::POST, &ended);
     let evil = request.header("origin", "https://evil.example");
     assert_eq!(send(evil).await.problem(), "403 cross_site");
-    assert_eq!(nobody.post(&ended, &json!({})).await.status, 204);
+    assert_eq!(anonymous.post(&ended, &json!({})).await.status, 204);
     assert_eq!(history(2).await, 401);
 }
 
 #[tokio::test]
-async fn faults_are_for_the_asking_and_survived() {
+async fn faults_can_be_set_and_are_survived() {
     let system = System::start().await;
     system.family(3).await;
-    let (u0, nobody) = (system.member("u0"), system.nobody());
+    let (u0, anonymous) = (system.member("u0"), system.anonymous());
     let thread = u0.thread(&["u1".to_owned(), "u2".to_owned()]).await;
-    let faults = async |body: serde_json::Value| nobody.put("/dev/faults", &body).await;
+    let faults = async |body: serde_json::Value| anonymous.put("/dev/faults", &body).await;
     for body in [
         json!({ "sms": { "mode": "sulk" } }),
         json!({ "sms": { "mode": "throttle", "rate": 1.5 } }),
@@ -196,7 +203,7 @@ async fn faults_are_for_the_asking_and_survived() {
         system.deliver().await;
         assert_eq!(states(&posted).await, [state, state], "{mode}");
     }
-    assert_eq!(system.texts().len(), 0);
+    assert_eq!(system.sms().len(), 0);
 
     // Without faults, what was a definite no for now goes out; who opted out is not asked again.
     assert_eq!(faults(json!({})).await.status, 204);

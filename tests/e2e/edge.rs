@@ -7,15 +7,16 @@ use tests::{System, client::send};
 #[tokio::test]
 async fn every_error_is_a_problem_and_every_answer_has_a_request_id() {
     let system = System::start().await;
-    let nobody = system.nobody();
-    assert_eq!(nobody.get("/nothing/here").await.problem(), "404 not_found");
-    let wrong_method = nobody.delete("/threads").await;
+    let anonymous = system.anonymous();
+    assert_eq!(anonymous.get("/nothing/here").await.problem(), "404 not_found");
+    let wrong_method = anonymous.delete("/threads").await;
     assert_eq!(wrong_method.problem(), "405 method_not_allowed");
     let mut allowed: Vec<&str> = wrong_method.header("allow").split(',').collect();
     allowed.sort_unstable();
     assert_eq!(allowed, ["GET", "HEAD", "POST"]);
 
-    let with = |id: String| send(nobody.request(Method::GET, "/health").header("x-request-id", id));
+    let with =
+        |id: String| send(anonymous.request(Method::GET, "/health").header("x-request-id", id));
     let kept = "my-own/request:1";
     assert_eq!(with(kept.to_owned()).await.header("x-request-id"), kept);
     for replaced in ["", "two words", &"x".repeat(129), "caf\u{e9}"] {
@@ -23,14 +24,14 @@ async fn every_error_is_a_problem_and_every_answer_has_a_request_id() {
         let id = answer.header("x-request-id");
         assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{replaced:?}: {id}");
     }
-    let request = nobody.request(Method::GET, "/threads").header("x-request-id", "the-id");
+    let request = anonymous.request(Method::GET, "/threads").header("x-request-id", "the-id");
     insta::assert_json_snapshot!("problem", send(request).await.json());
 }
 
 #[tokio::test]
-async fn health_tells_whether_the_database_answers() {
+async fn health_reports_whether_the_database_answers() {
     let system = System::start().await;
-    let healthy = system.nobody().get("/health").await;
+    let healthy = system.anonymous().get("/health").await;
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(healthy.json(), json!({ "status": "ok", "version": version, "database": "ok" }));
     // Nobody may connect any more, and who is connected is cut off.
@@ -47,7 +48,7 @@ async fn health_tells_whether_the_database_answers() {
         .execute(&server)
         .await
         .expect("cut off");
-    let ill = system.nobody().get("/health").await;
+    let ill = system.anonymous().get("/health").await;
     assert_eq!(ill.problem(), "503 database_unavailable");
     assert_eq!(ill.header("retry-after"), "1");
     let other = system.member("u0").get("/threads").await;
@@ -56,7 +57,7 @@ async fn health_tells_whether_the_database_answers() {
 }
 
 #[tokio::test]
-async fn a_body_of_any_depth_is_refused_as_what_it_is() {
+async fn a_deeply_nested_body_is_refused_without_recursion() {
     let system = System::start().await;
     let members = system.family(1).await;
     let u0 = system.member("u0");

@@ -67,7 +67,7 @@ async fn talkative() -> (System, String) {
 async fn tapped(system: &System) -> Client {
     let text = system.stack.carrier.received(Some("+15550147777")).pop().expect("a text");
     let token = json!({ "token": tests::system::token_in(&text) });
-    let opened = system.nobody().post("/links/exchange", &token).await;
+    let opened = system.anonymous().post("/links/exchange", &token).await;
     assert_eq!(opened.status, 200);
     system.browser(opened.header("set-cookie").split(';').next().unwrap_or_default())
 }
@@ -81,11 +81,11 @@ async fn history(client: &Client, thread: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn nothing_of_an_erased_member_is_left_but_that_they_were_there() {
+async fn an_erased_member_leaves_only_tombstones() {
     let (system, thread) = talkative().await;
     let browser = tapped(&system).await;
     for phone in ["+15550147777", "+15550100002"] {
-        system.nobody().post("/links/request", &json!({ "phone": phone })).await;
+        system.anonymous().post("/links/request", &json!({ "phone": phone })).await;
     }
     let canaries = [
         "Canary-Name",
@@ -140,7 +140,7 @@ async fn nothing_of_an_erased_member_is_left_but_that_they_were_there() {
     system.host().put("/families/fam/users/u2", &reader).await;
     system.deliver().await;
     let token = json!({ "token": system.token_of(2) });
-    let opened = system.nobody().post("/links/exchange", &token).await;
+    let opened = system.anonymous().post("/links/exchange", &token).await;
     let cookie = opened.header("set-cookie").split(';').next().unwrap_or_default().to_owned();
     let page = system.browser(&cookie).get(&format!("/t/{thread}")).await.as_text();
     assert!(
@@ -149,11 +149,11 @@ async fn nothing_of_an_erased_member_is_left_but_that_they_were_there() {
 }
 
 #[tokio::test]
-async fn nothing_of_an_erased_family_is_left_and_it_can_begin_anew() {
+async fn an_erased_family_leaves_nothing_and_can_be_provisioned_again() {
     let (system, thread) = talkative().await;
     let _browser = tapped(&system).await;
     system.family_named("other", 2).await;
-    system.nobody().post("/links/request", &json!({ "phone": "+15550147777" })).await;
+    system.anonymous().post("/links/request", &json!({ "phone": "+15550147777" })).await;
     let host = system.host();
     let deactivated = host.delete("/families/fam").await;
     assert_eq!(deactivated.status, 204);
@@ -204,7 +204,7 @@ async fn nothing_of_an_erased_family_is_left_and_it_can_begin_anew() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_erased_is_said_so() {
+async fn invalid_erasure_requests_are_refused() {
     let system = System::start().await;
     system.family(1).await;
     let host = system.host();
@@ -221,7 +221,7 @@ async fn what_can_not_be_erased_is_said_so() {
     }
     for path in ["/families/fam?erase=true", "/families/fam/users/u0?erase=true"] {
         assert_eq!(system.member("u0").delete(path).await.problem(), "403 forbidden");
-        assert_eq!(system.nobody().delete(path).await.problem(), "401 unauthenticated");
+        assert_eq!(system.anonymous().delete(path).await.problem(), "401 unauthenticated");
     }
     assert_eq!(system.member("u0").get("/threads").await.status, 200);
     assert_eq!(host.delete("/families/fam?erase=false").await.status, 204);
@@ -301,7 +301,7 @@ async fn many(system: &System, thread: &str, messages: i64) {
 }
 
 #[tokio::test]
-async fn what_a_request_does_not_finish_the_sweeper_does() {
+async fn the_sweeper_finishes_an_erasure() {
     let system = System::start().await;
     let members = system.family(2).await;
     let thread = system.member("u0").thread(&members).await;
@@ -338,7 +338,7 @@ async fn what_a_request_does_not_finish_the_sweeper_does() {
 }
 
 #[tokio::test]
-async fn what_somebody_holds_is_emptied_once_they_let_go() {
+async fn locked_messages_are_emptied_once_unlocked() {
     let system = System::start().await;
     let members = system.family(2).await;
     let thread = system.member("u0").thread(&members).await;
@@ -387,7 +387,7 @@ async fn only_job(system: &System) -> NotificationJob {
 }
 
 #[tokio::test]
-async fn a_text_that_is_being_sent_brings_nothing_back() {
+async fn an_sms_being_sent_restores_nothing_erased() {
     let outcomes = [
         (Outcome::Retry { reason: Reason::Throttled }, "cancelled"),
         (Outcome::OptedOut, "failed"),
@@ -443,7 +443,7 @@ async fn a_text_that_is_being_sent_brings_nothing_back() {
 }
 
 #[tokio::test]
-async fn waiting_texts_of_what_was_erased_go_to_nobody() {
+async fn pending_sms_of_erased_data_are_not_sent() {
     let system = System::start().await;
     let members = system.family(3).await;
     let thread = system.member("u0").thread(&members).await;

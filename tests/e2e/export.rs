@@ -29,7 +29,7 @@ fn json_of(files: &BTreeMap<String, String>, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn it_has_all_that_is_kept_of_one_family() {
+async fn an_export_has_all_data_of_one_family() {
     let system = System::start().await;
     let members = system.family(3).await;
     system.family_named("other", 2).await;
@@ -83,11 +83,11 @@ async fn it_has_all_that_is_kept_of_one_family() {
 }
 
 #[tokio::test]
-async fn it_is_the_hosts_alone() {
+async fn an_export_is_for_the_host_only() {
     let system = System::start().await;
     system.family(1).await;
     let path = "/families/fam/export";
-    assert_eq!(system.nobody().get(path).await.problem(), "401 unauthenticated");
+    assert_eq!(system.anonymous().get(path).await.problem(), "401 unauthenticated");
     assert_eq!(system.member("u0").get(path).await.problem(), "403 forbidden");
     let other = TokenClaims { family_id: Some("other"), ..TokenClaims::service() };
     assert_eq!(system.caller(&other).get(path).await.problem(), "404 family_not_found");
@@ -104,7 +104,7 @@ async fn it_is_the_hosts_alone() {
 }
 
 #[tokio::test]
-async fn what_is_too_much_for_an_answer_comes_in_parts_that_fit() {
+async fn a_large_export_comes_in_parts() {
     let system = System::start().await;
     let members = system.family(3).await;
     let thread = system.member("u0").thread(&members).await.replace("th_", "");

@@ -11,12 +11,12 @@ async fn holds(name: &str) {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_killed_anywhere_sends_nothing_twice() {
+async fn a_killed_worker_sends_nothing_twice() {
     holds("worker-killed").await;
 }
 
 #[tokio::test]
-async fn what_a_killed_api_committed_arrives() {
+async fn posts_committed_by_a_killed_api_arrive() {
     holds("api-killed").await;
 }
 
@@ -26,37 +26,37 @@ async fn ten_minutes_without_a_queue_lose_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_queue_refuses_is_sent_later() {
+async fn jobs_that_the_queue_refuses_are_sent_later() {
     holds("batches-refused").await;
 }
 
 #[tokio::test]
-async fn a_job_that_comes_five_times_is_sent_once() {
+async fn a_job_received_five_times_sends_once() {
     holds("jobs-repeated").await;
 }
 
 #[tokio::test]
-async fn a_carrier_that_hangs_is_never_asked_again() {
+async fn an_sms_to_a_hanging_carrier_is_never_sent_again() {
     holds("carrier-hangs").await;
 }
 
 #[tokio::test]
-async fn what_the_carrier_throttles_is_sent_later() {
+async fn throttled_sms_are_sent_later() {
     holds("carrier-throttles").await;
 }
 
 #[tokio::test]
-async fn a_worker_frozen_past_its_lease_sends_once_and_brings_proof() {
+async fn a_worker_frozen_past_its_lease_sends_once_and_records_it() {
     holds("worker-frozen").await;
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_outlives_restarts_of_the_database() {
+async fn acknowledged_posts_survive_database_restarts() {
     holds("database-restarted").await;
 }
 
 #[tokio::test]
-async fn poison_becomes_a_dead_letter_and_dead_letters_come_back() {
+async fn poisoned_records_become_dead_letters_and_can_be_redriven() {
     holds("poison").await;
 }
 
@@ -66,7 +66,7 @@ async fn a_wrong_clock_claims_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_post_whose_commit_goes_unheard_is_posted_once() {
+async fn a_post_whose_commit_answer_is_lost_is_posted_once() {
     holds("answer-lost").await;
 }
 

@@ -103,7 +103,7 @@ async fn a_history_reads_both_ways() {
 }
 
 #[tokio::test]
-async fn an_unchanged_page_is_not_sent_again() {
+async fn an_unchanged_page_is_a_304() {
     let system = System::start().await;
     system.family(2).await;
     let u0 = system.member("u0");

@@ -270,7 +270,7 @@ async fn a_link_opens_through_the_lambda_binaries() {
     assert!(small.body.starts_with(&[0x1f, 0x8b]) && small.body.len() < 14 * 1024);
     // What Lambda wrote to the queue, the worker sends: renewed once, though both were asked.
     system.deliver().await;
-    assert_eq!(system.texts_of(1).len(), 2);
+    assert_eq!(system.sms_of(1).len(), 2);
     for function in [&links, &noting, &history, &messages, &web] {
         assert_eq!(function.refused(), Vec::<String>::new());
         for secret in ["0123456789abcdef", "eyJ", "+1555", "Hello"] {
@@ -307,7 +307,7 @@ async fn every_binary_serves_the_routes_that_are_declared_for_it() {
 }
 
 #[tokio::test]
-async fn the_documentation_is_a_lambda_function_of_its_own() {
+async fn the_documentation_is_a_separate_lambda_function() {
     let system = System::start().await;
     // It needs nothing but itself.
     let docs = Function::start(&binary("docs"), &[]).await;
@@ -325,7 +325,7 @@ async fn the_documentation_is_a_lambda_function_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_worker_and_the_sweeper_do_as_lambdas_what_they_do_here() {
+async fn worker_and_sweeper_work_as_lambda_functions() {
     let mut system = System::start().await;
     let members = system.family(4).await;
     let worker = Function::start(&binary("worker"), &environment(&system, "kinline_worker")).await;
@@ -357,7 +357,7 @@ async fn the_worker_and_the_sweeper_do_as_lambdas_what_they_do_here() {
     let answer = worker.invoke(&sqs_event(&records), TIMEOUT).await.expect("handled");
     assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": "broken" }] }));
     for i in 1..4 {
-        let texts = system.texts_of(i);
+        let texts = system.sms_of(i);
         assert_eq!(texts.len(), 1);
         assert!(texts[0].body.starts_with("Name0: as a Lambda https://kin.example/l#a"));
     }
@@ -366,14 +366,14 @@ async fn the_worker_and_the_sweeper_do_as_lambdas_what_they_do_here() {
     assert_eq!(again, json!({ "batchItemFailures": [] }));
     let late = worker.invoke(&sqs_event(&records[..3]), Duration::from_secs(7)).await;
     assert_eq!(late.expect("handled")["batchItemFailures"].as_array().map(Vec::len), Some(3));
-    assert_eq!(system.texts().len(), 3);
+    assert_eq!(system.sms().len(), 3);
     for secret in ["as a Lambda", "+1555", "Name0", "eyJ"] {
         assert!(!worker.log().contains(secret), "{secret} in the log");
     }
 }
 
 #[tokio::test]
-async fn a_function_that_lacks_a_variable_says_which_and_does_not_start() {
+async fn a_missing_variable_stops_the_start_and_is_named() {
     let system = System::start().await;
     for (name, variable) in [
         ("threads", "KINLINE_AUTH_SECRET"),
@@ -401,7 +401,7 @@ async fn a_function_that_lacks_a_variable_says_which_and_does_not_start() {
 }
 
 #[tokio::test]
-async fn the_queue_is_reached_by_https_where_the_system_trusts_it() {
+async fn the_queue_is_reached_over_https_with_the_systems_certificates() {
     let system = System::start().await;
     let members = system.family(2).await;
     let thread = system.member("u0").thread(&members).await;

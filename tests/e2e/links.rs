@@ -41,7 +41,7 @@ async fn tap(client: &Client, token: &str) -> Answer {
 #[tokio::test]
 async fn a_tap_opens_the_thread_and_an_answer_goes_back() {
     let (system, thread) = texted(3).await;
-    let opened = tap(&system.nobody(), &system.token_of(1)).await;
+    let opened = tap(&system.anonymous(), &system.token_of(1)).await;
     assert_eq!(opened.status, 200, "{}", opened.as_text());
     assert_eq!(opened.text("/userId"), "u1");
     assert_eq!(opened.text("/familyId"), FAMILY);
@@ -57,7 +57,7 @@ async fn a_tap_opens_the_thread_and_an_answer_goes_back() {
     let deliveries = format!("/threads/{thread}/messages/{message}/deliveries");
     assert_eq!(browser.get(&deliveries).await.status, 200);
     system.deliver().await;
-    assert!(system.texts_of(0)[0].body.starts_with("Name1: Hello yourself https://kin.example/l#"));
+    assert!(system.sms_of(0)[0].body.starts_with("Name1: Hello yourself https://kin.example/l#"));
 
     // It opened the text, as who wrote it can see; the other one's is still closed.
     let first = messages.text("/messages/0/id");
@@ -71,8 +71,8 @@ async fn a_tap_opens_the_thread_and_an_answer_goes_back() {
 async fn the_first_browser_keeps_the_link() {
     let (system, thread) = texted(2).await;
     let token = system.token_of(1);
-    let nobody = system.nobody();
-    let taps = join_all((0..50).map(|_| tap(&nobody, &token))).await;
+    let anonymous = system.anonymous();
+    let taps = join_all((0..50).map(|_| tap(&anonymous, &token))).await;
     let (opened, refused): (Vec<Answer>, Vec<Answer>) =
         taps.into_iter().partition(|answer| answer.status == 200);
     assert_eq!(opened.len(), 1);
@@ -92,7 +92,7 @@ async fn the_first_browser_keeps_the_link() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_asked_for_again_by_the_same_browser() {
+async fn the_same_browser_can_repeat_an_exchange_whose_answer_was_lost() {
     let (system, thread) = texted(2).await;
     // The page gave the browser its cookie before anything was tapped; this answer it never saw.
     let browser = system.browser(&format!("__Host-kin={}", "0123456789abcdef".repeat(4)));
@@ -117,7 +117,7 @@ async fn one_browser_taps_twenty_times_at_once() {
 }
 
 #[tokio::test]
-async fn a_secret_that_was_planted_or_copied_opens_nothing_later() {
+async fn a_planted_or_copied_cookie_gives_no_access_later() {
     let (system, thread) = texted(2).await;
     let history = format!("/threads/{thread}/messages");
     let planted = system.browser(&format!("__Host-kin={}", "0123456789abcdef".repeat(4)));
@@ -132,7 +132,7 @@ async fn a_secret_that_was_planted_or_copied_opens_nothing_later() {
         let user = json!({ "name": "Name1", "phone": number });
         assert_eq!(system.host().put("/families/fam/users/u1", &user).await.status, 200);
     }
-    system.nobody().post("/links/request", &json!({ "phone": phone(1) })).await;
+    system.anonymous().post("/links/request", &json!({ "phone": phone(1) })).await;
     system.deliver().await;
     let again = tap(&browser, &system.token_of(1)).await;
     assert_eq!(system.browser(&cookie(&again)).get(&history).await.status, 200);
@@ -144,12 +144,12 @@ async fn a_secret_that_was_planted_or_copied_opens_nothing_later() {
 }
 
 #[tokio::test]
-async fn a_browser_of_two_families_is_known_to_both() {
+async fn a_browser_can_hold_sessions_of_two_families() {
     let (system, thread) = texted(2).await;
     let members = system.family_named("other", 2).await;
     let other = system.caller(&local::secrets::TokenClaims::member("other", "u0"));
     let elsewhere = other.thread(&members).await;
-    let first = tap(&system.nobody(), &system.token_of(1)).await;
+    let first = tap(&system.anonymous(), &system.token_of(1)).await;
     let browser = system.browser(&cookie(&first));
     other.say(&elsewhere, "Hello there").await;
     system.deliver().await;
@@ -168,7 +168,7 @@ async fn a_browser_of_two_families_is_known_to_both() {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_with_a_link_the_answer_is_one() {
+async fn every_invalid_link_gets_the_same_answer() {
     let (system, _) = texted(5).await;
     let keys = system.secrets().link_keys().expect("keys");
     let stranger = LinkKeys::parse("a=0123456789abcdef0123456789abcdef").expect("keys");
@@ -195,7 +195,7 @@ async fn whatever_is_wrong_with_a_link_the_answer_is_one() {
     }
     let mut answers = Vec::new();
     for token in &tokens {
-        let request = system.nobody().request(Method::POST, "/links/exchange");
+        let request = system.anonymous().request(Method::POST, "/links/exchange");
         let request = request.header("x-request-id", "same").json(&json!({ "token": token }));
         let answer = send(request).await;
         assert_eq!(answer.problem(), "401 link_invalid", "{token:.20}");
@@ -206,7 +206,7 @@ async fn whatever_is_wrong_with_a_link_the_answer_is_one() {
     assert_eq!(answers.len(), 1, "one answer for all");
     assert_eq!(system.count("sessions").await, 0);
     for body in [json!({}), json!({ "token": 1 }), json!({ "token": good, "browser": "x" })] {
-        assert_eq!(system.nobody().post("/links/exchange", &body).await.status, 422, "{body}");
+        assert_eq!(system.anonymous().post("/links/exchange", &body).await.status, 422, "{body}");
     }
 }
 
@@ -217,7 +217,7 @@ async fn a_session_is_for_its_thread_and_ends_with_the_membership() {
     system.member("u0").say(&other, "Only for you").await;
     let mut browsers = Vec::new();
     for i in 1..4 {
-        let opened = tap(&system.nobody(), &system.token_of(i)).await;
+        let opened = tap(&system.anonymous(), &system.token_of(i)).await;
         browsers.push(system.browser(&cookie(&opened)));
     }
     let history = format!("/threads/{thread}/messages");
@@ -256,7 +256,7 @@ async fn a_session_is_for_its_thread_and_ends_with_the_membership() {
     assert_eq!(browsers[2].get(&history).await.status, 200);
     assert_eq!(system.host().put("/families/fam/users/u3", &moved).await.status, 200);
     assert_eq!(browsers[2].get(&history).await.problem(), "401 unauthenticated");
-    assert_eq!(tap(&system.nobody(), &system.token_of(3)).await.problem(), "401 link_invalid");
+    assert_eq!(tap(&system.anonymous(), &system.token_of(3)).await.problem(), "401 link_invalid");
 }
 
 #[tokio::test]
@@ -269,7 +269,7 @@ async fn sessions_end_by_age_by_idleness_and_by_hand() {
         (2, "SET last_seen_at = last_seen_at - interval '7 days'"),
         (3, "SET last_seen_at = last_seen_at - interval '6 days 23 hours'"),
     ] {
-        let opened = tap(&system.nobody(), &system.token_of(i)).await;
+        let opened = tap(&system.anonymous(), &system.token_of(i)).await;
         let sql = format!("UPDATE sessions {change} WHERE user_id = 'u{i}'");
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&system.owner).await.expect("aged");
         browsers.push(system.browser(&cookie(&opened)));
@@ -296,15 +296,15 @@ async fn sessions_end_by_age_by_idleness_and_by_hand() {
     assert_eq!(browsers[2].get(&history).await.problem(), "401 unauthenticated");
     // Even with the cookie of before, the link opens nothing any more.
     assert_eq!(tap(&browsers[2], &system.token_of(3)).await.problem(), "401 link_invalid");
-    let without_body = system.nobody().request(Method::POST, "/sessions/end");
+    let without_body = system.anonymous().request(Method::POST, "/sessions/end");
     assert_eq!(send(without_body).await.status, 204, "ending nothing is no error");
 }
 
 #[tokio::test]
-async fn another_sites_page_can_write_nothing() {
+async fn a_page_of_another_site_can_not_write() {
     let (system, thread) = texted(2).await;
     let token = system.token_of(1);
-    let opened = tap(&system.nobody(), &token).await;
+    let opened = tap(&system.anonymous(), &token).await;
     let browser = system.browser(&cookie(&opened));
     let body = json!({ "body": "Forged" });
     let path = format!("/threads/{thread}/messages");
@@ -335,10 +335,10 @@ async fn another_sites_page_can_write_nothing() {
 
 /// Asks for a fresh link and returns how many texts `u{i}` has then.
 async fn renew(system: &System, token: &str, i: usize) -> usize {
-    let answer = system.nobody().post("/links/renew", &json!({ "token": token })).await;
+    let answer = system.anonymous().post("/links/renew", &json!({ "token": token })).await;
     assert_eq!((answer.status, answer.as_text().as_str()), (202, "{}"));
     system.deliver().await;
-    system.texts_of(i).len()
+    system.sms_of(i).len()
 }
 
 #[tokio::test]
@@ -347,12 +347,12 @@ async fn a_spent_link_brings_a_fresh_one_to_the_number_on_file() {
     let token = system.token_of(1);
     // Free and good: there is nothing to renew.
     assert_eq!(renew(&system, &token, 1).await, 1);
-    tap(&system.nobody(), &token).await;
+    tap(&system.anonymous(), &token).await;
     assert_eq!(renew(&system, &token, 1).await, 2);
-    let text = system.texts_of(1).pop().expect("a text").body;
+    let text = system.sms_of(1).pop().expect("a text").body;
     assert!(text.starts_with("Family Chat: here is your link https://kin.example/l#"), "{text}");
     assert_ne!(system.token_of(1), token);
-    let opened = tap(&system.nobody(), &system.token_of(1)).await;
+    let opened = tap(&system.anonymous(), &system.token_of(1)).await;
     assert_eq!((opened.status, opened.text("/threadId")), (200, thread));
 
     // Nothing goes to who has left, has opted out, or to a token of somebody else's making.
@@ -368,7 +368,7 @@ async fn a_spent_link_brings_a_fresh_one_to_the_number_on_file() {
     for token in ["", "x", &left[..40]] {
         renew(&system, token, 1).await;
     }
-    assert_eq!(system.texts_of(1).len(), 2);
+    assert_eq!(system.sms_of(1).len(), 2);
 }
 
 #[tokio::test]
@@ -397,19 +397,19 @@ async fn fresh_links_are_three_an_hour_and_ten_a_day() {
     assert_eq!(system.count("rate_limits").await, 0);
     // Fifty at once get one.
     system.age_limits(Duration::from_hours(25)).await;
-    let nobody = system.nobody();
+    let anonymous = system.anonymous();
     let body = json!({ "token": token });
-    join_all((0..50).map(|_| nobody.post("/links/renew", &body))).await;
+    join_all((0..50).map(|_| anonymous.post("/links/renew", &body))).await;
     system.deliver().await;
-    assert_eq!(system.texts_of(1).len(), 13, "one is on its way already");
+    assert_eq!(system.sms_of(1).len(), 13, "one is on its way already");
 }
 
 #[tokio::test]
-async fn a_phone_number_is_texted_a_link_and_nobody_learns_whose_it_is() {
+async fn a_link_request_by_number_tells_nothing_about_the_number() {
     let (system, thread) = texted(3).await;
     let ask = |number: String| {
-        let nobody = system.nobody();
-        async move { nobody.post("/links/request", &json!({ "phone": number })).await }
+        let anonymous = system.anonymous();
+        async move { anonymous.post("/links/request", &json!({ "phone": number })).await }
     };
     let mut answers = Vec::new();
     for number in
@@ -424,18 +424,18 @@ async fn a_phone_number_is_texted_a_link_and_nobody_learns_whose_it_is() {
     assert_eq!(system.count("link_requests").await, 3, "known or not, it is noted");
     system.deliver().await;
     assert_eq!(system.count("link_requests").await, 0);
-    assert_eq!([0, 1, 2].map(|i| system.texts_of(i).len()), [0, 2, 2]);
-    assert_eq!(system.texts().len(), 4);
-    let opened = tap(&system.nobody(), &system.token_of(1)).await;
+    assert_eq!([0, 1, 2].map(|i| system.sms_of(i).len()), [0, 2, 2]);
+    assert_eq!(system.sms().len(), 4);
+    let opened = tap(&system.anonymous(), &system.token_of(1)).await;
     assert_eq!((opened.status, opened.text("/threadId")), (200, thread));
     // u1's own and the number's limit are the same three an hour.
     for _ in 0..5 {
         assert_eq!(ask(phone(1)).await.status, 202);
         system.deliver().await;
     }
-    assert_eq!(system.texts_of(1).len(), 4);
+    assert_eq!(system.sms_of(1).len(), 4);
     for body in [json!({}), json!({ "phone": 5 }), json!({ "phone": null })] {
-        assert_eq!(system.nobody().post("/links/request", &body).await.status, 422);
+        assert_eq!(system.anonymous().post("/links/request", &body).await.status, 422);
     }
     // The API's role can note a request, and read none.
     let app = shared::db::Database::new(system.database_url(), 1).expect("a URL");
@@ -456,9 +456,9 @@ async fn a_household_shares_a_number_and_a_browser() {
     let thread = system.member("u0").thread(&members).await;
     system.member("u0").say(&thread, "Hello both").await;
     system.deliver().await;
-    let tokens: Vec<String> = system.texts_of(9).iter().map(tests::system::token_in).collect();
+    let tokens: Vec<String> = system.sms_of(9).iter().map(tests::system::token_in).collect();
     assert_eq!(tokens.len(), 2);
-    let first = tap(&system.nobody(), &tokens[0]).await;
+    let first = tap(&system.anonymous(), &tokens[0]).await;
     let browser = system.browser(&cookie(&first));
     let second = tap(&browser, &tokens[1]).await;
     assert_eq!(second.status, 200);
@@ -490,10 +490,10 @@ async fn a_household_shares_a_number_and_a_browser() {
 
     // Asking by number reaches both.
     system.deliver().await;
-    let before = system.texts_of(9).len();
-    system.nobody().post("/links/request", &json!({ "phone": phone(9) })).await;
+    let before = system.sms_of(9).len();
+    system.anonymous().post("/links/request", &json!({ "phone": phone(9) })).await;
     system.deliver().await;
-    assert_eq!(system.texts_of(9).len(), before + 2);
+    assert_eq!(system.sms_of(9).len(), before + 2);
 }
 
 #[tokio::test]
@@ -513,7 +513,7 @@ async fn a_request_that_the_queue_lost_is_answered_by_the_sweeper() {
         .expect("time passed");
     assert_eq!(system.sweep().await.enqueued, 1);
     system.deliver().await;
-    assert_eq!(system.texts_of(1).len(), 2);
+    assert_eq!(system.sms_of(1).len(), 2);
     // What is too old to be waited for is dropped.
     sqlx::query("INSERT INTO link_requests (link_request_id, phone, created_at) VALUES ($1, $2, now() - interval '2 hours')")
         .bind(LinkRequestId::new())
@@ -558,7 +558,7 @@ async fn reading_marks_read_and_only_forward() {
 }
 
 #[tokio::test]
-async fn a_member_is_texted_less_and_again() {
+async fn mutes_and_opt_outs_stop_sms_until_lifted() {
     let (system, thread) = texted(2).await;
     let path = format!("/threads/{thread}/texts");
     let (u0, u1) = (system.member("u0"), system.member("u1"));
@@ -588,10 +588,10 @@ async fn a_member_is_texted_less_and_again() {
     }
     // Muted: no news by text, but the link that one asks for.
     u1.put(&path, &json!({ "state": "muted" })).await;
-    system.nobody().post("/links/request", &json!({ "phone": phone(1) })).await;
-    let before = system.texts_of(1).len();
+    system.anonymous().post("/links/request", &json!({ "phone": phone(1) })).await;
+    let before = system.sms_of(1).len();
     system.deliver().await;
-    assert_eq!(system.texts_of(1).len(), before + 1);
+    assert_eq!(system.sms_of(1).len(), before + 1);
 }
 
 /// What asks for an address as soon as it is written down somewhere.
@@ -615,7 +615,7 @@ const PREVIEW_BOTS: [&str; 12] = [
 async fn a_thousand_previews_spend_nothing() {
     let (system, thread) = texted(2).await;
     let token = system.token_of(1);
-    let nobody = system.nobody();
+    let anonymous = system.anonymous();
     let looks = (0..1000).map(|i| {
         let method = if i % 2 == 0 { Method::GET } else { Method::HEAD };
         // A fragment stays at home. Whoever sends it along all the same gets the page and no more.
@@ -625,7 +625,7 @@ async fn a_thousand_previews_spend_nothing() {
             _ => format!("/l?token={token}"),
         };
         let bot = PREVIEW_BOTS[i % PREVIEW_BOTS.len()];
-        send(nobody.request(method, &path).header("user-agent", bot))
+        send(anonymous.request(method, &path).header("user-agent", bot))
     });
     for answer in join_all(looks).await {
         assert_eq!(answer.status, 200);
@@ -636,21 +636,21 @@ async fn a_thousand_previews_spend_nothing() {
     }
     // Nor does a look at what the script asks for, with any method but the one that it uses.
     for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
-        let answer = send(nobody.request(method, "/links/exchange")).await;
+        let answer = send(anonymous.request(method, "/links/exchange")).await;
         assert_eq!(answer.status, 405);
     }
     assert_eq!(system.count("sessions").await, 0);
-    let opened = tap(&nobody, &token).await;
+    let opened = tap(&anonymous, &token).await;
     assert_eq!((opened.status, opened.text("/threadId")), (200, thread));
 }
 
 #[tokio::test]
-async fn the_page_shows_a_thread_to_its_members_and_a_way_back_in_to_everybody_else() {
+async fn the_thread_page_is_for_members_and_offers_others_a_fresh_link() {
     let (system, thread) = texted(2).await;
     let path = format!("/t/{thread}");
     let hostile = "<script>alert(1)</script></script><!--";
     system.member("u0").say(&thread, hostile).await;
-    let opened = tap(&system.nobody(), &system.token_of(1)).await;
+    let opened = tap(&system.anonymous(), &system.token_of(1)).await;
     let browser = system.browser(&cookie(&opened));
     let page = browser.get(&path).await;
     assert_eq!(page.status, 200);
@@ -661,7 +661,7 @@ async fn the_page_shows_a_thread_to_its_members_and_a_way_back_in_to_everybody_e
     let other = system.member("u0").thread(&["u0".to_owned()]).await;
     let mut shut = Vec::new();
     for (client, path, status) in [
-        (&system.nobody(), path.as_str(), 401),
+        (&system.anonymous(), path.as_str(), 401),
         (&browser, &format!("/t/{other}"), 404),
         (&browser, "/t/th_00000000000070008000000000000000", 404),
         (&browser, "/t/nonsense", 404),
@@ -681,7 +681,7 @@ async fn the_page_shows_a_thread_to_its_members_and_a_way_back_in_to_everybody_e
 }
 
 #[tokio::test]
-async fn texts_speak_their_readers_language_and_say_how_to_opt_out_once() {
+async fn sms_are_in_the_recipients_language_with_one_opt_out_notice() {
     let mut system = System::start().await;
     let members = system.family(4).await;
     system.stack.worker.stop_notices = Some(Duration::from_hours(24 * 30));
@@ -700,7 +700,7 @@ async fn texts_speak_their_readers_language_and_say_how_to_opt_out_once() {
         system.deliver().await;
     }
     for (i, words) in [(1, "[2 archivos]"), (2, "[2 Dateien]"), (3, "[2个文件]")] {
-        let texts = system.texts_of(i);
+        let texts = system.sms_of(i);
         assert_eq!(texts.len(), 2);
         assert!(texts[0].body.contains("STOP"), "{}", texts[0].body);
         assert!(!texts[1].body.contains("STOP"), "{}", texts[1].body);
@@ -713,11 +713,11 @@ async fn texts_speak_their_readers_language_and_say_how_to_opt_out_once() {
         .expect("time passed");
     u0.say(&thread, "Later").await;
     system.deliver().await;
-    assert!(system.texts_of(2)[2].body.contains("STOP"));
+    assert!(system.sms_of(2)[2].body.contains("STOP"));
 }
 
 #[tokio::test]
-async fn what_the_carrier_says_of_a_number_says_nothing_of_the_next() {
+async fn an_opt_out_at_the_carrier_is_of_the_number() {
     let mut system = System::start().await;
     let members = system.family(2).await;
     system.stack.worker.stop_notices = Some(Duration::from_hours(24 * 30));
@@ -743,14 +743,14 @@ async fn what_the_carrier_says_of_a_number_says_nothing_of_the_next() {
     u0.put("/dev/faults", &json!({})).await;
     assert_eq!(queued().await, json!(1));
     system.deliver().await;
-    assert!(system.texts_of(7)[0].body.contains("STOP"));
+    assert!(system.sms_of(7)[0].body.contains("STOP"));
 }
 
 #[tokio::test]
-async fn what_is_over_is_forgotten() {
+async fn idle_sessions_are_deleted() {
     let (system, _) = texted(3).await;
     for i in 1..3 {
-        assert_eq!(tap(&system.nobody(), &system.token_of(i)).await.status, 200);
+        assert_eq!(tap(&system.anonymous(), &system.token_of(i)).await.status, 200);
     }
     system.sweep().await;
     assert_eq!(system.count("sessions").await, 2);
@@ -765,7 +765,7 @@ async fn what_is_over_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_fresh_link_that_waits_for_the_carrier_is_hurried_by_whoever_asks_again() {
+async fn a_repeated_renewal_retries_a_throttled_sms_at_once() {
     let (system, _) = texted(2).await;
     let token = system.token_of(1);
     system.age_links(Duration::from_hours(25)).await;

@@ -10,7 +10,7 @@ use tests::{System, client::send, system::token_in};
 #[tokio::test]
 async fn the_document_is_served_as_it_was_reviewed() {
     let system = System::start().await;
-    let answer = system.nobody().get("/openapi.json").await;
+    let answer = system.anonymous().get("/openapi.json").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), "application/json");
     let document = answer.json();
@@ -57,7 +57,7 @@ fn asked(document: &Value, id: &str, ids: &BTreeMap<&str, String>) -> Asked {
 
 /// Each operation of the document does what it says, when it is asked with the document's example.
 #[tokio::test]
-async fn every_example_is_good() {
+async fn every_example_succeeds() {
     let system = System::start().await;
     let document = functions::document();
     let mum = system.caller(&TokenClaims::member("fam_1", "mum"));
@@ -106,7 +106,7 @@ async fn every_example_is_good() {
         let client = match by.as_str() {
             "service" => system.host(),
             "member" => mum.clone(),
-            _ => system.nobody(),
+            _ => system.anonymous(),
         };
         let request = client.request(method, &path);
         let answer = send(match body {
@@ -149,7 +149,7 @@ async fn every_address_takes_the_methods_of_the_document() {
             documented.insert("HEAD".to_owned());
         }
         let path = path.replace(['{', '}'], "");
-        let answer = send(system.nobody().request(Method::PATCH, &path)).await;
+        let answer = send(system.anonymous().request(Method::PATCH, &path)).await;
         assert_eq!(answer.problem(), "405 method_not_allowed", "{path}");
         let allowed = answer.header("allow").split(',').map(str::to_owned).collect();
         assert_eq!(documented, allowed, "{path}");

@@ -46,7 +46,7 @@ async fn held_by(owner: &PgPool) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn splitting_changes_three_keys_and_nothing_else() {
+async fn splitting_changes_three_keys_only() {
     let system = System::start().await;
     if partitions::wanted().is_some() {
         return;
@@ -63,7 +63,7 @@ async fn splitting_changes_three_keys_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_family_goes_on_where_it_was() {
+async fn a_family_continues_on_split_tables() {
     let system = System::start().await;
     if partitions::wanted().is_some() {
         return;
@@ -101,14 +101,14 @@ async fn a_family_goes_on_where_it_was() {
     assert_eq!(system.sweep().await.enqueued, 3);
     system.deliver().await;
     for i in 1..4 {
-        assert_eq!(system.texts_of(i).len(), 13, "u{i}");
+        assert_eq!(system.sms_of(i).len(), 13, "u{i}");
     }
     let message = said.text("/message/id");
     let deliveries = u0.get(&format!("{path}/{message}/deliveries")).await;
     assert_eq!(deliveries.at("/deliveries").as_array().map(Vec::len), Some(3));
     assert_eq!(deliveries.text("/deliveries/0/state"), "sent");
     // A link of before opens, and is noted where it belongs.
-    let opened = system.nobody().post("/links/exchange", &json!({ "token": token })).await;
+    let opened = system.anonymous().post("/links/exchange", &json!({ "token": token })).await;
     assert_eq!(opened.status, 200, "{}", opened.as_text());
     let opened: i64 =
         sqlx::query_scalar("SELECT count(*) FROM notifications WHERE opened_at IS NOT NULL")
@@ -164,7 +164,7 @@ async fn parts_read(system: &System, table: &str, statement: &str) -> usize {
 }
 
 #[tokio::test]
-async fn what_a_request_does_reads_one_part() {
+async fn a_request_reads_one_partition() {
     let system = System::start().await;
     if partitions::wanted().is_none() {
         partitions::split(system.database_url(), 8).await.expect("split");

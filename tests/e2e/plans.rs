@@ -134,7 +134,7 @@ struct Step {
 }
 
 #[tokio::test]
-async fn every_statement_reads_what_it_must_and_no_more() {
+async fn every_statement_uses_an_index_and_reads_no_large_table_whole() {
     let fragments = fragments();
     let statements = statements().await;
     let unsaid: Vec<&str> = fragments

@@ -27,7 +27,7 @@ async fn kill(system: &System, backend: i32) {
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_and_what_was_not_committed_is_undone() {
+async fn a_connection_is_kept_and_uncommitted_work_is_rolled_back() {
     let system = System::start().await;
     let pool = pool(&system, 1);
     let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
@@ -53,7 +53,7 @@ async fn a_connection_is_kept_and_what_was_not_committed_is_undone() {
 }
 
 #[tokio::test]
-async fn a_connection_that_died_meanwhile_costs_nobody_an_error() {
+async fn a_dead_idle_connection_is_replaced_without_an_error() {
     let system = System::start().await;
     let pool = pool(&system, 3);
     let mut all = join_all((0..3).map(|_| db::begin_as_worker(&pool))).await;
@@ -86,7 +86,7 @@ async fn a_connection_that_dies_in_a_transaction_is_an_error_once() {
 }
 
 #[tokio::test]
-async fn a_begin_or_a_commit_cut_short_leaves_nothing_to_the_next() {
+async fn a_cancelled_begin_or_commit_leaves_nothing_to_the_next() {
     let system = System::start().await;
     let pool = pool(&system, 1);
     db::begin_as_worker(&pool).await.expect("a transaction").commit().await.expect("committed");
@@ -102,7 +102,7 @@ async fn a_begin_or_a_commit_cut_short_leaves_nothing_to_the_next() {
 }
 
 #[tokio::test]
-async fn who_waits_too_long_is_told_so_and_the_rest_get_theirs() {
+async fn the_acquire_timeout_fails_one_caller_and_not_the_others() {
     let system = System::start().await;
     let pool = pool(&system, 1);
     let kept = db::begin_as_worker(&pool).await.expect("a transaction");
@@ -116,7 +116,7 @@ async fn who_waits_too_long_is_told_so_and_the_rest_get_theirs() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_has_only_read_ends_though_nobody_waits_for_it() {
+async fn a_read_only_transaction_ends_in_the_background() {
     let system = System::start().await;
     let pool = pool(&system, 1);
     let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");

@@ -18,7 +18,7 @@ async fn post_with_key(client: &Client, thread: &str, key: &str, body: &Value) -
 }
 
 #[tokio::test]
-async fn a_post_is_numbered_and_says_who_will_be_texted() {
+async fn a_post_is_numbered_and_says_how_many_sms_are_queued() {
     let system = System::start().await;
     let members = system.family(4).await;
     // One without a phone is not texted.
@@ -67,7 +67,7 @@ async fn the_same_key_posts_once() {
     }
     assert_eq!(system.count("messages").await, 3);
     system.deliver().await;
-    assert_eq!(system.texts_of(2).len(), 2);
+    assert_eq!(system.sms_of(2).len(), 2);
 }
 
 #[tokio::test]
@@ -87,11 +87,11 @@ async fn thirty_two_callers_with_one_key_get_one_message_and_equal_answers() {
     // The losers took no number with them.
     assert_eq!(u0.say(&thread, "next").await.at("/message/seq"), json!(2));
     system.deliver().await;
-    assert_eq!(system.texts_of(1).len(), 2);
+    assert_eq!(system.sms_of(1).len(), 2);
 }
 
 #[tokio::test]
-async fn what_can_not_be_posted_is_refused_and_nothing_stored() {
+async fn an_invalid_post_is_refused_and_stores_nothing() {
     let system = System::start().await;
     system.family(3).await;
     let u0 = system.member("u0");
@@ -151,7 +151,7 @@ async fn what_can_not_be_posted_is_refused_and_nothing_stored() {
 }
 
 #[tokio::test]
-async fn one_text_is_kept_in_one_spelling_and_reads_in_one_direction() {
+async fn text_is_normalized_and_has_one_direction() {
     let system = System::start().await;
     let members = system.family(2).await;
     let u0 = system.member("u0");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tests::System;
 
 #[tokio::test]
-async fn families_and_users_are_put_and_put_again() {
+async fn putting_families_and_users_is_idempotent() {
     let system = System::start().await;
     let host = system.host();
     let family = host
@@ -37,7 +37,7 @@ async fn families_and_users_are_put_and_put_again() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_provisioned_is_refused() {
+async fn invalid_families_and_users_are_refused() {
     let system = System::start().await;
     system.family(1).await;
     let host = system.host();
@@ -85,13 +85,13 @@ async fn what_can_not_be_provisioned_is_refused() {
 }
 
 #[tokio::test]
-async fn provisioning_is_the_hosts_alone() {
+async fn provisioning_is_for_the_host_only() {
     let system = System::start().await;
     system.family(1).await;
     let body = json!({ "name": "x" });
     for path in ["/families/fam", "/families/fam/users/u0"] {
         assert_eq!(system.member("u0").put(path, &body).await.problem(), "403 forbidden");
-        assert_eq!(system.nobody().put(path, &body).await.problem(), "401 unauthenticated");
+        assert_eq!(system.anonymous().put(path, &body).await.problem(), "401 unauthenticated");
         // A service token of one family is nobody to another.
         let limited = TokenClaims { family_id: Some("other"), ..TokenClaims::service() };
         let answer = system.caller(&limited).put(path, &body).await;

@@ -52,7 +52,7 @@ async fn finished_notifications_and_their_links_go_after_ninety_days() {
     let deliveries = u0.get(&format!("/threads/{thread}/messages/{message}/deliveries")).await;
     assert_eq!(deliveries.at("/deliveries/0/userId"), "u2");
     assert_eq!(deliveries.at("/deliveries/1"), json!(null));
-    let tapped = system.nobody().post("/links/exchange", &json!({ "token": token })).await;
+    let tapped = system.anonymous().post("/links/exchange", &json!({ "token": token })).await;
     assert_eq!(tapped.problem(), "401 link_invalid");
     assert_eq!(system.count("messages").await, 2);
     assert_eq!(system.sweep().await.forgotten, 0);
@@ -77,7 +77,7 @@ async fn age_messages(system: &System, like: &str, days: i32) {
 }
 
 #[tokio::test]
-async fn a_post_is_known_by_its_key_for_a_week() {
+async fn an_idempotency_key_is_kept_for_a_week() {
     let system = System::start().await;
     let members = system.family(2).await;
     let u0 = system.member("u0");
@@ -107,7 +107,7 @@ async fn a_post_is_known_by_its_key_for_a_week() {
 }
 
 #[tokio::test]
-async fn the_round_for_old_keys_reaches_every_thread() {
+async fn the_sweep_of_old_keys_reaches_every_thread() {
     let system = System::start().await;
     system.family(2).await;
     let u0 = system.member("u0");

@@ -366,7 +366,7 @@ async fn followers(oracle: &mut Oracle, world: World) -> BTreeSet<World> {
 }
 
 #[tokio::test]
-async fn no_order_of_events_sends_twice_and_none_is_a_dead_end() {
+async fn no_order_of_events_sends_twice_or_gets_stuck() {
     let Search { worlds, twice } = search(Rules::Real).await;
     assert_eq!(twice, None);
     assert!(worlds.len() > 100, "{} worlds", worlds.len());
@@ -404,7 +404,7 @@ async fn no_order_of_events_sends_twice_and_none_is_a_dead_end() {
 }
 
 #[tokio::test]
-async fn the_search_finds_what_a_broken_rule_does() {
+async fn the_search_finds_each_broken_rule() {
     for rules in [Rules::ExpiredLeaseIsRetried, Rules::TimeoutIsRetried, Rules::SdkRetries] {
         assert!(search(rules).await.twice.is_some(), "{rules:?} goes unnoticed");
     }
@@ -412,7 +412,7 @@ async fn the_search_finds_what_a_broken_rule_does() {
 
 /// What the sweeper puts off is a call, never the notification itself: it ends within its day.
 #[tokio::test]
-async fn what_nobody_takes_for_a_day_is_given_up_and_says_so() {
+async fn notifications_unclaimed_for_a_day_expire() {
     let system = System::start().await;
     system.family(2).await;
     let u0 = system.member("u0");
@@ -421,7 +421,7 @@ async fn what_nobody_takes_for_a_day_is_given_up_and_says_so() {
     system.pass(Duration::from_hours(25)).await;
     assert_eq!(system.sweep().await.expired, 1);
     system.deliver().await;
-    assert_eq!(system.texts_of(1).len(), 0);
+    assert_eq!(system.sms_of(1).len(), 0);
     let message = posted.text("/message/id");
     let path = format!("/threads/{thread}/messages/{message}/deliveries");
     let delivery = u0.get(&path).await.at("/deliveries/0");

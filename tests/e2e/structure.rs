@@ -120,7 +120,7 @@ fn identifiers(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn imports_are_found_however_they_are_written() {
+fn imports_are_found_in_any_form() {
     let code = "use crate::{one::{a, b}, two, three::c};\n use super::four::D;\n crate::five::f();";
     let names = |depth| from_root(code, depth).into_iter().collect::<Vec<_>>().join(" ");
     assert_eq!(names(1), "five four one three two");

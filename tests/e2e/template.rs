@@ -207,7 +207,7 @@ impl Deployed<'_> {
 }
 
 #[tokio::test]
-async fn every_function_starts_with_the_variables_that_it_gets_and_knows_them_all() {
+async fn every_function_starts_with_its_variables_and_reads_each() {
     let system = System::start().await;
     let manager = SecretsManager::start().await;
     let template = Template::read();
@@ -359,7 +359,7 @@ fn named(resource: &Value) -> String {
 }
 
 #[test]
-fn every_action_of_the_code_is_granted_and_no_other() {
+fn the_policies_grant_exactly_the_actions_of_the_code() {
     let template = Template::read();
     for (name, package) in binaries() {
         let functions = template.functions();
@@ -387,7 +387,7 @@ fn every_action_of_the_code_is_granted_and_no_other() {
 }
 
 #[test]
-fn the_queue_gives_the_worker_the_time_that_it_takes() {
+fn the_queues_visibility_timeout_fits_the_worker() {
     let template = Template::read();
     let functions = template.functions();
     let jobs = &template.resources()["Jobs"]["Properties"];
@@ -411,7 +411,7 @@ fn the_queue_gives_the_worker_the_time_that_it_takes() {
 }
 
 #[test]
-fn every_figure_that_is_watched_is_one_that_the_code_counts() {
+fn every_watched_metric_is_counted_by_the_code() {
     let template = Template::read();
     let code: String = ["shared/platform/src", "shared/src", "functions/src", "worker/src"]
         .into_iter()
@@ -481,7 +481,7 @@ fn failures_and_throttles_of_every_function_are_in_an_alarm() {
 }
 
 #[test]
-fn the_access_log_has_nothing_that_could_be_a_secret_or_a_persons() {
+fn the_access_log_has_no_secrets_or_personal_data() {
     let template = Template::read();
     let api = &template.resources()["Api"]["Properties"];
     let format = api["AccessLogSettings"]["Format"].as_str().expect("a format");

@@ -140,7 +140,7 @@ impl World {
         let mut browsers = Vec::new();
         for token in tokens {
             let tap = json!({ "token": token });
-            let opened = system.nobody().post("/links/exchange", &tap).await;
+            let opened = system.anonymous().post("/links/exchange", &tap).await;
             assert_eq!(opened.status, 200, "{}", opened.as_text());
             let cookie = opened.header("set-cookie").split(';').next().expect("a cookie");
             browsers.push(system.browser(cookie));
@@ -379,7 +379,7 @@ async fn unscoped() -> (World, Proxy) {
 }
 
 #[tokio::test]
-async fn nothing_tells_what_is_not_ones_own() {
+async fn no_route_reveals_data_of_others() {
     let world = World::new(System::start().await).await;
     assert_eq!(ask_all(&world).await, BTreeSet::new());
     // The same questions about what is one's own are answered: none was refused for another reason.
@@ -403,7 +403,7 @@ async fn nothing_tells_what_is_not_ones_own() {
 }
 
 #[tokio::test]
-async fn nor_do_statements_without_their_scope() {
+async fn no_route_reveals_data_of_others_when_statements_lack_their_family() {
     let (world, proxy) = unscoped().await;
     assert_eq!(ask_all(&world).await, BTreeSet::new());
     // It was taken out of what was asked.
@@ -411,7 +411,7 @@ async fn nor_do_statements_without_their_scope() {
 }
 
 #[tokio::test]
-async fn nor_does_a_database_without_policies() {
+async fn no_route_reveals_data_of_others_without_row_level_security() {
     let world = World::new(System::start().await).await;
     drop_policies(&world.system).await;
     assert_eq!(ask_all(&world).await, BTreeSet::new());
@@ -419,7 +419,7 @@ async fn nor_does_a_database_without_policies() {
 
 /// Without either, the same questions find what there is to find.
 #[tokio::test]
-async fn only_without_both_would_it_be_told() {
+async fn without_both_defences_data_of_others_is_found() {
     let (world, _proxy) = unscoped().await;
     drop_policies(&world.system).await;
     let leaks = ask_all(&world).await;
@@ -440,7 +440,7 @@ async fn only_without_both_would_it_be_told() {
 
 /// Whoever comes with the wrong kind of token, or with none, does and learns nothing anywhere.
 #[tokio::test]
-async fn each_route_is_for_its_own_callers() {
+async fn each_route_refuses_callers_of_the_wrong_kind() {
     let world = World::new(System::start().await).await;
     let before = world.rows().await;
     let own = world.own_ids();
@@ -448,7 +448,7 @@ async fn each_route_is_for_its_own_callers() {
         ("member", world.system.member("u1")),
         ("service", world.system.host()),
         ("session", world.browsers[0].clone()),
-        ("nobody", world.system.nobody()),
+        ("nobody", world.system.anonymous()),
     ];
     for route in routes() {
         let closed = !route.callers.is_empty() && route.path.contains('{');
@@ -507,7 +507,7 @@ async fn each_route_checks_the_scope_of_credentials() {
 }
 
 #[tokio::test]
-async fn ids_in_a_body_or_a_cursor_tell_no_more() {
+async fn ids_in_bodies_and_cursors_reveal_nothing_of_others() {
     let world = World::new(System::start().await).await;
     let u1 = world.system.member("u1");
     let path = format!("/threads/{}/messages", world.own.thread);
@@ -539,10 +539,10 @@ async fn ids_in_a_body_or_a_cursor_tell_no_more() {
     assert_eq!(inbox.status, 200);
     assert!(!inbox.as_text().contains("More") && !inbox.as_text().contains("Foreign"));
     // The links of one family's texts open nothing of the other's.
-    for text in world.system.texts_of(1) {
+    for text in world.system.sms_of(1) {
         let opened = world
             .system
-            .nobody()
+            .anonymous()
             .post("/links/exchange", &json!({ "token": token_in(&text) }))
             .await;
         assert!(opened.status == 401, "each was opened, in another browser");

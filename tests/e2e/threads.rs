@@ -45,7 +45,7 @@ async fn a_thread_is_created_once_and_found_afterwards() {
 }
 
 #[tokio::test]
-async fn a_title_that_was_given_is_kept_whatever_it_says() {
+async fn a_given_title_is_kept_even_if_it_equals_a_default() {
     let system = System::start().await;
     system.family(3).await;
     let german = json!({ "name": "Name0", "phone": "+15550100000", "locale": "de" });
@@ -121,7 +121,7 @@ async fn two_hundred_sets_and_thirty_two_callers_each_make_two_hundred_threads()
 }
 
 #[tokio::test]
-async fn what_is_no_member_set_is_refused_and_nothing_stored() {
+async fn an_invalid_member_set_is_refused_and_stores_nothing() {
     let system = System::start().await;
     system.family(3).await;
     system.family_named("other", 5).await;
@@ -166,7 +166,7 @@ async fn what_is_no_member_set_is_refused_and_nothing_stored() {
 }
 
 #[tokio::test]
-async fn the_inbox_has_the_callers_threads_latest_first() {
+async fn the_inbox_lists_the_callers_threads_latest_first() {
     let system = System::start().await;
     system.family(4).await;
     let (u0, u1, u2) = (system.member("u0"), system.member("u1"), system.member("u2"));

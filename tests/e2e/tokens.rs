@@ -114,7 +114,7 @@ fn file(folder: &Path, name: &str, content: &str) -> String {
 }
 
 #[tokio::test]
-async fn one_algorithm_is_believed_whatever_a_token_says() {
+async fn only_the_configured_algorithm_is_accepted() {
     let system = System::start().await;
     let keys = [SigningKey::rsa(), SigningKey::ec(), SigningKey::ed()];
     let published: Vec<Value> =
@@ -140,7 +140,7 @@ async fn one_algorithm_is_believed_whatever_a_token_says() {
 }
 
 #[tokio::test]
-async fn no_forger_gets_in() {
+async fn forged_tokens_are_refused() {
     let system = System::start().await;
     let (key, stranger) = (SigningKey::rsa(), SigningKey::rsa());
     let provider = Provider::start(Reply::keys(&[key.jwk("r")])).await;
@@ -200,7 +200,7 @@ async fn no_forger_gets_in() {
 }
 
 #[tokio::test]
-async fn a_claim_is_there_once_and_says_what_it_must() {
+async fn missing_repeated_or_invalid_claims_are_refused() {
     let system = System::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let key = SigningKey::ec();
@@ -320,7 +320,7 @@ async fn claims_may_have_other_names() {
 }
 
 #[tokio::test]
-async fn new_keys_are_found_and_made_up_ones_cost_one_question() {
+async fn new_keys_are_fetched_and_unknown_ones_cost_one_request() {
     let system = System::start().await;
     let (old, new) = (SigningKey::ed(), SigningKey::ed());
     let provider = Provider::start(Reply::keys(&[old.jwk("old")])).await;
@@ -357,7 +357,7 @@ async fn new_keys_are_found_and_made_up_ones_cost_one_question() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_down_takes_nobodys_access_away() {
+async fn cached_keys_are_used_while_the_provider_is_down() {
     let system = System::start().await;
     let key = SigningKey::ed();
     let keys = [key.jwk("d")];
@@ -375,7 +375,7 @@ async fn a_provider_that_is_down_takes_nobodys_access_away() {
 }
 
 #[tokio::test]
-async fn before_there_are_keys_a_token_can_wait() {
+async fn without_any_keys_a_token_gets_a_503() {
     let system = System::start().await;
     let key = SigningKey::rsa();
     let keys = [key.jwk("r")];
@@ -415,7 +415,7 @@ async fn before_there_are_keys_a_token_can_wait() {
 }
 
 #[tokio::test]
-async fn a_set_with_no_key_that_fits_lets_nobody_in() {
+async fn a_jwks_without_a_usable_key_accepts_no_token() {
     let system = System::start().await;
     let (key, secret) = (SigningKey::rsa(), SigningKey::secret([7; 64]));
     let altered = |name: &str, value: Value| {
@@ -443,7 +443,7 @@ async fn a_set_with_no_key_that_fits_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn only_the_hosts_own_key_makes_a_host() {
+async fn only_the_service_secret_makes_a_caller_the_host() {
     let system = System::start().await;
     let (key, own) = (SigningKey::rsa(), SigningKey::secret(SERVICE_KEY));
     let provider = Provider::start(Reply::keys(&[key.jwk("r")])).await;
@@ -582,7 +582,7 @@ async fn a_lambda_function_fetches_keys_when_it_needs_them() {
 }
 
 #[tokio::test]
-async fn keys_come_by_https_from_whom_the_system_trusts() {
+async fn a_jwks_is_fetched_over_https_with_the_systems_certificates() {
     let system = System::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let key = SigningKey::rsa();

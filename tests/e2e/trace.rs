@@ -54,7 +54,7 @@ async fn queued(system: &System) -> Value {
 }
 
 #[tokio::test]
-async fn a_post_is_followed_from_the_api_through_the_queue_to_the_text() {
+async fn a_posts_request_id_and_trace_reach_its_sms() {
     let system = System::start().await;
     let members = system.family(3).await;
     let thread = system.member("u0").thread(&members).await;
@@ -121,7 +121,7 @@ async fn a_post_is_followed_from_the_api_through_the_queue_to_the_text() {
 }
 
 #[tokio::test]
-async fn what_a_post_and_a_claim_decide_is_counted_and_said() {
+async fn posts_and_claims_count_their_outcomes() {
     let system = System::start().await;
     let members = system.family(7).await;
     let thread = system.member("u0").thread(&members).await;
@@ -180,7 +180,7 @@ async fn what_a_post_and_a_claim_decide_is_counted_and_said() {
 }
 
 #[tokio::test]
-async fn what_the_sweeper_gives_up_is_counted() {
+async fn the_sweeper_counts_what_it_expires() {
     let system = System::start().await;
     let members = system.family(4).await;
     let u0 = system.member("u0");
@@ -206,7 +206,7 @@ async fn what_the_sweeper_gives_up_is_counted() {
 }
 
 #[tokio::test]
-async fn asking_for_a_link_is_followed_to_the_text() {
+async fn a_link_requests_ids_reach_its_sms() {
     let system = System::start().await;
     let members = system.family(2).await;
     system.member("u0").thread(&members).await;
@@ -231,7 +231,7 @@ async fn asking_for_a_link_is_followed_to_the_text() {
 }
 
 #[tokio::test]
-async fn the_trace_goes_to_the_queue_as_x_ray_wants_it() {
+async fn the_trace_header_goes_to_the_queue() {
     let system = System::start().await;
     let members = system.family(2).await;
     let thread = system.member("u0").thread(&members).await;
@@ -261,7 +261,7 @@ async fn the_trace_goes_to_the_queue_as_x_ray_wants_it() {
 }
 
 #[tokio::test]
-async fn the_outbox_is_as_old_as_what_has_been_due_for_longest() {
+async fn outbox_age_is_that_of_the_oldest_due_sms() {
     let mut system = System::start().await;
     let members = system.family(2).await;
     let u0 = system.member("u0");

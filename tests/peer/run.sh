@@ -47,10 +47,10 @@ if [ $# = 0 ]; then
 fi
 # These need a carrier that refuses, or texts at /dev/sms.
 KINLINE_TEST_PEER=$address INSTA_UPDATE=no cargo test --quiet --locked --workspace --test e2e -- "${tests[@]}" \
-    --skip cap::what_does_not_go_out_is_not_paid_for \
-    --skip cap::what_may_come_back_costs_nobody_their_text \
-    --skip links::what_the_carrier_says_of_a_number_says_nothing_of_the_next \
-    --skip links::a_fresh_link_that_waits_for_the_carrier_is_hurried_by_whoever_asks_again
+    --skip cap::an_sms_that_is_not_sent_is_refunded \
+    --skip cap::an_sms_waits_for_segments_that_may_be_refunded \
+    --skip links::an_opt_out_at_the_carrier_is_of_the_number \
+    --skip links::a_repeated_renewal_retries_a_throttled_sms_at_once
 
 # What moto was asked for by them: that it was moto at all, and nothing that it can't do.
 echo "moto answered:"

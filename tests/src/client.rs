@@ -1,4 +1,4 @@
-//! An HTTP client that speaks as one caller and keeps the whole answer.
+//! An HTTP client of one caller, which keeps whole responses.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::document;
 use tower::ServiceExt;
 
-/// Speaks to one system as one caller.
+/// A client of one system, as one caller.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -23,7 +23,7 @@ pub struct Client {
     cookie: Option<String>,
 }
 
-/// An answer, read to its end.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// Its status code.
@@ -41,13 +41,13 @@ impl Client {
         Self { http: reqwest::Client::new(), base: base.to_owned(), token, cookie: None }
     }
 
-    /// A browser that has this cookie, as `name=value`.
+    /// A browser with this cookie, as `name=value`.
     #[must_use]
     pub fn browser(base: &str, cookie: &str) -> Self {
         Self { cookie: Some(cookie.to_owned()), ..Self::new(base, None) }
     }
 
-    /// A request, to be changed before it is sent with [`send`].
+    /// A request that can be changed before [`send`] sends it.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match (&self.token, &self.cookie) {
@@ -92,20 +92,20 @@ impl Client {
     }
 }
 
-/// Somebody at an address of their own. The system is asked without a network, which would say that
-/// they are at home.
+/// A caller without a token at a source address. It calls the router directly, since over a network
+/// the source address would be loopback.
 #[derive(Clone)]
-pub struct Away {
+pub struct ClientAt {
     router: Router,
     peer: SocketAddr,
 }
 
-impl Away {
+impl ClientAt {
     pub(crate) fn new(router: Router, address: IpAddr) -> Self {
         Self { router, peer: SocketAddr::new(address, 4711) }
     }
 
-    /// Somebody else, at another address.
+    /// Another caller, at another source address.
     #[must_use]
     pub fn at(&self, address: IpAddr) -> Self {
         Self { router: self.router.clone(), peer: SocketAddr::new(address, 4711) }
@@ -123,7 +123,7 @@ impl Away {
     }
 }
 
-/// Sends a request and reads the answer to its end, which must be one that the API's document lists.
+/// Sends a request and reads the whole response, which the API's document must list.
 pub async fn send(request: RequestBuilder) -> Answer {
     let (http, request) = request.build_split();
     let request = request.expect("a request");
@@ -137,7 +137,7 @@ pub async fn send(request: RequestBuilder) -> Answer {
 }
 
 impl Answer {
-    /// The body as JSON; null when it is none.
+    /// The body as JSON; null if it is not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
@@ -149,26 +149,26 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// What stands at a JSON pointer.
+    /// The value at a JSON pointer.
     #[must_use]
     pub fn at(&self, pointer: &str) -> Value {
         self.json().pointer(pointer).cloned().unwrap_or_default()
     }
 
-    /// The string that stands at a JSON pointer.
+    /// The string at a JSON pointer.
     #[must_use]
     pub fn text(&self, pointer: &str) -> String {
         let value = self.at(pointer);
         value.as_str().unwrap_or_else(|| panic!("{pointer} in {}", self.as_text())).to_owned()
     }
 
-    /// A header's value, or nothing.
+    /// The value of a header; empty if it is missing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Status and stable error code, as `404 thread_not_found`.
+    /// Status and stable error code, such as `404 thread_not_found`.
     #[must_use]
     pub fn problem(&self) -> String {
         assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.as_text());

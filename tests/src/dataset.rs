@@ -1,5 +1,4 @@
-//! Families with a history, written by the database itself: what benchmarks measure on, and what
-//! plans are made for.
+//! Families with a history, generated in SQL: the data set of benchmarks and query plans.
 
 use shared::{
     actor::Actor,
@@ -8,17 +7,17 @@ use shared::{
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
-/// People of a family: `u0`, `u1`, …
+/// Users of a family: `u0`, `u1`, …
 pub const USERS: i64 = 50;
-/// Members of the threads that every family has: the first so many of its people.
+/// Numbers of members of the threads that every family has: the first of its users.
 pub const MEMBERS: [i64; 3] = [2, 10, 50];
-/// Lengths of threads that are there once each, of ten members, where they fit.
+/// Lengths of the threads of ten members that exist once each, if they fit.
 pub const LENGTHS: [i64; 3] = [100, 10_000, 100_000];
 
-/// How many pieces messages are written in.
+/// Number of statements that write the messages.
 const BATCHES: i64 = 50;
 
-/// A thread, and somebody in it.
+/// A thread and one of its members.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Place {
     /// The family: `f0`, `f1`, …
@@ -27,27 +26,27 @@ pub struct Place {
     pub thread_id: ThreadId,
     /// A member: `u0`.
     pub user_id: UserId,
-    /// How many members it has: the first of the family's people.
+    /// The number of its members: the first of the family's users.
     pub members: i64,
-    /// How many messages it had when it was written.
+    /// The number of its messages when it was written.
     pub messages: i64,
-    /// Whether it is found by its members; the threads of [`LENGTHS`] and the longest are not.
+    /// Whether resolving its members finds it; not so the threads of [`LENGTHS`] and the longest.
     pub is_distinct: bool,
 }
 
 impl Place {
-    /// The member, by a token.
+    /// The member, authenticated by a token.
     #[must_use]
     pub fn actor(&self) -> Actor {
         Actor::member(self.family_id.clone(), self.user_id.clone())
     }
 }
 
-/// How many messages the data set has in which threads.
+/// The distribution of messages over threads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Shape {
     families: i64,
-    /// Messages of the threads that are there once, the longest first.
+    /// Messages of each thread that exists once, the longest first.
     single: Vec<i64>,
     /// Messages of each thread that every family has.
     each: i64,
@@ -68,18 +67,17 @@ impl Shape {
     }
 }
 
-/// Writes families, people, threads, `messages` messages of two years, and the notifications and
-/// links of the last week, into an empty database at `url`, whose login is a superuser: references
-/// are not looked up, since they hold by how the rows are made. The same each time, but for the
-/// times, which end now.
+/// Writes families, users, threads, `messages` messages of two years, and the notifications and links
+/// of the last week, into an empty database at `url`, whose login is a superuser: foreign keys are not
+/// checked, since the rows satisfy them. The same data each time, but for the times, which end now.
 ///
-/// Messages lie on disk in the order of their times, as those of a database that grew by itself do:
-/// the rows of a page are where other threads' are.
+/// Messages lie on disk in the order of their times, as in a database that grew: the rows of one page
+/// of history are among those of other threads.
 ///
-/// `progress` is told how many of how many messages are there.
+/// `progress` gets the number of messages written and the total.
 ///
 /// # Errors
-/// Those of the database.
+/// Errors of the database.
 pub async fn fill(
     url: &str,
     messages: i64,
@@ -90,7 +88,7 @@ pub async fn fill(
     let mut connection = PgConnection::connect(url).await?;
     for setting in [
         "SET session_replication_role = replica",
-        // Nothing here is worth waiting for a disk.
+        // The data need not survive a crash.
         "SET synchronous_commit = off",
         "SET work_mem = '256MB'",
         "SET timezone = 'UTC'",
@@ -107,7 +105,7 @@ pub async fn fill(
         .bind(now)
         .execute(&mut connection)
         .await?;
-    // What the planner knows of threads while it writes their messages.
+    // Gives the planner statistics of threads before their messages are written.
     sqlx::query("ANALYZE threads, thread_members").execute(&mut connection).await?;
     progress(0, messages);
     let mut written = 0;
@@ -124,7 +122,7 @@ pub async fn fill(
 /// The threads of a database that [`fill`] wrote, the longest first.
 ///
 /// # Errors
-/// Those of the database.
+/// Errors of the database.
 pub async fn places(url: &str) -> sqlx::Result<Vec<Place>> {
     let mut connection = PgConnection::connect(url).await?;
     let places = sqlx::query_as(
@@ -152,7 +150,7 @@ const PEOPLE: &str = "
            $3 - interval '730 days', $3 - interval '730 days'
     FROM generate_series(0, $1 - 1) f, generate_series(0, $2 - 1) u";
 
-/// Threads with their members; `last_seq` says how many messages there are to be.
+/// Writes threads with their members; `last_seq` is the number of messages that they will have.
 const THREADS: &str = "
     WITH wanted AS (
         SELECT f AS family, members, $3::bigint AS messages, false AS is_distinct
@@ -187,7 +185,7 @@ const THREADS: &str = "
     JOIN named n USING (family_id, member_key, is_distinct)
     CROSS JOIN generate_series(0, n.members - 1) u";
 
-/// A stretch of two years, of every thread its share, by turns of its members.
+/// Writes the messages of a part of the two years: each thread's share, its members in turn.
 const POSTS: &str = "
     INSERT INTO messages (family_id, thread_id, seq, message_id, author_id, body, idempotency_key,
                           request_hash, queued_count, created_at)
@@ -211,7 +209,7 @@ const POSTS: &str = "
     ) post
     ORDER BY at, thread_id";
 
-/// The last week's notifications, all sent, each with its link.
+/// Writes the last week's notifications, all sent, each with its link.
 const TEXTS: &str = "
     WITH texted AS (
         INSERT INTO notifications (notification_id, family_id, thread_id, message_id, recipient_id,
@@ -249,7 +247,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_written_holds_and_can_be_worked_with() {
+    async fn the_data_set_satisfies_constraints_and_can_be_used() {
         const MESSAGES: i64 = 20_000;
         let database = testing::database(&MIGRATOR).await;
         let mut told = Vec::new();
@@ -257,7 +255,7 @@ mod tests {
         assert_eq!(told.first(), Some(&(0, MESSAGES)));
         assert_eq!(told.last(), Some(&(MESSAGES, MESSAGES)));
 
-        // References were not looked up: this looks all of them up.
+        // Checks the foreign keys, which were not checked when the rows were written.
         let mut owner = PgConnection::connect(database.url()).await.expect("a database");
         let checks: Vec<String> = sqlx::query_scalar(
             "SELECT format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %2$I %s',

@@ -1,4 +1,4 @@
-//! What the API's document promises of an answer, held against the answers that tests get.
+//! Checks the responses that tests get against the API's document.
 
 use std::sync::LazyLock;
 
@@ -9,8 +9,8 @@ use crate::Answer;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(functions::document);
 
-/// Checks that the document lists this answer: its status, its kind of content, and the code of its
-/// problem. What is asked of no operation of the document is not looked at.
+/// Checks that the document lists this response: its status, its content type, and its error code.
+/// Requests to other paths than the document's are not checked.
 ///
 /// # Panics
 /// When it does not.
@@ -36,7 +36,7 @@ pub fn check(method: &Method, path: &str, answer: &Answer) {
     }
 }
 
-/// The path of the document that `path` is one of; one without a parameter comes first.
+/// The document's path that matches `path`; one without a parameter comes first.
 fn path_item(path: &str) -> Option<(&'static str, &'static Value)> {
     let paths = DOCUMENT["paths"].as_object()?;
     let asked: Vec<&str> = path.split('/').collect();

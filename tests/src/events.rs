@@ -1,24 +1,24 @@
-//! Events as AWS hands them to functions, field for field.
+//! AWS's events for functions, field for field.
 
 use std::collections::BTreeMap;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-/// The region that everything is said to be in.
+/// The region in the events.
 pub(crate) const REGION: &str = "us-east-1";
-/// The account that everything is said to belong to: the one of AWS's documentation.
+/// The account in the events: that of AWS's documentation.
 pub(crate) const ACCOUNT: &str = "123456789012";
 
-/// Where the HTTP API is said to be.
+/// The HTTP API's domain name.
 const DOMAIN: &str = "a1b2c3d4e5.execute-api.us-east-1.amazonaws.com";
 const TRACE: &str = "Root=1-5e9f0c65-1de4d666d4dd26aced652b6c";
 
 /// A request to an HTTP API, payload format 2.0, as its stage `$default` sends it.
 ///
-/// `path_and_query` is what the client sends: `rawPath` is decoded, as HTTP APIs do (the query is
-/// not). Headers given here replace the usual ones; a name given twice has its values joined, and
-/// cookies go to a field of their own. The content type decides whether the body is base64.
+/// `path_and_query` is as the client sends it: HTTP APIs decode `rawPath`, but not the query. Given
+/// headers replace the default ones; values of a repeated name are joined, and cookies have their own
+/// field. The content type decides whether the body is base64.
 #[must_use]
 pub fn http_event(
     method: &str,
@@ -70,7 +70,7 @@ pub fn http_event(
         },
         "isBase64Encoded": false,
     });
-    // Absent, not empty, where there is nothing.
+    // Absent instead of empty.
     if let Some(cookies) = cookies {
         event["cookies"] = cookies.split(';').map(str::trim).collect();
     }
@@ -88,10 +88,9 @@ pub fn http_event(
     event
 }
 
-/// A batch of SQS messages, as Lambda's event source mapping hands it over: `(message id, body)`.
+/// A batch of SQS messages as `(message id, body)`, in the form of Lambda's event source mapping.
 ///
-/// `md5OfBody` is the same for all, and wrong: the client that received the message has checked it,
-/// a function doesn't.
+/// `md5OfBody` is wrong, and the same for all: the receiving client checks it, functions don't.
 #[must_use]
 pub fn sqs_event(records: &[(&str, &str)]) -> Value {
     let records: Vec<Value> = records
@@ -118,7 +117,7 @@ pub fn sqs_event(records: &[(&str, &str)]) -> Value {
     json!({ "Records": records })
 }
 
-/// What `EventBridge` sends when a schedule's time has come.
+/// `EventBridge`'s event for a schedule.
 #[must_use]
 pub fn schedule_event() -> Value {
     json!({
@@ -134,7 +133,7 @@ pub fn schedule_event() -> Value {
     })
 }
 
-/// By lower-case name. Values of one name are joined: cookies with `; `, others with a comma.
+/// Headers by lower-case name. Values of one name are joined: cookies with `; `, others with a comma.
 fn combined(headers: &[(&str, &str)]) -> BTreeMap<String, String> {
     let mut combined = BTreeMap::<String, String>::new();
     for (name, value) in headers {
@@ -148,7 +147,7 @@ fn combined(headers: &[(&str, &str)]) -> BTreeMap<String, String> {
     combined
 }
 
-/// Decoded, and the values of one name joined with a comma.
+/// Decoded query parameters; values of one name are joined with a comma.
 fn parameters(query: &str) -> BTreeMap<String, String> {
     let mut parameters = BTreeMap::<String, String>::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -162,7 +161,7 @@ fn parameters(query: &str) -> BTreeMap<String, String> {
     parameters
 }
 
-/// Without percent-encoding. What isn't a valid encoding stays as it is.
+/// Decodes percent-encoding, and keeps what is not valid.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -181,8 +180,8 @@ fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| digit.try_into().ok())
 }
 
-/// Whether an HTTP API sends a body of this content type as it is. Everything else is base64,
-/// forms too, and bodies that name no type.
+/// Whether an HTTP API passes a body of this content type unchanged. Others are base64: forms too, and
+/// bodies without a type.
 fn is_text(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind.starts_with("text/")
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_encoding_stays() {
+    fn invalid_percent_encoding_is_kept() {
         assert_eq!(decoded("%41%zz%4%+%"), "A%zz%4%+%");
         assert_eq!(decoded("%+1"), "%+1");
     }

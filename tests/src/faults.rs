@@ -1,7 +1,5 @@
-//! The fault suite: what is broken, how often, and what must hold all the same.
-//!
-//! Each scenario breaks a system of its own in one way, lets time pass until nothing waits any
-//! more, and has the checker judge what is left. A short form of each runs with the other tests;
+//! The fault suite: each scenario breaks its own system in one way, lets time pass until no
+//! notification waits, and has the checker judge the result. A short form runs with the other tests;
 //! the long form prints a table.
 
 mod answer_lost;
@@ -30,30 +28,30 @@ use futures_util::future::LocalBoxFuture;
 
 use self::checker::Verdict;
 
-/// Hears how many tries are done.
+/// Called with the number of tries that are done.
 pub type Progress<'a> = &'a dyn Fn(usize);
 
 /// One way to break the system.
 pub struct Scenario {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// How often it is tried with the other tests.
+    /// Number of tries with the other tests.
     pub short: usize,
-    /// How often it is tried in the long form.
+    /// Number of tries in the long form.
     pub long: usize,
     run: for<'a> fn(usize, Progress<'a>) -> LocalBoxFuture<'a, Vec<Row>>,
 }
 
-/// What came of one fault: a row of the table.
+/// The result of one fault: a row of the table.
 #[derive(Debug)]
 pub struct Row {
-    /// What was broken.
+    /// The fault.
     pub fault: String,
-    /// How often, in the scenario's own unit.
+    /// Number of tries, in the scenario's unit.
     pub tried: usize,
-    /// What the checker found.
+    /// The checker's verdict.
     pub verdict: Verdict,
-    /// How long until nothing waited any more, at worst: what it took, and the time let pass.
+    /// Longest time until no notification waited: real time and simulated time together.
     pub drained: Duration,
 }
 
@@ -93,13 +91,13 @@ pub const SCENARIOS: [Scenario; 13] = [
         name: "carrier-hangs",
         short: 20,
         long: 500,
-        run: |texts, progress| Box::pin(carrier_hangs::run(texts, progress)),
+        run: |sms, progress| Box::pin(carrier_hangs::run(sms, progress)),
     },
     Scenario {
         name: "carrier-throttles",
         short: 50,
         long: 1000,
-        run: |texts, progress| Box::pin(carrier_throttles::run(texts, progress)),
+        run: |sms, progress| Box::pin(carrier_throttles::run(sms, progress)),
     },
     Scenario {
         name: "worker-frozen",
@@ -140,13 +138,13 @@ pub const SCENARIOS: [Scenario; 13] = [
 ];
 
 impl Scenario {
-    /// Tries it this often.
+    /// Runs the scenario with this number of tries.
     pub async fn run(&self, times: usize, progress: Progress<'_>) -> Vec<Row> {
         (self.run)(times, progress).await
     }
 }
 
-/// The table, with below it whatever broke what must hold.
+/// The table, followed by each broken rule.
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
     let mut lines = vec![format!(

@@ -1,4 +1,4 @@
-//! AWS Lambda for one function: its binary in a process, and the Runtime API it asks for work.
+//! AWS Lambda for one function: its binary in a process, and the Runtime API that it polls.
 
 mod binaries;
 mod gateway;
@@ -22,64 +22,64 @@ pub use self::{
 use self::{process::Process, runtime_api::RuntimeApi};
 use crate::events::REGION;
 
-/// How long a function may take until it asks for work: what AWS Lambda allows the init phase.
+/// Time for a function's init phase, as on AWS Lambda.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// One function's process and the Runtime API it talks to. Dropping it kills the process.
+/// A function's process and its Runtime API. Dropping it kills the process.
 pub struct Function {
     process: Process,
     api: RuntimeApi,
-    /// One environment does one thing at a time; the lock is fair, so calls keep their order.
+    /// An environment handles one event at a time; the lock is fair, so calls keep their order.
     turn: Mutex<()>,
     started: Instant,
-    /// When it first took an event.
+    /// The time at which it took its first event.
     ready: OnceLock<Instant>,
 }
 
-/// Why a function gave no answer.
+/// The reason why a function gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum FunctionError {
-    /// The handler failed, and said so: `errorType` and `errorMessage`.
+    /// The handler reported an error: `errorType` and `errorMessage`.
     #[error("the handler failed: {0}")]
     Handler(Value),
-    /// The function failed before it could take work, and said so.
+    /// The function reported an error of its init phase.
     #[error("the function failed to start: {error}; its log:\n{log}")]
     Init {
         /// `errorType` and `errorMessage`.
         error: Value,
-        /// What it had written until then.
+        /// Its output until then.
         log: String,
     },
     /// The process ended without an answer, or had ended before.
     #[error("the function's process ended ({status}); its log:\n{log}")]
     Exited {
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// All that it wrote.
+        /// Its whole output.
         log: String,
     },
-    /// No answer within the time given. The process has been killed, as AWS Lambda does.
+    /// The call timed out. The process has been killed, as AWS Lambda does.
     #[error("the function gave no answer within {limit:?}; its log:\n{log}")]
     TimedOut {
-        /// The time given.
+        /// The time-out.
         limit: Duration,
-        /// All that it wrote.
+        /// Its whole output.
         log: String,
     },
-    /// Ten seconds passed without the process asking for work. It has been killed.
+    /// The process did not ask for work within ten seconds. It has been killed.
     #[error("the function asked for no work within {INIT_LIMIT:?}; its log:\n{log}")]
     Stalled {
-        /// All that it wrote.
+        /// Its whole output.
         log: String,
     },
 }
 
 impl Function {
-    /// Starts `binary` with nothing in its environment but what AWS Lambda puts there, and `env`,
-    /// which wins. Does not wait for it: what goes wrong then is what [`Function::invoke`] says.
+    /// Starts `binary` with AWS Lambda's variables and `env`, which wins, and no others. Does not wait
+    /// for it: [`Function::invoke`] reports errors of its start.
     ///
     /// # Panics
-    /// If there is no loopback port to serve on, or `binary` can't be run.
+    /// If there is no free loopback port, or `binary` can't be run.
     pub async fn start(binary: &Path, env: &[(&str, String)]) -> Self {
         let name = binary.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let api = RuntimeApi::serve(&name).await;
@@ -108,13 +108,13 @@ impl Function {
         Self { process, api, turn: Mutex::new(()), started, ready: OnceLock::new() }
     }
 
-    /// Hands `event` to the function once it is its turn, and waits for the answer. `timeout` is
-    /// what the function sees as its deadline; it counts from the moment it takes the event.
+    /// Hands `event` to the function when it is its turn, and waits for the answer. `timeout` sets the
+    /// function's deadline, from the moment at which it takes the event.
     ///
-    /// A caller that gives up (drops the future) leaves the function at work on what it took.
+    /// If the future is dropped, the function keeps working on the event that it took.
     ///
     /// # Errors
-    /// [`FunctionError`]; at once if the process has ended, whenever it did.
+    /// [`FunctionError`]; at once if the process has already ended.
     pub async fn invoke(&self, event: &Value, timeout: Duration) -> Result<Value, FunctionError> {
         let _turn = self.turn.lock().await;
         let (taken, answer) = self.api.offer(event, timeout);
@@ -131,7 +131,7 @@ impl Function {
             }
         };
         let waited = tokio::select! {
-            // An answer counts even if the process ended right after it.
+            // An answer is valid even if the process ended right after it.
             biased;
             waited = answered => waited,
             error = self.api.init_error() => {
@@ -154,21 +154,21 @@ impl Function {
         }
     }
 
-    /// What it wrote to its standard output and error so far, line by line; complete once it ended.
+    /// Its standard output and error so far, line by line; complete once it has ended.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// What it asked of the Runtime API that AWS Lambda would have refused: an answer to an unknown
-    /// or answered invocation, an unknown path. Empty for a function that behaves.
+    /// Its requests that AWS Lambda would have refused: an answer to an unknown or answered
+    /// invocation, an unknown path. Empty for a correct function.
     #[must_use]
     pub fn refused(&self) -> Vec<String> {
         self.api.refused()
     }
 
-    /// From the start of its process to when it asked for work, if it has been given any: a wait for
-    /// the first event is a part of it.
+    /// The time from the start of its process to its first event, if it has had one: the wait for that
+    /// event included.
     #[must_use]
     pub fn init_time(&self) -> Option<Duration> {
         Some(self.ready.get()?.duration_since(self.started))
@@ -180,13 +180,13 @@ impl Function {
         self.process.pid()
     }
 
-    /// Kills the process without a warning, and returns when it is gone.
+    /// Kills the process with SIGKILL, and returns when it is gone.
     pub async fn kill(self) {
         self.process.kill().await;
     }
 }
 
-/// What waiting for an answer came to.
+/// The result of waiting for an answer.
 enum Waited {
     Answer(runtime_api::Answer),
     NotTaken,

@@ -1,4 +1,4 @@
-//! The end-to-end tests' harness: a whole system of its own for every test, driven by conditions.
+//! Harness of the end-to-end tests: a whole system for each test, driven by conditions.
 
 #![expect(
     clippy::expect_used,
@@ -20,5 +20,5 @@ pub mod secrets_manager;
 pub mod statements;
 pub mod system;
 
-pub use client::{Answer, Away, Client};
+pub use client::{Answer, Client, ClientAt};
 pub use system::System;

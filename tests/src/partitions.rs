@@ -1,20 +1,20 @@
-//! A database whose large tables are split, as `infra/partitioning/partition.sql` does it.
+//! A database whose large tables are split by `infra/partitioning/partition.sql`.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-/// The script that an operator runs.
+/// The script, as an operator runs it.
 const SCRIPT: &str = include_str!("../../infra/partitioning/partition.sql");
 
-/// How many parts every system's tables are split into, as `KINLINE_TEST_PARTITIONS` says.
+/// The number of parts that each system's tables are split into, from `KINLINE_TEST_PARTITIONS`.
 #[must_use]
 pub fn wanted() -> Option<u32> {
     std::env::var("KINLINE_TEST_PARTITIONS").ok().map(|parts| parts.parse().expect("a number"))
 }
 
-/// Splits the tables of the database at `url` into so many parts each.
+/// Splits the tables of the database at `url` into `parts` parts each.
 ///
 /// # Errors
-/// What the database says against it; then nothing has changed.
+/// Errors of the database; then nothing has changed.
 pub async fn split(url: &str, parts: u32) -> sqlx::Result<()> {
     let mut owner = PgConnection::connect(url).await?;
     let script = format!("SET kinline.partitions = {parts}; {SCRIPT}");

@@ -1,4 +1,4 @@
-//! The peer check: SQS and SNS as somebody else understands them (moto), in place of ours.
+//! The peer check: moto's SQS and SNS in place of the local engines.
 
 use std::{
     env,
@@ -12,27 +12,27 @@ use shared::links::LinkKeys;
 use time::OffsetDateTime;
 use worker::sms::{self, Encoding, Measure};
 
-/// Where moto's server listens, as `KINLINE_TEST_PEER` says; none without that variable.
+/// The address of moto's server, from `KINLINE_TEST_PEER`; `None` without that variable.
 #[must_use]
 pub fn address() -> Option<SocketAddr> {
     env::var("KINLINE_TEST_PEER").ok().map(|at| at.parse().expect("an address and a port"))
 }
 
-/// The texts that moto took, oldest first, whose links `keys` signed: it has other systems' too.
+/// The SMS that moto accepted whose links `keys` signed, oldest first: it has other systems' too.
 #[must_use]
-pub fn texts(address: SocketAddr, keys: &LinkKeys) -> Vec<Sms> {
+pub fn sms(address: SocketAddr, keys: &LinkKeys) -> Vec<Sms> {
     let ours = |sms: &Sms| {
         let link = sms.body.split_once("/l#");
         let token = link.and_then(|(_, rest)| rest.split_whitespace().next());
         token.is_some_and(|token| keys.verify(token).is_ok())
     };
     let remembered = get(address, "/moto-api/data.json");
-    remembered["sns"]["SMS"].as_array().into_iter().flatten().map(sms).filter(ours).collect()
+    remembered["sns"]["SMS"].as_array().into_iter().flatten().map(from_moto).filter(ours).collect()
 }
 
-/// A text as moto remembers it.
-fn sms(taken: &Value) -> Sms {
-    let field = |name: &str| taken[name].as_str().expect("a text of moto's").to_owned();
+/// An SMS from moto's record.
+fn from_moto(taken: &Value) -> Sms {
+    let field = |name: &str| taken[name].as_str().expect("a field of moto's record").to_owned();
     let body = field("message");
     let Measure { encoding, segments } = sms::measure(&body);
     let encoding = if encoding == Encoding::Gsm7 { "GSM-7" } else { "UCS-2" }.to_owned();
@@ -43,12 +43,12 @@ fn sms(taken: &Value) -> Sms {
         body,
         segments,
         encoding,
-        // It remembers no times.
+        // moto keeps no times.
         at: OffsetDateTime::now_utc(),
     }
 }
 
-/// The JSON at `path`. It blocks, so that looking at texts is no different with moto.
+/// The JSON at `path`. Blocks, so that [`sms`] has the signature of the local carrier's method.
 fn get(address: SocketAddr, path: &str) -> Value {
     let mut stream = TcpStream::connect(address).expect("moto listens");
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").expect("sent");

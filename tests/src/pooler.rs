@@ -1,4 +1,4 @@
-//! `PgBouncer` between a system and its database, as the nearest thing to RDS Proxy.
+//! `PgBouncer` between a system and its database, in place of RDS Proxy.
 
 use std::{
     env, fs,
@@ -16,14 +16,14 @@ use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
 use url::Url;
 
-/// How connections are shared.
+/// Settings of a pooler.
 #[derive(Debug, Clone, Copy)]
 pub struct Pooling {
-    /// Connections to the database, for each role.
+    /// Connections to the database for each role.
     pub connections: usize,
-    /// Prepared statements that are followed from one connection to another; 0: none are.
+    /// Prepared statements that are tracked across connections; 0 for none.
     pub prepared_statements: usize,
-    /// Whether a client keeps its connection until it goes, as one does that is pinned.
+    /// Whether a client keeps its connection until it disconnects, as a pinned one does.
     pub pinned: bool,
 }
 
@@ -33,23 +33,23 @@ impl Default for Pooling {
     }
 }
 
-/// A running `PgBouncer`. It ends with this value, or with this process.
+/// A running `PgBouncer`. It ends when this is dropped, or with this process.
 pub struct Pooler {
     port: u16,
     child: Child,
-    /// The shell that ends it reads from this.
+    /// Standard input of the shell that ends it.
     alive: Option<ChildStdin>,
     folder: TempDir,
 }
 
 impl Pooler {
-    /// The program to put before every system's database, as `KINLINE_TEST_POOLER` says.
+    /// The program to put in front of each system's database, from `KINLINE_TEST_POOLER`.
     #[must_use]
     pub fn program() -> Option<PathBuf> {
         env::var_os("KINLINE_TEST_POOLER").map(PathBuf::from)
     }
 
-    /// Starts `program` (`PgBouncer` 1.21 or later) before the database at `database_url`.
+    /// Starts `program` (`PgBouncer` 1.21 or later) in front of the database at `database_url`.
     #[must_use]
     pub fn start(program: &Path, database_url: &str, pooling: Pooling) -> Self {
         let database = PgConnectOptions::from_str(database_url).expect("a URL");
@@ -67,8 +67,8 @@ impl Pooler {
             parsed.password().map(|password| format!(" password={password}")).unwrap_or_default(),
         );
         let mode = if pooling.pinned { "session" } else { "transaction" };
-        // Startup parameters that it does not know end a connection: `options` is how our tests take
-        // a role, which here is taken on the other side.
+        // PgBouncer refuses unknown startup parameters. Tests take a role by `options`; here PgBouncer's
+        // own connections take it.
         let settings = format!(
             "[databases]
 kinline_app = {target} connect_query='SET ROLE kinline_app'
@@ -90,7 +90,7 @@ server_reset_query =
         );
         let file = folder.path().join("pgbouncer.ini");
         fs::write(&file, settings).expect("written");
-        // A shell that ends it when nobody holds the other end of its input any more.
+        // A shell that ends it when its standard input closes.
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", "\"$1\" -q \"$2\" & read -r _; kill -9 $!", "sh"])
@@ -98,8 +98,8 @@ server_reset_query =
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(fs::File::create(folder.path().join("log")).expect("a log"));
-        // It refuses to run as root.
-        if let Some((uid, gid)) = somebody_else() {
+        // PgBouncer refuses to run as root.
+        if let Some((uid, gid)) = unprivileged_user() {
             chown(folder.path(), Some(uid), Some(gid)).expect("given");
             command.uid(uid).gid(gid);
         }
@@ -115,7 +115,7 @@ server_reset_query =
         pooler
     }
 
-    /// Where `role` finds the database.
+    /// The URL of the database for `role`.
     #[must_use]
     pub fn url(&self, role: Role) -> String {
         let database = match role {
@@ -133,8 +133,8 @@ impl Drop for Pooler {
     }
 }
 
-/// A user and a group to run as, where this process is root.
-fn somebody_else() -> Option<(u32, u32)> {
+/// A user and a group to run as, if this process is root.
+fn unprivileged_user() -> Option<(u32, u32)> {
     let id = |arguments: &[&str]| {
         let output = Command::new("id").args(arguments).output().ok()?;
         String::from_utf8(output.stdout).ok()?.trim().parse::<u32>().ok()

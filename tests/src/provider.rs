@@ -1,5 +1,5 @@
-//! An identity provider: keys that sign tokens, and the server that publishes them, which counts
-//! who asks and can be broken.
+//! An identity provider: keys that sign tokens, and the server that publishes them, which counts its
+//! requests and can fail.
 
 use std::{
     io,
@@ -38,8 +38,7 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-/// A key that signs tokens, with whatever header and payload. It shares no code with what verifies
-/// them.
+/// A key that signs tokens with any header and payload. It shares no code with the verification.
 pub enum SigningKey {
     /// RS256.
     Rsa(Box<RsaKeyPair>),
@@ -77,7 +76,7 @@ impl SigningKey {
         Self::Secret(secret.as_ref().to_vec())
     }
 
-    /// What tokens call its algorithm.
+    /// The name of its algorithm in tokens.
     #[must_use]
     pub const fn algorithm(&self) -> &'static str {
         match self {
@@ -88,7 +87,8 @@ impl SigningKey {
         }
     }
 
-    /// Its public half, as a JSON Web Key; a secret itself, which nobody should publish.
+    /// Its public half as a JSON Web Key; for a secret, the secret itself, which a provider must not
+    /// publish.
     #[must_use]
     pub fn jwk(&self, kid: &str) -> Value {
         let base64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
@@ -118,7 +118,7 @@ impl SigningKey {
         key
     }
 
-    /// The public half of an RSA key as DER and as PEM: what a secret must never be taken from.
+    /// The public half of an RSA key as DER and as PEM, which must never be accepted as a secret.
     ///
     /// # Panics
     /// If it is another key.
@@ -138,7 +138,7 @@ impl SigningKey {
         [der.as_ref().to_vec(), format!("{pem}\n").into_bytes(), pem.into_bytes(), modulus.to_vec()]
     }
 
-    /// A token of this header and this payload, each as it is written.
+    /// A token with this header and payload, both unchanged.
     #[must_use]
     pub fn sign_text(&self, header: &str, payload: &str) -> String {
         let signed =
@@ -160,7 +160,7 @@ impl SigningKey {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// A token of these claims, by the key of this name.
+    /// A token with these claims and this `kid`.
     #[must_use]
     pub fn sign(&self, kid: &str, claims: &Value) -> String {
         let header = json!({ "alg": self.algorithm(), "typ": "JWT", "kid": kid });
@@ -168,14 +168,14 @@ impl SigningKey {
     }
 }
 
-/// What the server says.
+/// An answer of the server.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    /// This, with this status.
+    /// A body with a status.
     Body(u16, String),
-    /// Go and ask there.
+    /// A redirect.
     Redirect(String),
-    /// Nothing, ever.
+    /// No answer.
     Silence,
 }
 
@@ -190,7 +190,7 @@ impl Reply {
 /// A server on loopback that publishes keys.
 #[derive(Clone)]
 pub struct Provider {
-    /// Where it listens.
+    /// The address of its keys.
     pub url: String,
     desk: Arc<Desk>,
 }
@@ -201,14 +201,14 @@ struct Desk {
 }
 
 impl Provider {
-    /// Starts one that says `reply`.
+    /// Starts a server that answers `reply`.
     pub async fn start(reply: Reply) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let url = format!("http://{}/jwks.json", listener.local_addr().expect("an address"));
         Self::serve(listener, url, reply)
     }
 
-    /// Starts one that says `reply` by HTTPS, and the certificate to trust, as PEM.
+    /// Starts a server that answers `reply` over HTTPS; also returns its certificate as PEM.
     pub async fn start_https(reply: Reply) -> (Self, String) {
         let tcp = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let port = tcp.local_addr().expect("an address").port();
@@ -234,12 +234,12 @@ impl Provider {
         Self { url, desk }
     }
 
-    /// From now on it says `reply`.
+    /// Changes its answer to `reply`.
     pub fn say(&self, reply: Reply) {
         *self.desk.reply.lock().unwrap_or_else(PoisonError::into_inner) = reply;
     }
 
-    /// How often it was asked.
+    /// The number of its requests.
     #[must_use]
     pub fn asked(&self) -> usize {
         self.desk.asked.load(Ordering::SeqCst)
@@ -259,7 +259,7 @@ impl Listener for Tls {
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         loop {
             let (stream, address) = Listener::accept(&mut self.tcp).await;
-            // Whoever does not trust the certificate goes away again.
+            // A client that does not trust the certificate disconnects.
             if let Ok(stream) = self.acceptor.accept(stream).await {
                 return (stream, address);
             }

@@ -1,4 +1,4 @@
-//! AWS Secrets Manager as its SDK sees it: `GetSecretValue` by HTTP, of secrets that a test keeps.
+//! AWS Secrets Manager's `GetSecretValue` over HTTP, for the secrets of a test.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::events::{ACCOUNT, REGION};
 
 /// A Secrets Manager on loopback.
 pub struct SecretsManager {
-    /// Where it listens: `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
+    /// Its address, for `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
     pub endpoint: String,
     vault: Arc<Vault>,
     _server: JoinSet<()>,
@@ -34,7 +34,7 @@ struct Vault {
 }
 
 impl SecretsManager {
-    /// Starts one that keeps nothing yet.
+    /// Starts one without secrets.
     pub async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
@@ -47,7 +47,7 @@ impl SecretsManager {
         Self { endpoint, vault, _server: server }
     }
 
-    /// Keeps `secret` under this name, and says its ARN.
+    /// Stores `secret` under this name; returns its ARN.
     #[expect(clippy::must_use_candidate, reason = "who changes a secret knows its ARN")]
     pub fn keep(&self, name: &str, secret: &str) -> String {
         let arn = format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-AbCdEf");
@@ -55,7 +55,7 @@ impl SecretsManager {
         arn
     }
 
-    /// How often it was asked.
+    /// The number of its requests.
     #[must_use]
     pub fn asked(&self) -> usize {
         self.vault.asked.load(Ordering::SeqCst)

@@ -1,5 +1,4 @@
-//! Every statement of the product: where each stands in its source, and how a system is brought to make
-//! them all.
+//! Every SQL statement of the product: its place in the source, and calls that execute all of them.
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
@@ -13,18 +12,18 @@ use crate::{
     system::{FAMILY, phone, token_in},
 };
 
-/// A string in the source that is part of a statement, and the function or macro that it is in.
+/// A string in the source that is part of a statement, with its function or macro.
 pub struct Fragment {
-    /// Where it stands, as `module::function`.
+    /// Its place, as `module::function`.
     pub item: String,
-    /// As [`plain`] has it.
+    /// Its text, normalised by [`plain`].
     pub text: String,
 }
 
-/// Has `system` do everything that it can.
+/// Makes `system` execute every statement.
 pub async fn everything_once(system: &System) {
     let members = system.family(4).await;
-    let (host, u0, nobody) = (system.host(), system.member("u0"), system.nobody());
+    let (host, u0, anonymous) = (system.host(), system.member("u0"), system.anonymous());
     let done = |answer: Answer| assert!(answer.status < 400, "{}", answer.as_text());
     let capped = json!({ "name": "Family", "smsMonthlyCapSegments": 1000 });
     done(host.put(&format!("/families/{FAMILY}"), &capped).await);
@@ -54,39 +53,39 @@ pub async fn everything_once(system: &System) {
     system.deliver().await;
 
     // Links and sessions.
-    let token = json!({ "token": token_in(&system.texts_of(1)[0]) });
-    let opened = nobody.post("/links/exchange", &token).await;
+    let token = json!({ "token": token_in(&system.sms_of(1)[0]) });
+    let opened = anonymous.post("/links/exchange", &token).await;
     let cookie = opened.header("set-cookie").split(';').next().expect("a cookie").to_owned();
     let browser = system.browser(&cookie);
-    done(nobody.post("/links/renew", &token).await);
-    done(nobody.post("/links/request", &json!({ "phone": phone(2) })).await);
+    done(anonymous.post("/links/renew", &token).await);
+    done(anonymous.post("/links/request", &json!({ "phone": phone(2) })).await);
     done(browser.get(&format!("/t/{thread}")).await);
     sqlx::query("UPDATE sessions SET last_seen_at = now() - interval '1 day'")
         .execute(&system.owner)
         .await
         .expect("a while ago");
     done(browser.get("/threads").await);
-    // Until it is too often.
-    let nobodys = json!({ "token": "nonsense" });
+    // Up to the limit.
+    let guess = json!({ "token": "nonsense" });
     for _ in 0..limits::SOURCE_GUESSES.hourly {
-        nobody.post("/links/exchange", &nobodys).await;
+        anonymous.post("/links/exchange", &guess).await;
     }
-    assert_eq!(nobody.post("/links/exchange", &nobodys).await.status, 429);
+    assert_eq!(anonymous.post("/links/exchange", &guess).await.status, 429);
     system.deliver().await;
     done(browser.post("/sessions/end", &json!({})).await);
 
-    // The sweeper, for what the queue does not take as well.
+    // The sweeper, also for jobs that the queue refuses.
     let down = json!({ "queue": { "mode": "down", "rate": 1 } });
     done(u0.put("/dev/faults", &down).await);
     u0.say(&thread, "Anybody?").await;
-    done(nobody.post("/links/request", &json!({ "phone": phone(3) })).await);
+    done(anonymous.post("/links/request", &json!({ "phone": phone(3) })).await);
     let due = "UPDATE link_requests SET wake_at = now()";
     sqlx::query(due).execute(&system.owner).await.expect("due");
     system.pass(Duration::from_mins(1)).await;
     system.sweep().await;
     done(u0.put("/dev/faults", &json!({})).await);
 
-    // The host: what it reads, and what it ends.
+    // The host: reads, deactivates, erases.
     for path in ["audit", "export"] {
         done(host.get(&format!("/families/{FAMILY}/{path}")).await);
     }
@@ -100,13 +99,13 @@ pub async fn everything_once(system: &System) {
     system.sweep().await;
 }
 
-/// One line, one space between words.
+/// `text` on one line, with one space between words.
 #[must_use]
 pub fn plain(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// All strings of the product that are parts of statements.
+/// Every string of the product that is part of a statement.
 #[must_use]
 pub fn fragments() -> Vec<Fragment> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/src");
@@ -135,12 +134,12 @@ pub fn fragments() -> Vec<Fragment> {
 fn is_sql(text: &str) -> bool {
     const WORDS: [&str; 9] =
         ["SELECT", "INSERT", "UPDATE", "DELETE", "FROM", "WHERE", "AND", "ORDER", "RETURNING"];
-    // A word alone is in too many of them.
+    // A single word occurs in too many of them.
     text.contains(' ')
         && text.split(|c: char| !c.is_alphanumeric()).any(|word| WORDS.contains(&word))
 }
 
-/// The strings of a Rust file, each with the function or macro that it is in.
+/// The strings of a Rust file, each with its function or macro.
 fn strings(source: &str) -> Vec<(String, String)> {
     let mut strings = Vec::new();
     let mut item = String::new();
@@ -168,7 +167,7 @@ fn strings(source: &str) -> Vec<(String, String)> {
     }
 }
 
-/// Where a statement comes from: the function that has the most of its text, or else the macro.
+/// The function that has most of a statement's text, or else the macro.
 #[must_use]
 pub fn item_of(fragments: &[Fragment], statement: &str) -> Option<String> {
     let statement = plain(statement);

@@ -1,4 +1,4 @@
-//! A whole system of one test's own: database, queue, carrier, API; the test moves the worker.
+//! A whole system for one test: database, queue, carrier, API. The test drives the worker.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -18,29 +18,29 @@ use tokio::net::TcpListener;
 use worker::Swept;
 
 use crate::{
-    Away, Client,
+    Client, ClientAt,
     faults::proxy::Proxy,
     partitions, peer,
     pooler::{Pooler, Pooling},
 };
 
-/// The family that most tests are about.
+/// The family of most tests.
 pub const FAMILY: &str = "fam";
 
-/// A system with its own database, queue and carrier. Its worker and its sweeper move only when
-/// the test says so.
+/// A system with its own database, queue and carrier. Its worker and sweeper run only when the test
+/// calls them.
 pub struct System {
-    /// The parts.
+    /// The stack.
     pub stack: Stack,
-    /// Where the API listens.
+    /// The API's address.
     pub url: String,
-    /// The database with its owner's eyes: no policy binds it.
+    /// The database as its owner sees it, without row-level security.
     pub owner: PgPool,
     secrets: Secrets,
     database_url: String,
-    /// Its own one, unless it was started on another.
+    /// The system's own database, unless it was started on another.
     database: Option<TestDatabase>,
-    /// What stands between the system and its database, if anything does.
+    /// The pooler between the system and its database, if there is one.
     _pooler: Option<Pooler>,
 }
 
@@ -50,19 +50,19 @@ impl System {
         Self::start_with(Rules::default()).await
     }
 
-    /// Starts an empty system that holds abuse to these rules.
+    /// Starts an empty system with these limits.
     pub async fn start_with(rules: Rules) -> Self {
         let database = fresh().await;
         let url = database.url().to_owned();
         Self::on(Some(database), &url, url.clone(), rules).await
     }
 
-    /// Starts a system on the database at `url`, whose login owns it, with whatever there is in it.
+    /// Starts a system on the database at `url`, whose login owns it, and keeps its data.
     pub async fn start_on(url: &str) -> Self {
         Self::on(None, url, url.to_owned(), Rules::default()).await
     }
 
-    /// Starts an empty system whose statements don't say whose rows they are about.
+    /// Starts an empty system behind a proxy that removes the family from each statement.
     pub async fn start_unscoped() -> (Self, Proxy) {
         let database = fresh().await;
         let owner = database.url().to_owned();
@@ -71,7 +71,7 @@ impl System {
         (Self::on(Some(database), &owner, url, Rules::default()).await, proxy)
     }
 
-    /// Starts an empty system, and what has seen every statement of it.
+    /// Starts an empty system behind a proxy that records every statement.
     pub async fn start_watched() -> (Self, Proxy) {
         let database = fresh().await;
         let owner = database.url().to_owned();
@@ -80,14 +80,14 @@ impl System {
         (Self::on(Some(database), &owner, url, Rules::default()).await, proxy)
     }
 
-    /// Starts a system that reaches its owner's database at `database_url`.
+    /// Starts a system that reaches the database of `owner` at `database_url`.
     async fn on(
         database: Option<TestDatabase>,
         owner: &str,
         database_url: String,
         rules: Rules,
     ) -> Self {
-        // Few connections for many transactions, so that they go from one family to the next.
+        // Few connections, so that transactions of different families share them.
         let program = Pooler::program().filter(|_| database_url == owner);
         let pooling = Pooling { connections: 4, ..Pooling::default() };
         let pooler = program.map(|program| Pooler::start(&program, owner, pooling));
@@ -115,28 +115,28 @@ impl System {
         Self { stack, url, owner, secrets, database_url, database, _pooler: pooler }
     }
 
-    /// The database's URL, with the login that owns it.
+    /// The URL of the database, with its owner's login.
     #[must_use]
     pub fn database_url(&self) -> &str {
         &self.database_url
     }
 
-    /// All of its own database as SQL, by `pg_dump`; `None` where PostgreSQL came without it, or the
-    /// database isn't its own.
+    /// A dump of its own database by `pg_dump`; `None` if PostgreSQL came without it, or the database
+    /// isn't its own.
     #[must_use]
     pub fn dump(&self) -> Option<String> {
         self.database.as_ref()?.dump()
     }
 
-    /// What signs tokens and links here.
+    /// The secrets that sign its tokens and links.
     #[must_use]
     pub const fn secrets(&self) -> &Secrets {
         &self.secrets
     }
 
-    /// Somebody without a token.
+    /// A caller without a token.
     #[must_use]
-    pub fn nobody(&self) -> Client {
+    pub fn anonymous(&self) -> Client {
         Client::new(&self.url, None)
     }
 
@@ -146,10 +146,10 @@ impl System {
         Client::new(&self.url, Some(self.secrets.token(claims).expect("a token")))
     }
 
-    /// Somebody without a token at this address.
+    /// A caller without a token at this source address.
     #[must_use]
-    pub fn away(&self, address: IpAddr) -> Away {
-        Away::new(self.stack.router(), address)
+    pub fn client_at(&self, address: IpAddr) -> ClientAt {
+        ClientAt::new(self.stack.router(), address)
     }
 
     /// The host application.
@@ -186,14 +186,14 @@ impl System {
         members
     }
 
-    /// Runs the worker until the queue has nothing to hand out.
+    /// Runs the worker until the queue is empty.
     pub async fn deliver(&self) {
         let poller = self.stack.poller();
-        // A receive that only moves dead letters is empty too.
+        // A receive that only moves dead letters returns no records too.
         while poller.poll_once().await.expect("a queue") > 0 || self.waiting().await > 0 {}
     }
 
-    /// How many records the queue could hand out now.
+    /// The number of records that the queue can hand out now.
     async fn waiting(&self) -> usize {
         let name = QueueAttributeName::ApproximateNumberOfMessages;
         let sqs = self.stack.sqs.client();
@@ -203,8 +203,8 @@ impl System {
         number.and_then(|number| number.parse().ok()).expect("a number")
     }
 
-    /// The environment of a deployed function on this system, on the database at `database_url`. In
-    /// plain text, since some tests look for a COMMIT on its way.
+    /// The environment of a deployed function on this system, with the database at `database_url`.
+    /// Without TLS, since some tests look for a COMMIT on the wire.
     #[must_use]
     pub fn environment(&self, database_url: &str, role: &str) -> Vec<(&'static str, String)> {
         vec![
@@ -228,7 +228,7 @@ impl System {
         swept
     }
 
-    /// Lets `time` pass for every notification that waits, without waiting.
+    /// Moves every waiting notification back by `time`, as if it had passed.
     pub async fn pass(&self, time: Duration) {
         sqlx::query(
             "UPDATE notifications SET
@@ -243,39 +243,39 @@ impl System {
         .expect("time passed");
     }
 
-    /// The texts that handsets received, oldest first, as whoever carried them shows them.
+    /// The SMS that handsets received, oldest first, from the carrier or from moto.
     #[must_use]
-    pub fn texts(&self) -> Vec<Sms> {
+    pub fn sms(&self) -> Vec<Sms> {
         peer::address().map_or_else(
             || self.stack.carrier.received(None),
-            |address| peer::texts(address, &self.secrets.link_keys().expect("keys")),
+            |address| peer::sms(address, &self.secrets.link_keys().expect("keys")),
         )
     }
 
-    /// The texts that `u{i}`'s handset received, oldest first.
+    /// The SMS that `u{i}`'s handset received, oldest first.
     #[must_use]
-    pub fn texts_of(&self, i: usize) -> Vec<Sms> {
-        let mut texts = self.texts();
-        texts.retain(|text| text.phone == phone(i));
-        texts
+    pub fn sms_of(&self, i: usize) -> Vec<Sms> {
+        let mut all = self.sms();
+        all.retain(|sms| sms.phone == phone(i));
+        all
     }
 
-    /// The token of the newest text on `u{i}`'s handset.
+    /// The token of the link in the newest SMS on `u{i}`'s handset.
     ///
     /// # Panics
     /// If there is none.
     #[must_use]
     pub fn token_of(&self, i: usize) -> String {
-        self.texts_of(i).last().map(token_in).expect("a text")
+        self.sms_of(i).last().map(token_in).expect("an SMS")
     }
 
-    /// A browser that has this cookie, as `name=value`.
+    /// A browser with this cookie, as `name=value`.
     #[must_use]
     pub fn browser(&self, cookie: &str) -> Client {
         Client::browser(&self.url, cookie)
     }
 
-    /// Lets `time` pass for every link, without waiting.
+    /// Moves every link back by `time`, as if it had passed.
     pub async fn age_links(&self, time: Duration) {
         sqlx::query("UPDATE magic_links SET expires_at = expires_at - make_interval(secs => $1)")
             .bind(time.as_secs_f64())
@@ -284,7 +284,7 @@ impl System {
             .expect("time passed");
     }
 
-    /// Lets `time` pass for every rate limit, without waiting.
+    /// Moves every rate limit back by `time`, as if it had passed.
     pub async fn age_limits(&self, time: Duration) {
         sqlx::query(
             "UPDATE rate_limits SET hits =
@@ -296,14 +296,14 @@ impl System {
         .expect("time passed");
     }
 
-    /// How many rows a table has.
+    /// The number of rows of a table.
     pub async fn count(&self, table: &'static str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
         sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&self.owner).await.expect("a table")
     }
 }
 
-/// An empty database of its own.
+/// Creates an empty database, with split tables if asked for.
 async fn fresh() -> TestDatabase {
     let database = testing::database(&MIGRATOR).await;
     if let Some(parts) = partitions::wanted() {
@@ -312,16 +312,16 @@ async fn fresh() -> TestDatabase {
     database
 }
 
-/// The token of the link in a text.
+/// The token of the link in an SMS.
 ///
 /// # Panics
 /// If there is none.
 #[must_use]
-pub fn token_in(text: &Sms) -> String {
-    text.body.split_once("/l#").map(|(_, token)| token.to_owned()).expect("a link")
+pub fn token_in(sms: &Sms) -> String {
+    sms.body.split_once("/l#").map(|(_, token)| token.to_owned()).expect("a link")
 }
 
-/// The number of `u{i}`.
+/// The phone number of `u{i}`.
 #[must_use]
 pub fn phone(i: usize) -> String {
     format!("+1555010{i:04}")

@@ -5,7 +5,7 @@ use std::{env, fs::File, path::Path, sync::Arc, time::Duration};
 use functions::{Api, Rules, auth::Auth, edge, web::site::Site};
 use local::{
     aws,
-    http::{self, Patience},
+    http::{self, Timeouts},
     secrets::Secrets,
 };
 use platform::logging;
@@ -54,11 +54,11 @@ pub(crate) async fn serve() {
     let keys = Arc::new(secrets.link_keys().expect("keys"));
     let endpoint = variable("AWS_ENDPOINT_URL_SQS");
     let queue = Queue::new(aws::sqs(&endpoint), format!("{endpoint}/1/kinline-jobs"));
-    let patience = Patience::default();
-    let router = functions::all(&api, &keys, &queue).layer(http::request_timeout(patience));
+    let timeouts = Timeouts::default();
+    let router = functions::all(&api, &keys, &queue).layer(http::request_timeout(timeouts));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     println!("http://{}", listener.local_addr().expect("an address"));
-    http::serve(listener, edge(router), patience, CancellationToken::new()).await;
+    http::serve(listener, edge(router), timeouts, CancellationToken::new()).await;
 }
 
 /// The API's process, and where it listens.

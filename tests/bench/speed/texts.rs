@@ -29,9 +29,9 @@ pub(crate) async fn measure(out: &Path, report: &mut Report) {
             break rest.split_whitespace().next().expect("an address").to_owned();
         }
     };
-    let nobody = Client::new(&url, None);
+    let anonymous = Client::new(&url, None);
     let token = async |body: Value| {
-        let answer = nobody.post("/dev/token", &body).await;
+        let answer = anonymous.post("/dev/token", &body).await;
         Client::new(&url, Some(answer.text("/token")))
     };
     let host = token(json!({ "role": "service" })).await;
@@ -61,7 +61,7 @@ pub(crate) async fn measure(out: &Path, report: &mut Report) {
 
     let deadline = Instant::now() + Duration::from_secs(30);
     let took = loop {
-        let texts = nobody.get("/dev/sms?to=+15550110001").await;
+        let texts = anonymous.get("/dev/sms?to=+15550110001").await;
         let texts = texts.at("/messages");
         let took: Vec<Duration> = (0..POSTS)
             .filter_map(|i| {

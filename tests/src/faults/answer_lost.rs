@@ -1,4 +1,4 @@
-//! The database commits a post, and its answer gets lost.
+//! The database commits a post, and its answer is lost.
 
 use super::{
     Progress, Row,
@@ -39,7 +39,7 @@ pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
     let posted = trial.system.count("messages").await;
     let once = usize::try_from(posted) == Ok(times);
     verdict.must(once, || format!("{posted} messages of {times} posts"));
-    let texts = trial.system.stack.carrier.received(None).len();
-    verdict.must(texts == 2 * times, || format!("{texts} texts to 2 about {times} messages"));
+    let sms = trial.system.stack.carrier.received(None).len();
+    verdict.must(sms == 2 * times, || format!("{sms} SMS to 2 about {times} messages"));
     vec![Row { fault: "answer lost at COMMIT".to_owned(), tried: times, verdict, drained }]
 }

@@ -1,4 +1,4 @@
-//! SIGKILL of the API around the commit of a post and its wake-up calls.
+//! SIGKILL of the API around the commit of a post and its wake-ups.
 
 use super::{
     Progress, Row,
@@ -6,7 +6,7 @@ use super::{
     trial::Trial,
 };
 
-/// Where it dies; whether the post is committed by then; and what the table calls it.
+/// The failpoint, whether the post is committed by then, and the name in the table.
 const POINTS: [(&str, bool, &str); 3] = [
     ("post.before", false, "API killed before the commit"),
     ("post.after", true, "API killed between commit and enqueue"),
@@ -39,7 +39,7 @@ async fn kill_at(
         killed += usize::from(was_killed(&doomed.invoke(&event, TIMEOUT).await));
         progress(tried);
     }
-    // Nobody was told anything: what is committed arrives without the client's help.
+    // No client got an answer: a committed post arrives without a retry.
     let mut drained = trial.drain(async || trial.deliver(1).await).await;
     let unasked = trial.verdict().await;
     let early = trial.system.stack.carrier.received(None).len();
@@ -57,10 +57,10 @@ async fn kill_at(
     let mut verdict = trial.verdict().await;
     verdict.must(unasked.broken.is_empty(), || format!("before the retries: {unasked:?}"));
     verdict.must(killed == times, || format!("killed {killed} of {times} times"));
-    verdict.must(early == arrived, || format!("{early} texts before the retries, not {arrived}"));
+    verdict.must(early == arrived, || format!("{early} SMS before the retries, not {arrived}"));
     let known = if committed { times } else { 0 };
     verdict.must(replayed == known, || format!("{replayed} retries were replays, not {known}"));
-    let texts = trial.system.stack.carrier.received(None).len();
-    verdict.must(texts == 2 * times, || format!("{texts} texts to 2 about {times} messages"));
+    let sms = trial.system.stack.carrier.received(None).len();
+    verdict.must(sms == 2 * times, || format!("{sms} SMS to 2 about {times} messages"));
     Row { fault: fault.to_owned(), tried: times, verdict, drained }
 }

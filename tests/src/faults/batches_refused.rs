@@ -1,10 +1,10 @@
-//! The queue takes batches but refuses three in ten of their entries.
+//! The queue accepts batches but refuses three in ten of their entries.
 
 use local::faults::{QueueFault, Rated};
 
 use super::{Progress, Row, trial::Trial};
 
-/// So that each post is one whole batch of ten.
+/// Ten recipients, so that each post is one full batch.
 const FAMILY_SIZE: usize = 11;
 
 pub(super) async fn run(batches: usize, progress: Progress<'_>) -> Vec<Row> {
@@ -21,8 +21,8 @@ pub(super) async fn run(batches: usize, progress: Progress<'_>) -> Vec<Row> {
     let drained = trial.drain(async || trial.deliver(1).await).await;
     let mut verdict = trial.verdict().await;
     verdict.must(refused > 0, || "the queue refused nothing".to_owned());
-    let (texts, all) = (trial.system.stack.carrier.received(None).len(), batches * 10);
-    verdict.must(texts == all, || format!("{texts} of {all} texts"));
+    let (sms, all) = (trial.system.stack.carrier.received(None).len(), batches * 10);
+    verdict.must(sms == all, || format!("{sms} of {all} SMS"));
     let fault = "3 of 10 batch entries fail".to_owned();
     vec![Row { fault, tried: batches, verdict, drained }]
 }

@@ -1,18 +1,18 @@
-//! The carrier takes a text and never says so.
+//! The carrier accepts an SMS and never answers.
 
 use local::faults::{Rated, SmsFault};
 
 use super::{Progress, Row, trial::Trial};
 
 const FAMILY_SIZE: usize = 11;
-/// Each batch waits out the worker's 5 s: many do so at the same time.
+/// Workers at once, since each batch waits for the worker's 5 s.
 const SIDE_BY_SIDE: usize = 10;
 
-pub(super) async fn run(texts: usize, progress: Progress<'_>) -> Vec<Row> {
+pub(super) async fn run(sms: usize, progress: Progress<'_>) -> Vec<Row> {
     let mut trial = Trial::of(FAMILY_SIZE).await;
     let hang = Rated { fault: SmsFault::TimeoutAfterSend, rate: 1.0 };
     trial.system.stack.carrier.faults.set(Some(hang), None, Some(6));
-    for i in 0..texts / (FAMILY_SIZE - 1) {
+    for i in 0..sms / (FAMILY_SIZE - 1) {
         trial.say(&format!("hang {i}")).await;
     }
     let drained = trial
@@ -23,7 +23,7 @@ pub(super) async fn run(texts: usize, progress: Progress<'_>) -> Vec<Row> {
         .await;
     let mut verdict = trial.verdict().await;
     let unknown = verdict.unknown;
-    verdict.must(unknown == texts, || format!("{unknown} of {texts} are unknown"));
+    verdict.must(unknown == sms, || format!("{unknown} of {sms} are unknown"));
     let fault = "carrier accepts, then hangs".to_owned();
-    vec![Row { fault, tried: texts, verdict, drained }]
+    vec![Row { fault, tried: sms, verdict, drained }]
 }

@@ -1,4 +1,4 @@
-//! The carrier refuses three in ten texts for now.
+//! The carrier throttles three in ten SMS.
 
 use local::faults::{Rated, SmsFault};
 
@@ -6,11 +6,11 @@ use super::{Progress, Row, trial::Trial};
 
 const FAMILY_SIZE: usize = 11;
 
-pub(super) async fn run(texts: usize, progress: Progress<'_>) -> Vec<Row> {
+pub(super) async fn run(sms: usize, progress: Progress<'_>) -> Vec<Row> {
     let mut trial = Trial::of(FAMILY_SIZE).await;
     let throttle = Rated { fault: SmsFault::Throttle, rate: 0.3 };
     trial.system.stack.carrier.faults.set(Some(throttle), None, Some(7));
-    for i in 0..texts / (FAMILY_SIZE - 1) {
+    for i in 0..sms / (FAMILY_SIZE - 1) {
         trial.say(&format!("throttle {i}")).await;
     }
     let drained = trial
@@ -26,6 +26,6 @@ pub(super) async fn run(texts: usize, progress: Progress<'_>) -> Vec<Row> {
     let mut verdict = trial.verdict().await;
     verdict.must(again > 0, || "the carrier throttled nothing".to_owned());
     let sent = trial.system.stack.carrier.received(None).len();
-    verdict.must(sent == texts, || format!("{sent} of {texts} texts were sent"));
-    vec![Row { fault: "carrier throttles 30 %".to_owned(), tried: texts, verdict, drained }]
+    verdict.must(sent == sms, || format!("{sent} of {sms} SMS were sent"));
+    vec![Row { fault: "carrier throttles 30 %".to_owned(), tried: sms, verdict, drained }]
 }

@@ -1,64 +1,64 @@
-//! Judges a run from what the carrier took and what clients were told, not from what rows claim.
+//! Judges a run by what the carrier accepted and clients were told, not by the states of rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most broken rules that a verdict spells out: past that they repeat themselves.
+/// Most broken rules that a verdict lists.
 const SPELLED_OUT: usize = 10;
 
-/// What a run leaves behind once nothing waits any more.
+/// The outcome of a run, once no notification waits.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
-    /// The posts that a client was told are there.
+    /// The posts that were acknowledged to a client.
     pub acknowledged: Vec<Acknowledged>,
     /// Every notification's row.
     pub notifications: Vec<Notification>,
-    /// Every text that the carrier took.
-    pub texts: Vec<Text>,
+    /// Every SMS that the carrier accepted.
+    pub sms: Vec<SentSms>,
 }
 
-/// A post that a client was told is there.
+/// A post that was acknowledged to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledged {
     /// The message's id, as in the answer.
     pub message_id: String,
-    /// How many texts the answer promised.
+    /// The number of SMS that the answer promised.
     pub queued: usize,
 }
 
-/// A notification's row, as far as it says something about a text.
+/// The columns of a notification that are about its SMS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
     /// The message's id.
     pub message_id: String,
-    /// What the message says; no two messages of a run say the same.
+    /// The message's text, which is unique in a run.
     pub said: String,
     /// The recipient's number.
     pub phone: String,
     /// Its state.
     pub state: String,
-    /// Why it is in that state.
+    /// The reason for its state.
     pub reason: Option<String>,
 }
 
-/// A text that the carrier took.
+/// An SMS that the carrier accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Text {
+pub struct SentSms {
     /// The handset's number.
     pub phone: String,
-    /// What it says of the message.
+    /// Its preview of the message.
     pub said: String,
 }
 
-/// What the checker found.
+/// The checker's verdict.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// Most texts about one message to one recipient.
+    /// Most SMS about one message to one recipient.
     pub sends_max: usize,
-    /// Promised texts that neither went out nor ended in a state that says why not.
+    /// Promised SMS that were neither sent nor ended in a state with a reason.
     pub lost: usize,
-    /// Notifications of which nobody can know whether the text went out.
+    /// Notifications in the state `unknown`.
     pub unknown: usize,
-    /// The rules that were broken, in words. Empty: all held.
+    /// The rules that were broken, in words; empty if all held.
     pub broken: Vec<String>,
     broken_count: usize,
 }
@@ -78,17 +78,17 @@ impl Verdict {
     }
 }
 
-/// Judges a run. Never twice, never lost, and no state that says what isn't so.
+/// Judges a run: no SMS sent twice, none lost, no false state.
 #[must_use]
 pub fn judge(evidence: &Evidence) -> Verdict {
     let mut verdict = Verdict::default();
     let mut sends: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for text in &evidence.texts {
+    for text in &evidence.sms {
         *sends.entry((&text.said, &text.phone)).or_default() += 1;
     }
     verdict.sends_max = sends.values().copied().max().unwrap_or_default();
     for ((said, phone), count) in &sends {
-        verdict.must(*count <= 1, || format!("{count} texts '{said}' to {phone}"));
+        verdict.must(*count <= 1, || format!("{count} SMS '{said}' to {phone}"));
     }
 
     let mut accounted: BTreeMap<&str, usize> = BTreeMap::new();
@@ -100,35 +100,35 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         let honest = is_honest(row, sent);
         verdict.must(honest, || {
             let Notification { state, reason, .. } = row;
-            format!("'{}' to {}: {state} ({reason:?}) with {sent} texts", pair.0, pair.1)
+            format!("'{}' to {}: {state} ({reason:?}) with {sent} SMS", pair.0, pair.1)
         });
         verdict.unknown += usize::from(row.state == "unknown");
-        // A text that arrived isn't lost, whatever its row says.
+        // An SMS that arrived isn't lost, whatever the state of its row.
         if honest || sent > 0 {
             *accounted.entry(&row.message_id).or_default() += 1;
         }
     }
     for (said, phone) in sends.keys().filter(|pair| !known.contains(*pair)) {
-        verdict.must(false, || format!("text '{said}' to {phone} has no row"));
+        verdict.must(false, || format!("SMS '{said}' to {phone} has no row"));
     }
     for Acknowledged { message_id, queued } in &evidence.acknowledged {
         let found = accounted.get(message_id.as_str()).copied().unwrap_or_default();
         let lost = queued.saturating_sub(found);
         verdict.lost += lost;
-        verdict.must(lost == 0, || format!("{lost} of {queued} texts of {message_id} are lost"));
+        verdict.must(lost == 0, || format!("{lost} of {queued} SMS of {message_id} are lost"));
     }
     verdict
 }
 
-/// Whether a row is in a state it can stay in, and that agrees with what the carrier took.
+/// Whether a row is in a final state that agrees with what the carrier accepted.
 fn is_honest(row: &Notification, sent: usize) -> bool {
     match row.state.as_str() {
         "sent" => sent > 0,
         "unknown" => row.reason.is_some(),
-        // Given up after a day: nothing here takes a day, so somebody was forgotten.
+        // Expired after a day: no run takes a day, so this one was lost.
         "failed" if row.reason.as_deref() == Some("expired") => false,
         "failed" | "suppressed" | "merged" | "cancelled" => row.reason.is_some() && sent == 0,
-        // Still waiting: nothing was to wait any more.
+        // Still waiting at the end of the run.
         _ => false,
     }
 }
@@ -151,17 +151,17 @@ mod tests {
         }
     }
 
-    fn text(phone: &str) -> Text {
-        Text { phone: phone.to_owned(), said: "pie".to_owned() }
+    fn text(phone: &str) -> SentSms {
+        SentSms { phone: phone.to_owned(), said: "pie".to_owned() }
     }
 
-    fn judged(rows: Vec<Notification>, texts: Vec<Text>, queued: usize) -> Verdict {
+    fn judged(rows: Vec<Notification>, sms: Vec<SentSms>, queued: usize) -> Verdict {
         let acknowledged = vec![acknowledged(queued)];
-        judge(&Evidence { acknowledged, notifications: rows, texts })
+        judge(&Evidence { acknowledged, notifications: rows, sms })
     }
 
     #[test]
-    fn what_went_well_and_what_is_shown_as_it_is_are_fine() {
+    fn honest_outcomes_pass() {
         let rows = vec![
             row("1", "sent", None),
             row("2", "unknown", Some("timeout")),
@@ -174,23 +174,23 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_came_twice_is_found() {
+    fn an_sms_sent_twice_is_found() {
         let verdict = judged(vec![row("1", "sent", None)], vec![text("1"), text("1")], 1);
         assert_eq!((verdict.sends_max, verdict.lost), (2, 0));
-        assert_eq!(verdict.broken, ["2 texts 'pie' to 1"]);
+        assert_eq!(verdict.broken, ["2 SMS 'pie' to 1"]);
     }
 
     #[test]
-    fn what_is_lost_is_found() {
-        // No row at all, and one that would wait for ever.
+    fn lost_sms_are_found() {
+        // One without a row, and one that waits for ever.
         let verdict = judged(vec![row("1", "pending", None)], Vec::new(), 2);
         assert_eq!((verdict.sends_max, verdict.lost), (0, 2));
         assert_eq!(verdict.broken.len(), 2, "{:?}", verdict.broken);
     }
 
     #[test]
-    fn a_state_that_says_what_is_not_so_is_found() {
-        for (row, texts, lost) in [
+    fn a_false_state_is_found() {
+        for (row, sms, lost) in [
             (row("1", "sent", None), vec![], 1),
             (row("1", "failed", Some("invalid_number")), vec![text("1")], 0),
             (row("1", "failed", None), vec![], 1),
@@ -198,16 +198,16 @@ mod tests {
             (row("1", "unknown", None), vec![], 1),
             (row("1", "sending", None), vec![text("1")], 0),
         ] {
-            let verdict = judged(vec![row.clone()], texts, 1);
+            let verdict = judged(vec![row.clone()], sms, 1);
             assert_eq!(verdict.lost, lost, "{row:?}");
             assert!(!verdict.broken.is_empty(), "{row:?}");
         }
     }
 
     #[test]
-    fn a_text_of_nobodys_is_found() {
+    fn an_sms_without_a_row_is_found() {
         let verdict = judged(vec![row("1", "sent", None)], vec![text("1"), text("2")], 1);
-        assert_eq!(verdict.broken, ["text 'pie' to 2 has no row"]);
+        assert_eq!(verdict.broken, ["SMS 'pie' to 2 has no row"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Workers whose clocks are five minutes off get the same jobs as one whose clock is right.
+//! Workers with clocks that are five minutes off get the same jobs as one with the right time.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use super::{
     trial::Trial,
 };
 
-/// What a worker sees whose clock is slow.
+/// Time left, as a worker with a slow clock sees it.
 const SLOW: Duration = TIMEOUT.saturating_add(Duration::from_mins(5));
-/// What a worker sees whose clock is fast: a deadline 4.5 min ago, which is as little time to begin
-/// in as this. (The harness would end a call that has no time at all before it is made.)
+/// Time left, as a worker with a fast clock sees it: its deadline was 4.5 min ago, which has the same
+/// effect as this. (The harness would end a call without any time before it is made.)
 const FAST: Duration = Duration::from_secs(5);
 
-/// Our worker looks at its clock in one place: how far away the deadline is that it is handed. So a
-/// clock that is off is a deadline that is off by as much the other way. (The SDK signs by the clock
-/// too, which this carrier does not check.)
+/// The worker uses its clock in one place: for the time until its deadline. So a clock that is off has
+/// the effect of a deadline that is off the other way. (The SDK signs with the clock's time too, which
+/// this carrier does not check.)
 pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
     let mut trial = Trial::of(11).await;
     let system = &trial.system;
@@ -39,7 +39,7 @@ pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
         };
         failed += failures(slow).unwrap_or(1) + failures(right).unwrap_or(1);
         given_back += usize::from(failures(fast) == Some(records.len()));
-        // What the fast one gave back comes again.
+        // Records that the fast one gave back come again.
         queue::give_back(&trial.system, &records).await;
         drained = drained.max(trial.drain(async || trial.deliver(1).await).await);
         progress(tried);
@@ -52,8 +52,8 @@ pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
     verdict.must(twice == 0, || format!("{twice} were claimed twice"));
     verdict.must(failed == 0, || format!("{failed} failures of workers that had time"));
     verdict.must(given_back == times, || format!("given back {given_back} of {times} times"));
-    let (texts, all) = (trial.system.stack.carrier.received(None).len(), times * 10);
-    verdict.must(texts == all, || format!("{texts} of {all} texts"));
+    let (sms, all) = (trial.system.stack.carrier.received(None).len(), times * 10);
+    verdict.must(sms == all, || format!("{sms} of {all} SMS"));
     let fault = "worker's clock 5 min off, both ways".to_owned();
     vec![Row { fault, tried: times, verdict, drained }]
 }

@@ -1,4 +1,4 @@
-//! The database goes away and comes back while people post and texts go out.
+//! The database restarts while members post and SMS are sent.
 
 use std::{
     path::PathBuf,
@@ -19,13 +19,13 @@ use super::{
 };
 use crate::{Client, System};
 
-/// How many people post at the same time, in one thread.
+/// Members that post at the same time, in one thread.
 const POSTERS: usize = 4;
-/// How many posts are acknowledged between two restarts.
+/// Acknowledged posts between two restarts.
 const BETWEEN: usize = 20;
-/// A client's pause before it tries again.
+/// A client's back-off before it retries.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
-/// The longest page of a history.
+/// Longest page of a history.
 const PAGE: usize = 200;
 
 pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
@@ -60,7 +60,7 @@ pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
     more(&seen).await;
     stop.send_replace(true);
     posters.join_all().await;
-    // It ends what it has at hand: time that is let pass is not to pass for a text on its way.
+    // It finishes its batch first: simulated time must not pass for an SMS that is being sent.
     enough_sent.cancel();
     worker.await.expect("a worker");
     let answers: Vec<Value> = seen.borrow().clone();
@@ -83,21 +83,21 @@ pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
     }
     let posted = answers.len();
     let fault = format!("database restarted under {posted} posts");
-    // The server outlives the pools; its folder goes after it.
+    // The server ends after the pools, and its folder after the server.
     trial.system.owner.close().await;
     drop(trial);
     server.stop().await.expect("stopped");
     vec![Row { fault, tried: times, verdict, drained: drained + longest }]
 }
 
-/// Waits for more posts to be acknowledged than are now.
+/// Waits until another post is acknowledged.
 async fn more(seen: &watch::Receiver<Vec<Value>>) {
     let mut seen = seen.clone();
     let enough = seen.borrow().len() + BETWEEN;
     seen.wait_for(|answers| answers.len() >= enough).await.expect("posters");
 }
 
-/// Posts until told to stop, each text until it is acknowledged.
+/// Posts until it is stopped, and retries each post until it is acknowledged.
 async fn keep_posting(
     u0: Client,
     thread: String,
@@ -120,7 +120,7 @@ async fn keep_posting(
     }
 }
 
-/// The whole history, as a client reads it that has seen nothing yet.
+/// The whole history, as a new client reads it.
 async fn history(trial: &Trial) -> Vec<Value> {
     let path = format!("/threads/{}/messages?limit={PAGE}", trial.thread);
     let mut all: Vec<Value> = Vec::new();
@@ -134,7 +134,7 @@ async fn history(trial: &Trial) -> Vec<Value> {
     all
 }
 
-/// A system on a server of its own, which may be restarted: the one of the other tests may not.
+/// A system on its own server, which can be restarted, unlike that of the other tests.
 async fn system_on(url: &str) -> System {
     let mut system = System::start().await;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
@@ -156,13 +156,13 @@ async fn system_on(url: &str) -> System {
 }
 
 async fn start(folder: &Folder) -> Server {
-    // Durable: what was acknowledged before a restart is what this is about.
+    // Durable, since acknowledged posts must survive a restart.
     let options = Options { data_dir: folder.0.clone(), durable: true, max_connections: 100 };
     Server::start(&options, &|_| ()).await.expect("a server")
 }
 
-/// The server's folder, removed in the end. Not below one that is private to this user: as root,
-/// the server runs as somebody else.
+/// The server's folder, removed in the end. Not in a folder that is private to this user: if that is
+/// root, the server runs as another user.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -174,7 +174,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What can't be removed is left to whoever cleans the folder for temporary files.
+        // It is in the folder for temporary files, so an error does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

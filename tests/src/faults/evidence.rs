@@ -1,12 +1,12 @@
-//! Gathers what the checker judges: rows with their owner's eyes, texts as the carrier took them.
+//! Collects the checker's evidence: rows as the owner sees them, and SMS that the carrier accepted.
 
 use shared::ids::MessageId;
 use sqlx::Row;
 
-use super::checker::{Acknowledged, Evidence, Notification, Text};
+use super::checker::{Acknowledged, Evidence, Notification, SentSms};
 use crate::System;
 
-/// All that there is to know of a run.
+/// The whole evidence of a run.
 pub(super) async fn gather(system: &System, acknowledged: Vec<Acknowledged>) -> Evidence {
     let rows = sqlx::query(
         "SELECT n.message_id, m.body, u.phone, n.state, n.reason
@@ -24,12 +24,12 @@ pub(super) async fn gather(system: &System, acknowledged: Vec<Acknowledged>) -> 
         state: row.get("state"),
         reason: row.get("reason"),
     });
-    let texts = system.stack.carrier.received(None);
-    let texts = texts.into_iter().map(|sms| Text { said: said(&sms.body), phone: sms.phone });
-    Evidence { acknowledged, notifications: notifications.collect(), texts: texts.collect() }
+    let sms = system.stack.carrier.received(None);
+    let sms = sms.into_iter().map(|sms| SentSms { said: said(&sms.body), phone: sms.phone });
+    Evidence { acknowledged, notifications: notifications.collect(), sms: sms.collect() }
 }
 
-/// What a text says of its message: what stands between the sender and the link.
+/// An SMS's preview of its message: the text between sender and link.
 fn said(body: &str) -> String {
     let said = body.split_once(": ").map_or(body, |(_sender, said)| said);
     said.split_once(" https://").map_or(said, |(said, _link)| said).to_owned()

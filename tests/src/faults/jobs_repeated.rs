@@ -1,4 +1,4 @@
-//! Every job comes five times, in any order, to ten workers at once.
+//! Every job is received five times, in any order, by ten workers at once.
 
 use std::{sync::Arc, time::Instant};
 
@@ -49,7 +49,7 @@ pub(super) async fn run(jobs: usize, progress: Progress<'_>) -> Vec<Row> {
     let mut verdict = trial.verdict().await;
     verdict.must(found == jobs, || format!("{found} of {jobs} jobs were in the queue"));
     verdict.must(failed == 0, || format!("{failed} records failed"));
-    let texts = trial.system.stack.carrier.received(None).len();
-    verdict.must(texts == jobs, || format!("{texts} texts for {jobs} jobs"));
+    let sms = trial.system.stack.carrier.received(None).len();
+    verdict.must(sms == jobs, || format!("{sms} SMS for {jobs} jobs"));
     vec![Row { fault: "every job 5 times, 10 workers".to_owned(), tried: jobs, verdict, drained }]
 }

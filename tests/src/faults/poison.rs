@@ -1,4 +1,4 @@
-//! One record in ten is no job; and the way back from the dead-letter queue.
+//! One record in ten is no job; dead letters are moved back.
 
 use std::{
     cell::RefCell,
@@ -14,11 +14,11 @@ use shared::queue::Redriven;
 
 use super::{Progress, Row, queue, trial::Trial};
 
-/// Nine recipients: with the poison, each post is one whole batch.
+/// Nine recipients: with the poison, each post is one full batch.
 const FAMILY_SIZE: usize = 10;
-/// How often a record is handed out before it is a dead letter.
+/// Receives of a record before it is a dead letter.
 const RECEIVES: usize = 5;
-/// Too little for the worker to begin: it gives all of a batch back.
+/// Too little time for the worker to begin: it gives the whole batch back.
 const NO_TIME: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(batches: usize, progress: Progress<'_>) -> Vec<Row> {
@@ -46,15 +46,15 @@ pub(super) async fn run(batches: usize, progress: Progress<'_>) -> Vec<Row> {
         let times = received.get(body).copied().unwrap_or_default();
         verdict.must(times == RECEIVES, || format!("{body} was handed out {times} times"));
     }
-    let (texts, all) = (trial.system.stack.carrier.received(None).len(), batches * 9);
-    verdict.must(texts == all, || format!("{texts} of {all} texts"));
+    let (sms, all) = (trial.system.stack.carrier.received(None).len(), batches * 9);
+    verdict.must(sms == all, || format!("{sms} of {all} SMS"));
     let fault = "1 poison in 10".to_owned();
     let poisoned = Row { fault, tried: batches, verdict, drained };
     vec![poisoned, redriven(batches).await]
 }
 
-/// Jobs end in the dead-letter queue since no worker had time for them. Whoever moves them back
-/// dies half-way the first time, and so does it twice.
+/// Jobs become dead letters since no worker had time for them. The first redrive is killed half-way,
+/// so some are moved back twice.
 async fn redriven(batches: usize) -> Row {
     let mut trial = Trial::of(FAMILY_SIZE).await;
     for tried in 1..=batches {
@@ -66,7 +66,7 @@ async fn redriven(batches: usize) -> Row {
 
     let began = Instant::now();
     let dead = dead_letters(&trial).await;
-    // By hand, and not deleted: as somebody who dies half-way.
+    // Sent and not deleted, as by a redrive that is killed half-way.
     for message in &dead {
         queue::send(&trial.system, queue::body(message)).await;
     }
@@ -77,15 +77,15 @@ async fn redriven(batches: usize) -> Row {
     handle(&trial, WORKER_TIMEOUT).await;
     let took = began.elapsed();
     let jobs = batches * 9;
-    let texts = trial.system.stack.carrier.received(None).len();
+    let sms = trial.system.stack.carrier.received(None).len();
     let drained = took + trial.drain(async || trial.deliver(1).await).await;
     let again = dead_letters(&trial).await.len();
     let mut verdict = trial.verdict().await;
-    verdict.must(early == 0, || format!("{early} texts without the time to send them"));
+    verdict.must(early == 0, || format!("{early} SMS without the time to send them"));
     let moved = dead.len();
     verdict.must(moved == jobs + 1, || format!("{moved} dead letters of {jobs} jobs, 1 poison"));
-    // Moving them back is what sends them, not the sweeper.
-    verdict.must(texts == jobs, || format!("{texts} texts for {jobs} jobs that were moved back"));
+    // The redrive sends them, not the sweeper.
+    verdict.must(sms == jobs, || format!("{sms} SMS for {jobs} jobs that were moved back"));
     let expected = Redriven { moved: jobs, left: 2, refused: false };
     verdict.must(redriven == expected, || format!("{redriven:?} of {jobs} jobs, 2 poisons"));
     verdict.must(again == 2, || format!("{again} dead letters of a poison moved back once"));
@@ -96,8 +96,8 @@ fn poison(number: usize) -> String {
     format!("poison {number:03}")
 }
 
-/// Has a worker that sees `time` left handle the queue until it hands out nothing more. Returns
-/// how often each record was handed out, by its body.
+/// Lets a worker with `time` left handle the queue until it is empty. Returns the number of receives
+/// of each record, by its body.
 async fn handle(trial: &Trial, time: Duration) -> BTreeMap<String, usize> {
     let received: RefCell<BTreeMap<String, usize>> = RefCell::default();
     let work = async |event: Value| {
@@ -113,7 +113,7 @@ async fn handle(trial: &Trial, time: Duration) -> BTreeMap<String, usize> {
     received.into_inner()
 }
 
-/// What is in the dead-letter queue, hidden from others from now on.
+/// Receives all records of the dead-letter queue.
 async fn dead_letters(trial: &Trial) -> Vec<Message> {
     queue::receive_all(&trial.system, &trial.system.stack.sqs.dead_letter_url).await
 }

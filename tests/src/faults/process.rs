@@ -17,21 +17,21 @@ use crate::{
     system::FAMILY,
 };
 
-/// As the template sets it for the functions.
+/// The functions' time-out in the template.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 /// SIGKILL.
 const KILL: i32 = 9;
-/// How often a process is looked at while it is waited for, and how long at most.
+/// Interval of checks on a process, and the longest wait.
 const PAUSE: Duration = Duration::from_millis(2);
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A worker; with a failpoint it does there what that says.
+/// Starts a worker, with a failpoint if there is one.
 pub(super) async fn worker(system: &System, failpoint: Option<&str>) -> Function {
     let url = system.database_url();
     start(system, "worker", url, "kinline_worker", failpoint).await
 }
 
-/// What serves posts, on the database at `database_url`; see [`worker`].
+/// Starts the function that serves posts, on the database at `database_url`; see [`worker`].
 pub(super) async fn messages(
     system: &System,
     database_url: &str,
@@ -52,13 +52,13 @@ async fn start(
     Function::start(&binary(name), &environment).await
 }
 
-/// Whether a call ended as it does when the process is killed.
+/// Whether a call ended because its process was killed.
 pub(super) fn was_killed(called: &Result<Value, FunctionError>) -> bool {
     let Err(FunctionError::Exited { status, .. }) = called else { return false };
     status.signal() == Some(KILL)
 }
 
-/// A post by `u0`, as the gateway hands it over, under a key that is the text.
+/// API Gateway's event for a post by `u0`, with its text as the idempotency key.
 pub(super) fn post_event(system: &System, thread: &str, text: &str) -> Value {
     let claims = TokenClaims::member(FAMILY, "u0");
     let bearer = format!("Bearer {}", system.secrets().token(&claims).expect("a token"));
@@ -74,7 +74,7 @@ pub(super) fn post_event(system: &System, thread: &str, text: &str) -> Value {
 /// Waits until a process is frozen.
 ///
 /// # Panics
-/// If it is not within 20 s: its binary has no failpoints, or never got to this one.
+/// If it is not frozen within 20 s: its binary has no failpoints, or never reached this one.
 pub(super) async fn frozen(pid: u32) {
     let deadline = Instant::now() + PATIENCE;
     while state(pid).await != Some('T') {
@@ -83,9 +83,9 @@ pub(super) async fn frozen(pid: u32) {
     }
 }
 
-/// Lets a frozen process go on.
+/// Resumes a frozen process.
 pub(super) async fn thaw(pid: u32) {
-    // The shell's own `kill`: the program of that name is missing on small systems.
+    // The shell's own `kill`, since small systems lack the program of that name.
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "kill -s CONT \"$1\"", "sh", &pid.to_string()]);
     let status = command.status().await.expect("a shell");
@@ -95,7 +95,7 @@ pub(super) async fn thaw(pid: u32) {
 /// The state of a process as one letter: from Linux's `/proc`, elsewhere from `ps`.
 async fn state(pid: u32) -> Option<char> {
     if let Ok(stat) = tokio::fs::read_to_string(format!("/proc/{pid}/stat")).await {
-        // After the name, which stands in parentheses and may hold any character (proc(5)).
+        // After the name, which is in parentheses and may hold any character (proc(5)).
         return stat.rsplit_once(") ")?.1.chars().next();
     }
     let mut command = Command::new("ps");

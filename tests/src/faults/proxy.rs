@@ -1,5 +1,5 @@
-//! Stands between a client and PostgreSQL: one address for servers that come and go, answers that
-//! get lost on the way, and statements that say less than they were meant to.
+//! Proxy between a client and PostgreSQL: keeps one address while servers restart, loses answers, and
+//! removes conditions from statements.
 
 use std::{
     collections::BTreeSet,
@@ -35,25 +35,24 @@ struct Shared {
     prepared: Mutex<BTreeSet<Prepared>>,
 }
 
-/// A statement as somebody had it prepared.
+/// A statement as a client prepared it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Prepared {
-    /// What it says.
+    /// Its text.
     pub text: String,
-    /// The role that its connection took, if it said so at its start.
+    /// The role that its connection took at its start, if any.
     pub role: Option<String>,
-    /// The types of its parameters, by their numbers in `pg_type`; 0 where the server decides.
+    /// The OIDs of its parameters' types; 0 if the server decides.
     pub types: Vec<u32>,
 }
 
 impl Proxy {
-    /// Serves what connects with the server of `url`.
+    /// Connects each client to the server of `url`.
     pub async fn before(url: &str) -> Self {
         Self::new(url, false).await
     }
 
-    /// Serves what connects with the server of `url`, and takes each statement's own word for whose
-    /// rows it is about out of it.
+    /// Connects each client to the server of `url`, and removes the family from each statement.
     pub async fn unscoping(url: &str) -> Self {
         Self::new(url, true).await
     }
@@ -74,35 +73,35 @@ impl Proxy {
         Self { address, shared, _server: server }
     }
 
-    /// `url` with this proxy in the place of the server.
+    /// `url` with this proxy in place of the server.
     #[must_use]
     pub fn url(&self, url: &str) -> String {
         url.replacen(&address_of(url).to_string(), &self.address.to_string(), 1)
     }
 
-    /// The statements that lost their scope, as they were meant.
+    /// The original text of the statements that lost their family.
     #[must_use]
     pub fn unscoped(&self) -> BTreeSet<String> {
         self.shared.unscoped.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The statements that were prepared through here, as they were meant.
+    /// The original text of the statements that were prepared through this proxy.
     #[must_use]
     pub fn prepared(&self) -> BTreeSet<Prepared> {
         self.shared.prepared.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What connects from now on is served with the server of `url`.
+    /// Connects new clients to the server of `url` from now on.
     pub(super) fn point_at(&self, url: &str) {
         *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = address_of(url);
     }
 
-    /// The next `COMMIT` is done, but nobody hears of it: the connection ends first.
+    /// Loses the answer of the next `COMMIT`: the connection ends first.
     pub(super) fn lose_next_commit(&self) {
         self.shared.lose_commit.store(true, Ordering::SeqCst);
     }
 
-    /// Whether a `COMMIT` is still to be lost.
+    /// Whether the answer of a `COMMIT` is still to be lost.
     pub(super) fn waits_for_commit(&self) -> bool {
         self.shared.lose_commit.load(Ordering::SeqCst)
     }
@@ -122,7 +121,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
             accepted = listener.accept() => {
                 if let Ok((client, _)) = accepted {
                     let shared = Arc::clone(&shared);
-                    // However a connection ends: both of its sides are told so.
+                    // However a connection ends, both sides are closed.
                     connections.spawn(async move { relay(client, &shared).await.is_ok() });
                 }
             }
@@ -158,9 +157,9 @@ async fn relay(client: TcpStream, shared: &Shared) -> io::Result<()> {
         done = tokio::io::copy(&mut server_says, &mut to_client) => return done.map(drop),
         commit = up => commit?,
     };
-    // From here on nothing reaches the client any more.
+    // From here on, the client receives nothing more.
     to_server.write_all(&commit).await?;
-    // The answer says that it is done.
+    // The answer means that the commit is done.
     server_says.read_u8().await?;
     Ok(())
 }
@@ -190,8 +189,8 @@ fn note(message: &[u8], role: Option<&str>, shared: &Shared) {
     shared.prepared.lock().unwrap_or_else(PoisonError::into_inner).insert(prepared);
 }
 
-/// A statement to prepare without what it says of the family: `family_id = $1` is true of any row.
-/// Joins stay, and so does what it inserts.
+/// A statement without its condition on the family: `family_id = $1` becomes true for every row. Joins
+/// and inserted values stay.
 fn unscope(message: Vec<u8>, shared: &Shared) -> Vec<u8> {
     let Some((name, text, types)) = parse(&message) else { return message };
     let text = String::from_utf8_lossy(text);
@@ -209,12 +208,12 @@ fn without_scope(text: &str) -> String {
     const SCOPE: &str = "family_id = $";
     let (mut without, mut rest) = (String::new(), text);
     while let Some(at) = rest.find(SCOPE) {
-        // With the name of its table, as `tm.`.
+        // With its table's alias, such as `tm.`.
         let before = rest[..at].trim_end_matches(|c: char| c.is_alphanumeric() || "_.".contains(c));
         let number = &rest[at + SCOPE.len()..];
         let end = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
         without.push_str(before);
-        // Still a parameter, of the same type.
+        // Still uses the parameter, with the same type.
         without.extend(["$", &number[..end], "::text IS NOT NULL"]);
         rest = &number[end..];
     }
@@ -222,7 +221,7 @@ fn without_scope(text: &str) -> String {
     without
 }
 
-/// One message of a client, whose length is after `kind` bytes and counts itself.
+/// One message of a client. Its length follows `kind` bytes, and counts itself.
 async fn message(from: &mut BufReader<OwnedReadHalf>, kind: usize) -> io::Result<Vec<u8>> {
     let mut message = vec![0; kind + 4];
     from.read_exact(&mut message).await?;
@@ -239,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scope_is_taken_out_and_nothing_else() {
+    fn only_the_family_condition_is_removed() {
         let scoped = "SELECT a.family_id FROM a JOIN b ON a.family_id = b.family_id \
                       WHERE a.family_id = $1 AND b.id = $12 OR (family_id = $12)";
         let without = "SELECT a.family_id FROM a JOIN b ON a.family_id = b.family_id \

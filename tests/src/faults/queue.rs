@@ -1,29 +1,29 @@
-//! The queue's side of the event source, for a test that decides who handles what, and when.
+//! The event source's calls of the queue, for a test that decides which worker handles which record.
 
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use serde_json::Value;
 
 use crate::{System, events::sqs_event};
 
-/// Up to ten of the records that the queue hands out now.
+/// Receives up to ten records of the queue.
 pub(super) async fn receive(system: &System) -> Vec<Message> {
     receive_from(system, &system.stack.sqs.queue_url).await
 }
 
-/// Up to ten of what a queue hands out now; none only if there is none.
+/// Receives up to ten records of a queue; none only if it is empty.
 async fn receive_from(system: &System, queue_url: &str) -> Vec<Message> {
     let sqs = system.stack.sqs.client();
     loop {
         let request = sqs.receive_message().queue_url(queue_url).max_number_of_messages(10);
         let received = request.send().await.expect("a queue").messages.unwrap_or_default();
-        // A receive that only moved dead letters is empty too.
+        // A receive that only moved dead letters returns no records too.
         if !received.is_empty() || visible(system, queue_url).await == 0 {
             return received;
         }
     }
 }
 
-/// How many records a queue could hand out.
+/// The number of records that a queue can hand out.
 async fn visible(system: &System, queue_url: &str) -> usize {
     let name = QueueAttributeName::ApproximateNumberOfMessages;
     let request = system.stack.sqs.client().get_queue_attributes().queue_url(queue_url);
@@ -32,7 +32,7 @@ async fn visible(system: &System, queue_url: &str) -> usize {
     number.and_then(|number| number.parse().ok()).expect("a number")
 }
 
-/// All that a queue hands out now. Until it is given back it stays hidden from others.
+/// Receives all records of a queue. They stay invisible until they are given back.
 pub(super) async fn receive_all(system: &System, queue_url: &str) -> Vec<Message> {
     let mut all = Vec::new();
     loop {
@@ -44,7 +44,7 @@ pub(super) async fn receive_all(system: &System, queue_url: &str) -> Vec<Message
     }
 }
 
-/// The batch as the worker gets it.
+/// The worker's event for a batch.
 pub(super) fn event(messages: &[Message]) -> Value {
     let records: Vec<(&str, &str)> = messages
         .iter()
@@ -53,19 +53,19 @@ pub(super) fn event(messages: &[Message]) -> Value {
     sqs_event(&records)
 }
 
-/// What a record says.
+/// The body of a record.
 pub(super) fn body(message: &Message) -> &str {
     message.body().unwrap_or_default()
 }
 
-/// Puts a record into the queue.
+/// Sends a record to the queue.
 pub(super) async fn send(system: &System, body: &str) {
     let request = system.stack.sqs.client().send_message().message_body(body);
     request.queue_url(&system.stack.sqs.queue_url).send().await.expect("sent");
 }
 
-/// Makes records visible again at once. On AWS they would be when their 180 s have passed: this
-/// changes when they come back, not whether, and each time counts as a receive.
+/// Makes records visible again at once. On AWS, that happens after their 180 s: this changes only when
+/// they come back. Each time counts as a receive.
 pub(super) async fn give_back(system: &System, messages: &[Message]) {
     show_again(system, &system.stack.sqs.queue_url, messages).await;
 }
@@ -79,7 +79,7 @@ pub(super) async fn show_again(system: &System, queue_url: &str, messages: &[Mes
     }
 }
 
-/// Deletes records: their work is done.
+/// Deletes records, whose work is done.
 pub(super) async fn delete(system: &System, queue_url: &str, messages: &[Message]) {
     for message in messages {
         let request = system.stack.sqs.client().delete_message().queue_url(queue_url);
@@ -87,8 +87,8 @@ pub(super) async fn delete(system: &System, queue_url: &str, messages: &[Message
     }
 }
 
-/// Has `handle` answer batch after batch until the queue has nothing to hand out: what an answer
-/// names as failed comes back, and all of a batch without an answer.
+/// Hands batches to `handle` until the queue is empty. Records that an answer names as failed come
+/// back, and the whole batch if there is no answer.
 pub(super) async fn work(system: &System, handle: impl AsyncFn(Value) -> Option<Value>) {
     loop {
         let messages = receive(system).await;

@@ -1,4 +1,4 @@
-//! The queue is down for ten minutes while people go on posting.
+//! The queue is down for ten minutes while members go on posting.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use super::{
 };
 
 const MINUTES: usize = 10;
-/// How many people post at the same moment.
+/// Members that post at the same time.
 const POSTERS: usize = 10;
-/// Most time from the queue's return until nothing waits.
+/// Longest time from the queue's return until no notification waits.
 const DRAINED_WITHIN: Duration = Duration::from_mins(2);
 
-/// What is compressed: the posts of each minute are made one after the other, then the rest of
-/// that minute is let pass at once, with the sweeper's run at its end. The posts, the failing calls
-/// and the draining take the time they take.
+/// Time is compressed: the posts of each minute are made one after the other, then the rest of that
+/// minute passes at once, with the sweeper's run at its end. Posts, failing calls and draining take
+/// their real time.
 pub(super) async fn run(posts: usize, progress: Progress<'_>) -> Vec<Row> {
     let mut trial = Trial::of(2).await;
     trial.system.stack.sqs.stop().await;
@@ -43,8 +43,8 @@ pub(super) async fn run(posts: usize, progress: Progress<'_>) -> Vec<Row> {
     verdict.must(taken == 0, || format!("a queue that is down took {taken} jobs"));
     let acknowledged = acknowledged.len();
     verdict.must(acknowledged == posts, || format!("{acknowledged} of {posts} posts got a 201"));
-    let texts = trial.system.stack.carrier.received(None).len();
-    verdict.must(texts == posts, || format!("{texts} texts about {posts} posts"));
+    let sms = trial.system.stack.carrier.received(None).len();
+    verdict.must(sms == posts, || format!("{sms} SMS about {posts} posts"));
     verdict.must(drained <= DRAINED_WITHIN, || format!("{drained:?} to drain"));
     vec![Row { fault: "queue down for 10 minutes".to_owned(), tried: posts, verdict, drained }]
 }

@@ -1,4 +1,4 @@
-//! Eight sweepers at the same moment, with a queue that has lost everything.
+//! Eight sweepers at once, after the queue has lost everything.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,7 +8,7 @@ use super::{Progress, Row, queue, trial::Trial};
 
 const FAMILY_SIZE: usize = 51;
 const SWEEPERS: usize = 8;
-/// When a wake-up call that nobody answered is given once more, and a second.
+/// Time until a wake-up that no worker took is repeated, and a second.
 const WAKE_AGAIN: Duration = Duration::from_secs(301);
 
 pub(super) async fn run(rows: usize, progress: Progress<'_>) -> Vec<Row> {
@@ -16,7 +16,7 @@ pub(super) async fn run(rows: usize, progress: Progress<'_>) -> Vec<Row> {
     for i in 0..rows / (FAMILY_SIZE - 1) {
         trial.say(&format!("sweep {i}")).await;
     }
-    // The queue loses all of it.
+    // The queue loses all jobs.
     let sqs = &trial.system.stack.sqs;
     sqs.client().purge_queue().queue_url(&sqs.queue_url).send().await.expect("purged");
 
@@ -30,13 +30,13 @@ pub(super) async fn run(rows: usize, progress: Progress<'_>) -> Vec<Row> {
             *calls.entry(queue::body(&message).to_owned()).or_default() += 1;
         }
         let most = calls.values().copied().max().unwrap_or_default();
-        // At once again there is nothing left to do.
+        // Right afterwards, there is nothing left to do.
         let idle = join_all((0..SWEEPERS).map(|_| trial.system.sweep())).await;
         let idle: usize = idle.iter().map(|swept| swept.enqueued).sum();
         rounds.push((enqueued, calls.len(), most, idle));
         progress(enqueued);
     }
-    // The records of both rounds are with a worker that never comes back: a third round.
+    // The worker that has the records of both rounds never comes back: a third round.
     trial.system.pass(WAKE_AGAIN).await;
     let drained = trial.drain(async || trial.deliver(local::stack::POLLERS).await).await;
     let mut verdict = trial.verdict().await;
@@ -44,7 +44,7 @@ pub(super) async fn run(rows: usize, progress: Progress<'_>) -> Vec<Row> {
         let held = round == (rows, rows, 1, 0);
         verdict.must(held, || format!("enqueued, rows, most calls a row, once more: {round:?}"));
     }
-    let texts = trial.system.stack.carrier.received(None).len();
-    verdict.must(texts == rows, || format!("{texts} texts for {rows} rows"));
+    let sms = trial.system.stack.carrier.received(None).len();
+    verdict.must(sms == rows, || format!("{sms} SMS for {rows} rows"));
     vec![Row { fault: "8 sweepers at once".to_owned(), tried: rows, verdict, drained }]
 }

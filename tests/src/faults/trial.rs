@@ -1,4 +1,4 @@
-//! One system that meets a fault: what its clients were told, and how it gets over it.
+//! One system that meets a fault, what its clients were told, and its recovery.
 
 use std::time::{Duration, Instant};
 
@@ -12,23 +12,23 @@ use super::{
 };
 use crate::{Answer, Client, System, client::send};
 
-/// How often the deployed sweeper runs.
+/// Interval of the deployed sweeper.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_mins(1);
-/// Past this a notification has expired by itself: what still waits then waits for ever.
+/// After this, every notification has expired: one that still waits would wait for ever.
 const DAY: Duration = Duration::from_hours(26);
 
 /// A system with one family in one thread.
 pub(super) struct Trial {
     pub(super) system: System,
-    /// Who posts.
+    /// The author.
     pub(super) u0: Client,
-    /// Where to.
+    /// The thread's id.
     pub(super) thread: String,
     acknowledged: Vec<Acknowledged>,
 }
 
 impl Trial {
-    /// A system of its own, with a family of `size`.
+    /// A new system with a family of `size`.
     pub(super) async fn of(size: usize) -> Self {
         Self::on(System::start().await, size).await
     }
@@ -41,7 +41,7 @@ impl Trial {
         Self { system, u0, thread, acknowledged: Vec::new() }
     }
 
-    /// Posts `text`, under a key that is the text, and returns the answer, whatever it is.
+    /// Posts `text`, with the text as idempotency key; returns any answer.
     pub(super) async fn post(&self, text: &str) -> Answer {
         post(&self.u0, &self.thread, text).await
     }
@@ -53,7 +53,7 @@ impl Trial {
         self.acknowledge(&answer.json());
     }
 
-    /// Remembers what a client was told by a `201`.
+    /// Records a `201` that a client got.
     pub(super) fn acknowledge(&mut self, answer: &Value) {
         let message_id = answer["message"]["id"].as_str().expect("an id").to_owned();
         let queued = answer["notifications"]["queued"].as_u64().expect("a number");
@@ -61,7 +61,7 @@ impl Trial {
         self.acknowledged.push(Acknowledged { message_id, queued });
     }
 
-    /// Lets `workers` handle what is in the queue, side by side, until it has nothing to hand out.
+    /// Lets `workers` handle the queue side by side, until it is empty.
     pub(super) async fn deliver(&self, workers: usize) {
         let poller = self.system.stack.poller();
         loop {
@@ -73,8 +73,8 @@ impl Trial {
         }
     }
 
-    /// Lets minutes pass, with a run of the sweeper and `deliver` after each, until nothing waits.
-    /// Returns how long that would have taken, with the sweeper's first run as late as can be.
+    /// Lets minutes pass, with a run of the sweeper and `deliver` after each, until no notification
+    /// waits. Returns the time that would take, with the sweeper's first run as late as possible.
     pub(super) async fn drain(&self, deliver: impl AsyncFn()) -> Duration {
         let began = Instant::now();
         let mut passed = Duration::ZERO;
@@ -88,7 +88,7 @@ impl Trial {
         began.elapsed() + passed
     }
 
-    /// How many notifications have not ended yet.
+    /// The number of notifications in no final state.
     pub(super) async fn waiting(&self) -> i64 {
         sqlx::query_scalar(
             "SELECT count(*) FROM notifications WHERE state IN ('pending', 'sending', 'held')",
@@ -98,19 +98,19 @@ impl Trial {
         .expect("a count")
     }
 
-    /// What the checker says, once nothing waits.
+    /// The checker's verdict, once no notification waits.
     pub(super) async fn verdict(&self) -> Verdict {
         checker::judge(&evidence::gather(&self.system, self.acknowledged.clone()).await)
     }
 }
 
-/// Posts `text`, under a key that is the text, and returns the answer, whatever it is.
+/// Posts `text`, with the text as idempotency key; returns any answer.
 pub(super) async fn post(client: &Client, thread: &str, text: &str) -> Answer {
     let request = client.request(Method::POST, &format!("/threads/{thread}/messages"));
     send(request.header("idempotency-key", key(text)).json(&json!({ "body": text }))).await
 }
 
-/// The idempotency key of a text: no white space.
+/// The idempotency key of a text: the text without white space.
 pub(super) fn key(text: &str) -> String {
     text.replace(' ', "-")
 }

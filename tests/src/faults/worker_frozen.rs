@@ -1,4 +1,4 @@
-//! SIGSTOP of the worker, SIGCONT when its lease has long run out.
+//! SIGSTOP of the worker, SIGCONT long after its lease has expired.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::{
     trial::{SWEEP_EVERY, Trial},
 };
 
-/// Where it freezes, in turn: with the claim in hand, and with the text all but sent.
+/// The failpoints, in turn: after the claim, and just before the SMS is sent.
 const POINTS: [&str; 2] = ["claim.after=stop", "send.before=stop"];
 
 pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
@@ -25,12 +25,12 @@ pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
         let began = Instant::now();
         let meanwhile = async {
             frozen(sleeper.pid()).await;
-            // Its record comes back while it holds its lease.
+            // Its record comes back while it holds the lease.
             queue::give_back(&trial.system, &records).await;
             queue::work(&trial.system, work).await;
             trial.system.pass(SWEEP_EVERY).await;
             given_up += trial.system.sweep().await.leases_expired;
-            // And once more when that is over.
+            // And again after the lease.
             queue::send(&trial.system, queue::body(&records[0])).await;
             queue::work(&trial.system, work).await;
             thaw(sleeper.pid()).await;
@@ -45,9 +45,9 @@ pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
     let mut verdict = trial.verdict().await;
     verdict.must(given_up == times as u64, || format!("{given_up} of {times} leases ran out"));
     verdict.must(answered == times, || format!("{answered} of {times} went on afterwards"));
-    let texts = trial.system.stack.carrier.received(None).len();
-    verdict.must(texts == times, || format!("{texts} texts about {times} posts"));
-    // Late proof: the worker that was given up knows that it sent.
+    let sms = trial.system.stack.carrier.received(None).len();
+    verdict.must(sms == times, || format!("{sms} SMS about {times} posts"));
+    // Late proof: the worker whose lease expired records that it sent.
     let unknown = verdict.unknown;
     verdict.must(unknown == 0, || format!("{unknown} stay unknown though their worker knows"));
     let fault = "worker frozen past its lease".to_owned();

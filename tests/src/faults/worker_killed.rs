@@ -1,4 +1,4 @@
-//! SIGKILL of the worker on both sides of its every commit and send.
+//! SIGKILL of the worker before and after each of its commits and sends.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{
     trial::Trial,
 };
 
-/// Where it dies; and whether it leaves behind what nobody can know.
+/// The failpoint, and whether it leaves an SMS in the state `unknown`.
 const POINTS: [(&str, bool); 6] = [
     ("claim.before", false),
     ("claim.after", true),
@@ -47,9 +47,9 @@ async fn kill_at(point: &str, leaves_unknown: bool, times: usize, progress: Prog
     }
     let mut verdict = trial.verdict().await;
     verdict.must(killed == times, || format!("killed {killed} of {times} times"));
-    let texts = trial.system.stack.carrier.received(None).len();
+    let sms = trial.system.stack.carrier.received(None).len();
     let expected = if ["claim.after", "send.before"].contains(&point) { 0 } else { times };
-    verdict.must(texts == expected, || format!("{texts} texts, not {expected}"));
+    verdict.must(sms == expected, || format!("{sms} SMS, not {expected}"));
     let (unknown, most) = (verdict.unknown, if leaves_unknown { killed } else { 0 });
     verdict.must(unknown <= most, || format!("{unknown} unknown after {killed} kills"));
     Row { fault: format!("worker killed at {point}"), tried: times, verdict, drained }

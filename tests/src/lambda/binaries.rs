@@ -1,4 +1,4 @@
-//! The functions' binaries, built once for a test process.
+//! The functions' binaries, built once in a test process.
 
 use std::{
     collections::BTreeMap,
@@ -11,14 +11,13 @@ use std::{
 
 use serde_json::Value;
 
-/// The binary of the function `name`. The first call builds all of them, and blocks meanwhile.
+/// The binary of the function `name`. The first call builds all of them, and blocks.
 ///
-/// They are built as for a deployment, by themselves: in one build with the tests, cargo would
-/// give them the features that the tests ask of shared dependencies. The profile is
-/// `KINLINE_TEST_PROFILE`, or `dev`.
+/// They are built separately, as for a deployment: in one build with the tests, cargo would unify the
+/// features of shared dependencies. The profile is `KINLINE_TEST_PROFILE`, or `dev`.
 ///
 /// # Panics
-/// With what cargo said, if they don't build; if there is no such function.
+/// If they don't build, with cargo's output; if there is no such function.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     static BUILT: OnceLock<Binaries> = OnceLock::new();
@@ -26,7 +25,7 @@ pub fn binary(name: &str) -> PathBuf {
     find(BUILT.get_or_init(|| build(&profile())), name)
 }
 
-/// [`binary`], built for release whatever the profile of the tests.
+/// [`binary`] with the release profile.
 ///
 /// # Panics
 /// As [`binary`].
@@ -36,7 +35,7 @@ pub fn release(name: &str) -> PathBuf {
     find(BUILT.get_or_init(|| build("release")), name)
 }
 
-/// Where they are, by name.
+/// Paths of the binaries, by name.
 type Binaries = BTreeMap<String, PathBuf>;
 
 fn find(built: &Binaries, name: &str) -> PathBuf {
@@ -44,7 +43,7 @@ fn find(built: &Binaries, name: &str) -> PathBuf {
     path.clone()
 }
 
-/// Builds them in the target folder that this test was built in.
+/// Builds them in the target folder of this test.
 fn build(profile: &str) -> Binaries {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let output = Command::new(cargo)
@@ -56,7 +55,7 @@ fn build(profile: &str) -> Binaries {
         .unwrap_or_else(|error| panic!("can't run cargo: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the functions don't build ({}):\n{said}", output.status);
-    // One JSON object a line; those about a binary say where it is.
+    // One JSON object a line; those about a binary have its path.
     output
         .stdout
         .split(|&byte| byte == b'\n')
@@ -68,7 +67,7 @@ fn build(profile: &str) -> Binaries {
         .collect()
 }
 
-/// The target folder that this test runs from: it is `<target>/<profile>/deps/<test>`.
+/// The target folder of this test, which is `<target>/<profile>/deps/<test>`.
 fn target_folder() -> PathBuf {
     let test = env::current_exe().unwrap_or_else(|error| panic!("can't find this test: {error}"));
     let target = test.ancestors().nth(3);

@@ -1,4 +1,4 @@
-//! What API Gateway makes of a function's answer: an HTTP response.
+//! The HTTP response that API Gateway makes of a function's answer.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 /// Separates the metadata of a streamed answer from its body.
 const STREAM_DELIMITER: [u8; 8] = [0; 8];
 
-/// An HTTP response, as the client of the API gets it.
+/// An HTTP response as the API's client gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpAnswer {
     /// The status.
     pub status: u16,
-    /// By lower-case name. A name that comes more than once has its values joined with `, `, but
-    /// `set-cookie`, whose values hold commas: they are joined with a newline.
+    /// By lower-case name. Values of a repeated name are joined with `, `; those of `set-cookie`, which
+    /// contain commas, with a newline.
     pub headers: BTreeMap<String, String>,
     /// The body, decoded.
     pub body: Vec<u8>,
@@ -24,8 +24,8 @@ impl HttpAnswer {
     /// Reads an answer to an HTTP API's event (payload format 2.0).
     ///
     /// # Panics
-    /// If it isn't one. AWS would send an answer without a `statusCode` as the JSON body of a 200;
-    /// no function of ours means that.
+    /// If it isn't valid. AWS would send an answer without a `statusCode` as the JSON body of a 200,
+    /// which none of our functions intends.
     #[must_use]
     pub fn from_gateway(response: &Value) -> Self {
         Self::parse(response)
@@ -64,7 +64,7 @@ impl HttpAnswer {
     /// The body as JSON.
     ///
     /// # Panics
-    /// If it is none.
+    /// If it is not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
@@ -73,7 +73,7 @@ impl HttpAnswer {
     }
 }
 
-/// What a streamed answer comes to once it is complete: metadata, eight zero bytes, the body.
+/// Parses a complete streamed answer: metadata, eight zero bytes, the body.
 pub(super) fn from_stream(stream: &[u8]) -> Result<Value, String> {
     let delimiter = stream
         .windows(STREAM_DELIMITER.len())

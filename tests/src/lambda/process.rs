@@ -1,4 +1,4 @@
-//! A child process that is watched: what it writes, when it ends.
+//! A child process with its output and its end.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use tokio::{
 pub(super) struct Process {
     pid: u32,
     watched: Arc<Watched>,
-    /// Owns the child, which dies with it.
+    /// Owns the child, which is killed with it.
     _task: JoinSet<()>,
 }
 
@@ -29,7 +29,7 @@ struct Watched {
 }
 
 impl Process {
-    /// Runs `command`, without an input and with both outputs going to the log.
+    /// Runs `command` without input; both outputs go to the log.
     pub(super) fn start(mut command: Command) -> io::Result<Self> {
         let child = command
             .stdin(Stdio::null())
@@ -57,7 +57,7 @@ impl Process {
         *self.watched.ended.wait().await
     }
 
-    /// Kills it, if it still runs, and waits for its end.
+    /// Kills the process if it still runs, and waits for its end.
     pub(super) async fn kill(&self) {
         self.watched.kill.notify_one();
         self.exited().await;
@@ -70,7 +70,7 @@ async fn watch(mut child: Child, watched: Arc<Watched>) {
         tokio::select! {
             status = child.wait() => status,
             () = watched.kill.notified() => {
-                // Fails only for a process that has ended, which is what is wanted.
+                // Fails only for a process that has ended already.
                 let _ = child.start_kill();
                 child.wait().await
             }
@@ -79,11 +79,11 @@ async fn watch(mut child: Child, watched: Arc<Watched>) {
     let (status, (), ()) =
         tokio::join!(ended, copy(stdout, &watched.log), copy(stderr, &watched.log));
     let status = status.unwrap_or_else(|error| panic!("can't wait for a child process: {error}"));
-    // Set here alone, and once.
+    // Set only here, and once.
     let _ = watched.ended.set(status);
 }
 
-/// Line by line, so that the two outputs don't break into each other's lines.
+/// Copies line by line, so that the two outputs don't mix within a line.
 async fn copy(output: Option<impl AsyncRead + Unpin>, log: &Mutex<String>) {
     let Some(output) = output else { return };
     let mut output = BufReader::new(output);

@@ -1,4 +1,4 @@
-//! The AWS Lambda Runtime API, version 2018-06-01, as a function sees it: work out, answers in.
+//! The AWS Lambda Runtime API, version 2018-06-01: hands out events and takes answers.
 
 use std::{
     collections::HashMap,
@@ -26,13 +26,13 @@ use uuid::Uuid;
 use super::gateway;
 use crate::events::{ACCOUNT, REGION};
 
-/// Longest answer in bytes that AWS Lambda takes from a handler: 6 MB and a little.
+/// Longest answer that AWS Lambda accepts from a handler, in bytes.
 const ANSWER_MAX: usize = 6_291_556;
 
-/// What a handler made of an event: its answer, or its error.
+/// A handler's answer to an event, or its error.
 pub(super) type Answer = Result<Value, Value>;
 
-/// A Runtime API of one function, on a loopback port of its own.
+/// The Runtime API of one function, on its own loopback port.
 pub(super) struct RuntimeApi {
     address: SocketAddr,
     offers: mpsc::UnboundedSender<Invocation>,
@@ -41,7 +41,7 @@ pub(super) struct RuntimeApi {
     _server: JoinSet<()>,
 }
 
-/// An event that waits for the function to ask for it.
+/// An event that waits for the function's next request.
 struct Invocation {
     event: Vec<u8>,
     timeout: Duration,
@@ -59,7 +59,7 @@ struct Shared {
 }
 
 impl RuntimeApi {
-    /// Serves the function of this name.
+    /// Serves the function with this name.
     pub(super) async fn serve(function: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
@@ -85,7 +85,7 @@ impl RuntimeApi {
             .with_state(Arc::clone(&shared));
         let mut server = JoinSet::new();
         server.spawn(async move {
-            // Never returns; a connection that fails is the function's to notice.
+            // Never returns; the function notices a connection that fails.
             let _ = axum::serve(listener, router).await;
         });
         Self { address, offers, shared, _server: server }
@@ -95,8 +95,8 @@ impl RuntimeApi {
         self.address
     }
 
-    /// Queues `event`. The first receiver hears when the function takes it, the second its answer.
-    /// An offer whose receivers are gone before that is skipped.
+    /// Queues `event`. The first receiver fires when the function takes it, the second with its answer.
+    /// An offer is skipped if its receivers are dropped before that.
     pub(super) fn offer(
         &self,
         event: &Value,
@@ -137,7 +137,7 @@ impl Shared {
             let message = format!("invocation {id} is unknown, or answered already");
             return self.refuse(StatusCode::BAD_REQUEST, "InvalidRequestID", message);
         };
-        // Nobody may be waiting any more; for the function that makes no difference.
+        // The caller may have stopped waiting; for the function that makes no difference.
         let _ = waiting.send(answer);
         accepted()
     }
@@ -150,7 +150,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
             return StatusCode::GONE.into_response();
         };
         let id = Uuid::new_v4();
-        // Before it is known to be taken: the answer may be there at once.
+        // Before it is reported as taken, since the answer may come at once.
         shared.running().insert(id.to_string(), invocation.answer);
         if invocation.taken.send(()).is_err() {
             shared.running().remove(&id.to_string());
@@ -181,7 +181,7 @@ async fn response(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    // Without a limit here: an answer that is too long is told from one that broke off.
+    // Without a limit here, so that an answer that is too long differs from one that broke off.
     let body = match body::to_bytes(body, usize::MAX).await {
         Ok(body) => body,
         Err(error) => {
@@ -219,7 +219,7 @@ async fn error(
 
 async fn init_error(State(shared): State<Arc<Shared>>, body: body::Bytes) -> Response {
     if shared.init_error.set(reported(&body)).is_err() {
-        let message = "a second error of the start".to_owned();
+        let message = "a second error of the init phase".to_owned();
         return shared.refuse(StatusCode::FORBIDDEN, "InvalidStateTransition", message);
     }
     accepted()
@@ -233,7 +233,7 @@ fn accepted() -> Response {
     (StatusCode::ACCEPTED, Json(json!({ "status": "OK" }))).into_response()
 }
 
-/// An error as the function reported it; its text where it is no JSON.
+/// An error as the function reported it; its text if it is not JSON.
 fn reported(body: &[u8]) -> Value {
     serde_json::from_slice(body)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
@@ -249,7 +249,7 @@ mod tests {
         format!("http://{}/2018-06-01/runtime{path}", api.address())
     }
 
-    /// Takes the next event; its request id.
+    /// Takes the next event; returns its request id.
     async fn take(api: &RuntimeApi) -> String {
         let next = reqwest::get(url(api, "/invocation/next")).await.unwrap();
         next.headers()["lambda-runtime-aws-request-id"].to_str().unwrap().to_owned()
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn asking_blocks_until_there_is_work_and_what_was_given_up_is_skipped() {
+    async fn next_blocks_until_there_is_work_and_skips_abandoned_events() {
         let api = RuntimeApi::serve("threads").await;
         drop(api.offer(&json!("given up"), TIMEOUT));
         let asked = tokio::spawn(reqwest::get(url(&api, "/invocation/next")));
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn errors_keep_what_was_said() {
+    async fn errors_keep_their_messages() {
         let api = RuntimeApi::serve("threads").await;
         let (_taken, answer) = api.offer(&json!({}), TIMEOUT);
         let path = format!("/invocation/{}/error", take(&api).await);
