@@ -1,4 +1,4 @@
-//! What somebody can't do however often they try.
+//! Abuse: limits on links, guesses, posts, countries and costs.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
@@ -22,7 +22,7 @@ fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-/// The answer of somebody who is to wait, and for how long.
+/// The `Retry-After` of a `429`, in seconds.
 fn wait_of(answer: &Answer) -> u64 {
     assert_eq!(answer.problem(), "429 too_many_requests");
     answer.header("retry-after").parse().expect("seconds")
@@ -40,13 +40,13 @@ async fn a_source_requests_at_most_thirty_links_an_hour() {
     }
     let refused = ask("2001:db8::2", 30).await;
     assert!((3500..=3601).contains(&wait_of(&refused)), "the oldest is an hour old in an hour");
-    assert_eq!(system.count("link_requests").await, 30, "what is refused is not noted");
-    // A tap on an old link asks for a text as well.
+    assert_eq!(system.count("link_requests").await, 30, "refused requests are not stored");
+    // Renewing an old link counts too.
     system.age_links(DAY * 2).await;
     let renew = json!({ "token": system.token_of(1) });
     let here = system.client_at(address("2001:db8::3"));
     wait_of(&here.post("/links/renew", &renew).await);
-    // Somebody else's customer, and another kind of address.
+    // Another /64, and IPv4.
     assert_eq!(ask("2001:db8:0:1::1", 30).await.status, 202);
     let there = system.client_at(address("192.0.2.1"));
     assert_eq!(there.post("/links/renew", &renew).await.status, 202);
@@ -78,7 +78,7 @@ async fn a_source_that_guesses_links_is_limited() {
     let refused = ("429 too_many_requests".to_owned(), 20);
     assert_eq!(Vec::from_iter(answers), [("401 link_invalid".to_owned(), 100), refused]);
     wait_of(&guesser.post("/links/renew", &guess).await);
-    // Whoever else is behind that address still gets in.
+    // A valid link from the same source is still accepted.
     let opened = guesser.post("/links/exchange", &json!({ "token": token })).await;
     assert_eq!((opened.status, opened.text("/threadId")), (200, thread));
     system.age_limits(HOUR).await;
@@ -98,7 +98,7 @@ async fn a_family_is_sent_at_most_twenty_links_an_hour() {
             async move { from.post("/links/renew", &token).await }
         });
         for answer in join_all(renewals).await {
-            assert_eq!(answer.status, 202, "no answer tells");
+            assert_eq!(answer.status, 202, "the answer does not change");
         }
         system.deliver().await;
     }
@@ -125,12 +125,12 @@ async fn a_member_posts_no_faster_than_the_rate_limit() {
     let posts = (0..100).map(|i| post(if i % 2 == 0 { &thread } else { &other }, None));
     let (posted, refused): (Vec<_>, Vec<_>) =
         join_all(posts).await.into_iter().partition(|answer| answer.status == 201);
-    assert_eq!(posted.len(), 9, "in whatever thread");
+    assert_eq!(posted.len(), 9, "in any thread");
     for answer in &refused {
         assert!((1..=61).contains(&wait_of(answer)), "{}", answer.header("retry-after"));
     }
     assert_eq!(system.count("messages").await, 10);
-    // A repetition posts nothing, so it is not too much; the others have a pace of their own.
+    // A replay posts nothing, so it is accepted; other members have their own rate.
     let again = post(&thread, Some("first")).await;
     assert_eq!((again.status, again.header("idempotency-replayed")), (201, "true"));
     u1.say(&thread, "Hello").await;
@@ -141,7 +141,7 @@ async fn a_member_posts_no_faster_than_the_rate_limit() {
         .expect("time passed");
     assert_eq!(post(&thread, None).await.status, 201);
     wait_of(&post(&thread, None).await);
-    // Who may not post at all is told that, and nothing else.
+    // A caller that is not a member gets a 404, not a 429.
     let stranger = system.member("u2");
     let path = format!("/threads/{other}/messages");
     let answer = stranger.post(&path, &json!({ "body": "Hello" })).await;
@@ -166,7 +166,7 @@ async fn sms_go_only_to_the_familys_countries() {
     };
     assert_eq!(user("u0", json!("+447400123456")).await.problem(), "404 family_not_found");
     assert_eq!(family(json!({})).await.status, 201);
-    // What is set for all of them. Jamaica has the code of the United States.
+    // The countries of all families. Jamaica shares the calling code of the United States.
     for pumped in ["+447400123456", "+18765550199", "+88213123456"] {
         let answer = user("u0", json!(pumped)).await;
         assert_eq!(answer.problem(), "422 region_not_allowed");
@@ -176,12 +176,12 @@ async fn sms_go_only_to_the_familys_countries() {
     assert_eq!(system.count("users").await, 0);
     assert_eq!(user("u0", json!(null)).await.status, 201);
     assert_eq!(user("u1", json!("+15550100001")).await.status, 201);
-    // Its own country, whatever is set.
+    // A family's own country is always allowed.
     let own = family(json!({ "region": "gb" })).await;
     assert_eq!((own.status, own.text("/family/region")), (200, "GB".to_owned()));
     assert_eq!(user("u2", json!("+447400123456")).await.status, 201);
     assert_eq!(user("u3", json!("+15550100003")).await.problem(), "422 region_not_allowed");
-    // And those that it names.
+    // And the countries that it names.
     let named = family(json!({ "region": "GB", "smsRegions": ["US", "it"] })).await;
     assert_eq!(named.at("/family/smsRegions"), json!(["US", "IT"]));
     assert_eq!(user("u4", json!("+390669812345")).await.status, 201);
@@ -189,7 +189,7 @@ async fn sms_go_only_to_the_familys_countries() {
         assert_eq!(family(bad).await.problem(), "422 invalid_field");
     }
 
-    // A number that was fine once gets no text any more.
+    // A number in a country that is no longer allowed gets no SMS.
     let u0 = system.member("u0");
     let thread = u0.thread(&["u1", "u2", "u4"].map(str::to_owned)).await;
     let message = u0.say(&thread, "Hello").await.text("/message/id");
@@ -200,14 +200,14 @@ async fn sms_go_only_to_the_familys_countries() {
     let deliveries = deliveries.at("/deliveries");
     let british = deliveries.as_array().expect("a list").iter().find(|d| d["userId"] == "u2");
     assert_eq!(british.expect("a row")["reason"], "region_not_allowed");
-    // Nor does a family that names none.
+    // The same for a family that names none.
     assert_eq!(family(json!({ "smsRegions": [] })).await.status, 200);
     u0.say(&thread, "Hello").await;
     system.deliver().await;
     assert_eq!(system.stack.carrier.received(None).len(), 2);
 }
 
-/// Whoever is paid for texts to certain numbers tries all there is, for ten days.
+/// An attacker who earns from SMS to premium numbers tries everything for ten days.
 #[tokio::test]
 async fn ten_thousand_attempts_do_not_exceed_the_cap() {
     const CAP: u32 = 60;
@@ -239,7 +239,7 @@ async fn ten_thousand_attempts_do_not_exceed_the_cap() {
                         }
                         1..=3 => source.post("/links/renew", &tokens[i % 4]).await,
                         4 => source.post("/links/exchange", &tokens[i % 4]).await,
-                        // Numbers of theirs, and of nobody's.
+                        // Numbers of members, and unknown ones.
                         _ => {
                             let number =
                                 if i % 3 == 0 { i % 5 } else { day * 1000 + hour * 100 + i };
@@ -254,12 +254,12 @@ async fn ten_thousand_attempts_do_not_exceed_the_cap() {
             system.deliver().await;
             system.age_limits(HOUR).await;
             let sent = &system.stack.carrier.received(None)[before..];
-            assert!(sent.iter().map(|text| text.segments).sum::<u32>() <= CAP);
+            assert!(sent.iter().map(|sms| sms.segments).sum::<u32>() <= CAP);
         }
         system.age_limits(DAY).await;
     }
     assert_eq!(answers.values().sum::<i32>(), 10_000);
     assert!(answers.keys().all(|status| [201, 202, 401, 429].contains(status)), "{answers:?}");
     let sent = &system.stack.carrier.received(None)[before..];
-    assert_eq!(sent.iter().map(|text| text.segments).sum::<u32>(), CAP, "and it was reached");
+    assert_eq!(sent.iter().map(|sms| sms.segments).sum::<u32>(), CAP, "and it was reached");
 }

@@ -1,4 +1,4 @@
-//! Who may see and do what.
+//! Access: tokens, foreign threads, deactivation, row-level security.
 
 use local::secrets::{Secrets, TokenClaims};
 use reqwest::Method;
@@ -70,7 +70,7 @@ async fn a_token_is_accepted_until_thirty_seconds_after_its_exp() {
     let with = |expires_in| {
         system.caller(&TokenClaims { expires_in, ..TokenClaims::member(FAMILY, "u0") })
     };
-    // Within the leeway for clocks that are apart, and outside of it.
+    // Within the leeway for clock skew, and outside of it.
     assert_eq!(with(-10).get("/threads").await.status, 200);
     assert_eq!(with(-31).get("/threads").await.problem(), "401 unauthenticated");
     let asked = json!({ "userId": "u0", "familyId": FAMILY, "expiresIn": -3600 });
@@ -88,7 +88,7 @@ async fn threads_of_others_answer_like_threads_that_do_not_exist() {
     let own = u0.thread(&["u1".to_owned()]).await;
     let message = u0.say(&own, "ours").await.text("/message/id");
     let threads = [
-        // A well-formed id that nobody has, malformed ones, and one of somebody else's.
+        // A well-formed id of no thread, malformed ones, and another kind of id.
         ThreadId::new().to_string(),
         "th_nonsense".to_owned(),
         own.replace("th_", "msg_"),
@@ -97,7 +97,7 @@ async fn threads_of_others_answer_like_threads_that_do_not_exist() {
         "%ff".to_owned(),
         own.clone(),
     ];
-    // Of another family under the same user id, and of the same family but not in the thread.
+    // A user of another family with the same id, and one of the same family who is not a member.
     let strangers = [system.caller(&TokenClaims::member("other", "u0")), system.member("u2")];
     let body = json!({ "body": "hello" });
     for stranger in &strangers {
@@ -151,7 +151,7 @@ async fn a_deactivated_user_has_no_access_until_provisioned_again() {
     let user = json!({ "name": "Back", "phone": "+15550109999" });
     assert_eq!(host.put("/families/fam/users/u1", &user).await.status, 200);
     assert_eq!(u1.get(&format!("/threads/{thread}")).await.problem(), "404 thread_not_found");
-    // Resolving the same set brings them back to the thread of that set.
+    // Resolving the same set adds them to its thread again.
     let back = u0.post("/threads", &json!({ "memberIds": members })).await;
     assert_eq!((back.status, back.text("/thread/id")), (200, thread.clone()));
     assert_eq!(back.at("/thread/members").as_array().map(Vec::len), Some(3));
@@ -173,14 +173,13 @@ async fn every_table_has_a_family_and_forced_row_level_security() {
     .await
     .expect("a catalog");
     assert!(tables.len() >= 11);
-    // What is noted before anybody knows whose it is, and where the sweeper is on its round: none holds
-    // anything of a family's.
-    let nobodys = ["rate_limits", "link_requests", "sweeper_rounds"];
+    // Rows from before the family is known, and the sweeper's position: none holds a family's data.
+    let without_family = ["rate_limits", "link_requests", "sweeper_rounds"];
     for table in tables {
         let name: String = table.get("relname");
         assert!(table.get::<bool, _>("forced"), "{name} does not force row-level security");
         let owned = table.get::<bool, _>("owned");
-        assert!(owned || nobodys.contains(&name.as_str()), "{name} has no family_id");
+        assert!(owned || without_family.contains(&name.as_str()), "{name} has no family_id");
     }
 }
 
@@ -196,7 +195,7 @@ async fn row_level_security_shows_one_family_only() {
     let other: FamilyId = "other".parse().expect("an id");
     let mut tx = db::begin_for_family(&pool, &other).await.expect("a transaction");
     let seen: (i64, i64) = sqlx::query_as(visible).fetch_one(&mut *tx).await.expect("counts");
-    assert_eq!(seen, (3, 0), "its own people, and nobody's threads");
+    assert_eq!(seen, (3, 0), "its own users and no threads");
     let foreign =
         sqlx::query("INSERT INTO users (family_id, user_id, name) VALUES ('fam', 'x', 'X')")
             .execute(&mut *tx)
@@ -204,7 +203,7 @@ async fn row_level_security_shows_one_family_only() {
             .expect_err("another family's row");
     assert_eq!(foreign.as_database_error().and_then(DatabaseError::code).as_deref(), Some("42501"));
     drop(tx);
-    // The same connection, without a family: the setting did not outlive its transaction.
+    // The same connection without a family: the setting ended with its transaction.
     let mut tx = db::begin_unscoped(&pool).await.expect("a transaction");
     let seen: (i64, i64) = sqlx::query_as(visible).fetch_one(&mut *tx).await.expect("counts");
     assert_eq!(seen, (0, 0));

@@ -1,4 +1,4 @@
-//! The audit trail: what is noted, who reads it, and that nobody changes it.
+//! The audit trail: its events, its readers, and that it can't be changed.
 
 use local::secrets::TokenClaims;
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ async fn tap(client: &Client, token: &str) -> Answer {
     client.post("/links/exchange", &json!({ "token": token })).await
 }
 
-/// The browser that an answer made of whoever asked.
+/// A browser with the cookie of an answer.
 fn browser(system: &System, answer: &Answer) -> Client {
     let cookie = answer.header("set-cookie").split(';').next().unwrap_or_default();
     system.browser(cookie)
@@ -55,7 +55,7 @@ async fn the_trail_records_actor_and_action() {
     let thread = u0.thread(&members).await;
     u0.say(&thread, "Hello").await;
     system.deliver().await;
-    // A thread that was found and not created is nothing new, and neither is reading or posting.
+    // Resolving an existing thread, reading and posting are not recorded.
     assert_eq!(u0.thread(&members).await, thread);
     u0.get(&format!("/threads/{thread}/messages")).await;
 
@@ -75,7 +75,7 @@ async fn the_trail_records_actor_and_action() {
     host.delete("/families/fam/users/u2").await;
     host.put("/families/fam/users/u2", &json!({ "name": "Back" })).await;
     u0.thread(&members).await;
-    // What failed is not told of.
+    // Failed requests are not recorded.
     u0.post("/threads", &json!({ "memberIds": ["nobody"] })).await;
     host.delete("/families/fam/users/nobody").await;
 
@@ -128,7 +128,7 @@ async fn the_trail_is_for_the_host_only_and_of_one_family() {
         assert_eq!(host.get(unknown).await.problem(), "404 family_not_found");
     }
     assert_eq!(host.get(path).await.at("/events").as_array().map(Vec::len), Some(2));
-    // A family of before the trail has none of it.
+    // A family from before the trail has no events.
     sqlx::query("INSERT INTO families (family_id, name) VALUES ('old', 'Old')")
         .execute(&system.owner)
         .await
@@ -156,7 +156,7 @@ async fn no_role_can_change_events_or_write_them_for_another_family() {
             "TRUNCATE audit_events",
             "TRUNCATE families CASCADE",
         ] {
-            // The owner too, and a session in which triggers sleep.
+            // The owner too, and a session with triggers off.
             for replica in [false, role == "none"] {
                 let mut tx = system.owner.begin().await.expect("a transaction");
                 let mut set = format!("SET LOCAL ROLE {role}; SET LOCAL app.family_id = 'fam'");

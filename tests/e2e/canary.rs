@@ -1,5 +1,5 @@
-//! A canary through every flow: what people wrote, and what opens doors, is in no log, no queue, no
-//! dead letter, no error, and not in the audit trail.
+//! A canary in every flow: content and credentials are in no log, queue, dead letter, error or audit
+//! event.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,11 +16,11 @@ use tests::{
 const TIMEOUT: Duration = Duration::from_secs(30);
 const PHONE: &str = "+15550148888";
 
-/// The functions as processes, and all that must not hold a canary.
+/// The functions as processes, and the outputs that must not hold a canary.
 struct Stage {
     system: System,
     functions: BTreeMap<&'static str, Function>,
-    /// Secrets that came up on the way, by what they are.
+    /// Secrets made on the way, by kind.
     secrets: Vec<(&'static str, String)>,
     errors: Vec<String>,
     queued: Vec<String>,
@@ -45,7 +45,7 @@ impl Stage {
                 functions.insert(*name, Function::start(&binary(name), &environment).await);
             }
         }
-        // A function whose database is not there.
+        // A function whose database can't be reached.
         let nowhere =
             system.environment("postgres://u:Canary-Password@127.0.0.1:1/x", "kinline_app");
         functions.insert("nowhere", Function::start(&binary("messages"), &nowhere).await);
@@ -72,7 +72,7 @@ impl Stage {
         Self { system, functions, secrets, errors: Vec::new(), queued: Vec::new() }
     }
 
-    /// Asks a function as the holder of `credentials`, a header, and keeps what an error says.
+    /// Calls a function with `credentials`, a header, and keeps the body of an error.
     async fn ask(
         &mut self,
         function: &str,
@@ -92,14 +92,14 @@ impl Stage {
         answer
     }
 
-    /// A token of the host's signing, which is a secret as well.
+    /// A token of the host application, which is a secret too.
     fn bearer(&mut self, claims: &TokenClaims<'_>) -> String {
         let token = self.system.secrets().token(claims).expect("a token");
         self.secrets.push(("token", token.clone()));
         format!("Bearer {token}")
     }
 
-    /// Has the worker handle what is in the queue, and some that is no job.
+    /// Lets the worker handle the queue, and records that are no jobs.
     async fn work(&mut self) {
         let sqs = self.system.stack.sqs.client().clone();
         let url = self.system.stack.sqs.queue_url.clone();
@@ -121,7 +121,7 @@ impl Stage {
         }
     }
 
-    /// A job that nobody gets done, where it ends.
+    /// The dead letters, after a job that fails every time.
     async fn dead_letters(&mut self) -> Vec<String> {
         let sqs = self.system.stack.sqs.client().clone();
         let (url, dead) =
@@ -135,7 +135,7 @@ impl Stage {
         letters.into_iter().filter_map(|letter| letter.body).collect()
     }
 
-    /// What of the secrets stands in `text`.
+    /// The kinds of secrets that are in `text`.
     fn found(&self, text: &str) -> Vec<&'static str> {
         let found = self.secrets.iter().filter(|(_, secret)| text.contains(secret.as_str()));
         found.map(|(what, _)| *what).collect()
@@ -149,7 +149,7 @@ async fn content_and_credentials_appear_in_no_log_queue_or_error() {
     let u0 = stage.bearer(&TokenClaims::member(FAMILY, "u0"));
     let (host, u0) = (Some(("authorization", host.as_str())), Some(("authorization", u0.as_str())));
 
-    // Provisioning, and what is wrong with it.
+    // Provisioning, valid and invalid.
     let family = json!({ "name": "Canary-Family" }).to_string();
     assert_eq!(stage.ask("families", "PUT /families/fam", host, Some(&family)).await.status, 201);
     for (i, phone) in [(0, "+15550148887"), (1, PHONE)] {
@@ -171,7 +171,7 @@ async fn content_and_credentials_appear_in_no_log_queue_or_error() {
         assert!((400..500).contains(&answer.status), "{body}");
     }
 
-    // A thread, posts, and what is wrong with them.
+    // A thread and posts, valid and invalid.
     let new = json!({ "memberIds": ["u1"], "title": "Canary-Title" }).to_string();
     let created = stage.ask("threads", "POST /threads", u0, Some(&new)).await;
     let thread = created.json()["thread"]["id"].as_str().expect("an id").to_owned();
@@ -188,7 +188,7 @@ async fn content_and_credentials_appear_in_no_log_queue_or_error() {
     ] {
         assert!(stage.ask("messages", &post, u0, Some(body)).await.status >= 400, "{body}");
     }
-    // Refused by the database itself, whose messages repeat what it refuses; and no database at all.
+    // Refused by the database, whose error messages repeat values; and without a database.
     let owner = stage.system.owner.clone();
     let check = "ALTER TABLE messages ADD CONSTRAINT no CHECK (body <> 'Canary-Text refused')";
     sqlx::query(check).execute(&owner).await.expect("a constraint");
@@ -196,7 +196,7 @@ async fn content_and_credentials_appear_in_no_log_queue_or_error() {
     assert_eq!(stage.ask("messages", &post, u0, Some(&refused)).await.status, 500);
     assert_eq!(stage.ask("nowhere", &post, u0, text).await.status, 503);
 
-    // Texts, also when the carrier is out of order.
+    // SMS, also with a failing carrier.
     let dev = stage.system.member("u0");
     for mode in ["http500", "throttle", "refuse"] {
         let faults = json!({ "sms": { "mode": mode, "rate": 1 } });
@@ -208,12 +208,12 @@ async fn content_and_credentials_appear_in_no_log_queue_or_error() {
     stage.system.pass(Duration::from_mins(1)).await;
     assert_eq!(stage.ask("messages", &post, u0, text).await.status, 201);
     stage.work().await;
-    let sms = stage.system.stack.carrier.received(Some(PHONE)).pop().expect("a text");
-    assert!(sms.body.contains("Canary-Name0: Canary-Text"), "the handset is told");
+    let sms = stage.system.stack.carrier.received(Some(PHONE)).pop().expect("an SMS");
+    assert!(sms.body.contains("Canary-Name0: Canary-Text"), "the handset gets it");
     let token = token_in(&sms);
     stage.secrets.push(("link", token.clone()));
 
-    // The link, in every way.
+    // The link: exchanged, invalid, renewed, requested.
     let with_token = json!({ "token": token }).to_string();
     stage.ask("web", "GET /l", None, None).await;
     let opened = stage.ask("links", "POST /links/exchange", None, Some(&with_token)).await;
@@ -272,7 +272,7 @@ async fn content_and_credentials_appear_in_no_log_queue_or_error() {
     );
 
     let letters = stage.dead_letters().await;
-    assert!(!letters.is_empty(), "the answer's texts wait in vain");
+    assert!(!letters.is_empty(), "the answer's jobs become dead letters");
     let opted_out = json!({ "sms": { "mode": "opted_out", "rate": 1 } });
     dev.put("/dev/faults", &opted_out).await;
     assert_eq!(stage.ask("messages", &post, u0, text).await.status, 201);
@@ -308,9 +308,9 @@ async fn content_and_credentials_appear_in_no_log_queue_or_error() {
         places.push((name, function.log()));
     }
     for (place, text) in &places {
-        assert!(text.len() > 50, "{place} has nothing to be searched: {text}");
+        assert!(text.len() > 50, "{place} has nothing to search: {text}");
         assert_eq!(stage.found(text), Vec::<&str>::new(), "in {place}");
-        // Any of them would be found, should it be there.
+        // The search itself finds each of them.
         for (what, secret) in &stage.secrets {
             let with_one = format!("{text} {secret}");
             assert!(stage.found(&with_one).contains(what), "{what}");

@@ -1,4 +1,4 @@
-//! What a family may spend on texts a month.
+//! A family's monthly cap on SMS.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn spent(system: &System) -> i64 {
         .expect("a sum")
 }
 
-/// How many notifications wait.
+/// The number of pending notifications.
 async fn pending(system: &System) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM notifications WHERE state = 'pending'")
         .fetch_one(&system.owner)
@@ -31,7 +31,7 @@ async fn pending(system: &System) -> i64 {
         .expect("a count")
 }
 
-/// How many notifications are in which state, and why.
+/// The number of notifications by state and reason.
 async fn states(system: &System) -> Vec<(String, Option<String>, i64)> {
     sqlx::query_as("SELECT state, reason, count(*) FROM notifications GROUP BY 1, 2 ORDER BY 1, 2")
         .fetch_all(&system.owner)
@@ -47,16 +47,16 @@ async fn a_hundred_payments_at_once_do_not_exceed_the_cap() {
         async move { client.say(thread, &format!("Message {i}")).await }
     });
     join_all(posters).await;
-    // Eight workers at once, as many as Lambda likes to begin with.
+    // Eight workers at once.
     join_all((0..8).map(|_| system.deliver())).await;
-    // What was just being sent might have come back, so some wait for how that went.
+    // SMS in flight may be refunded, so some wait for their outcome.
     while pending(&system).await > 0 {
         system.pass(Duration::from_mins(1)).await;
         system.sweep().await;
         system.deliver().await;
     }
-    let texts = system.sms();
-    assert_eq!(texts.iter().map(|text| text.segments).sum::<u32>(), 137);
+    let sent = system.sms();
+    assert_eq!(sent.iter().map(|sms| sms.segments).sum::<u32>(), 137);
     assert_eq!(spent(&system).await, 137);
     let capped = ("suppressed".to_owned(), Some("cap_reached".to_owned()), 500 - 137);
     assert_eq!(states(&system).await, [("sent".to_owned(), None, 137), capped]);
@@ -80,11 +80,11 @@ async fn an_sms_that_is_not_sent_is_refunded() {
     system.deliver().await;
     assert_eq!(spent(&system).await, 2);
 
-    // Nobody knows whether it went out, so it may have cost something.
+    // It is unknown whether it was sent, so it may have cost something.
     fault(json!({ "sms": { "mode": "http500", "rate": 1 } })).await;
     u0.say(&thread, "Perhaps").await;
     system.deliver().await;
-    // The other one waited for how that went: it might have come back.
+    // The other one waited for that outcome: it might have been refunded.
     system.pass(Duration::from_mins(1)).await;
     system.sweep().await;
     system.deliver().await;
@@ -97,7 +97,7 @@ async fn an_sms_that_is_not_sent_is_refunded() {
             ("unknown".to_owned(), Some("carrier_error".to_owned()), 1),
         ]
     );
-    // Who got it and why not is there to see, and nothing counts as an attempt that was none.
+    // Deliveries show each state and reason; without a call of the carrier there is no attempt.
     let history = u0.get(&format!("/threads/{thread}/messages?limit=1")).await;
     let message = history.text("/messages/0/id");
     let deliveries = u0.get(&format!("/threads/{thread}/messages/{message}/deliveries")).await;
@@ -110,19 +110,19 @@ async fn an_sms_that_is_not_sent_is_refunded() {
 async fn an_sms_waits_for_segments_that_may_be_refunded() {
     let (system, thread) = capped(3, 1).await;
     let u0 = system.member("u0");
-    // One segment is left, and two texts are claimed together. The first takes it and is refused.
+    // One segment is left, and two SMS are claimed together. The first pays for it and is refused.
     u0.put("/dev/faults", &json!({ "sms": { "mode": "opted_out", "rate": 1 } })).await;
     u0.say(&thread, "Hello").await;
     system.deliver().await;
     assert_eq!(spent(&system).await, 0);
-    assert_eq!(pending(&system).await, 1, "the other one was not given up");
+    assert_eq!(pending(&system).await, 1, "the other one still waits");
     u0.put("/dev/faults", &json!({})).await;
     system.pass(Duration::from_mins(1)).await;
     system.sweep().await;
     system.deliver().await;
     assert_eq!(system.sms().len(), 1);
     assert_eq!(spent(&system).await, 1);
-    // A worker that is gone leaves its text unknown, and paid for: it may have cost something.
+    // A lost worker leaves its SMS unknown, and paid for: it may have cost something.
     let paid: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM notifications WHERE state = 'sent' AND paid_segments = 1",
     )
@@ -142,8 +142,8 @@ async fn a_cap_counts_segments_and_starts_again_each_month() {
     u0.say(&thread, "Приезжайте все к нам в воскресенье на обед, бабушка печёт пироги").await;
     u0.say(&thread, "Kurz").await;
     system.deliver().await;
-    let texts = system.sms_of(1);
-    assert_eq!(texts.iter().map(|text| text.segments).collect::<Vec<_>>(), [1, 1]);
+    let sent = system.sms_of(1);
+    assert_eq!(sent.iter().map(|sms| sms.segments).collect::<Vec<_>>(), [1, 1]);
     u0.say(&thread, "Zu viel").await;
     system.deliver().await;
     assert_eq!(system.sms_of(1).len(), 2);
@@ -154,12 +154,12 @@ async fn a_cap_counts_segments_and_starts_again_each_month() {
     u0.say(&thread, "Wieder").await;
     system.deliver().await;
     assert_eq!(system.sms_of(1).len(), 3);
-    // A cap of nothing sends nothing; no cap keeps no books.
+    // A cap of 0 sends nothing; without a cap, spending is not recorded.
     let family = |cap: Value| json!({ "name": "Family", "smsMonthlyCapSegments": cap });
-    for (cap, texts) in [(json!(0), 3), (json!(null), 4)] {
+    for (cap, sms) in [(json!(0), 3), (json!(null), 4)] {
         system.host().put(&format!("/families/{FAMILY}"), &family(cap)).await;
         u0.say(&thread, "Na also").await;
         system.deliver().await;
-        assert_eq!(system.sms_of(1).len(), texts);
+        assert_eq!(system.sms_of(1).len(), sms);
     }
 }

@@ -1,4 +1,4 @@
-//! From a post to the handsets, also when the queue is away.
+//! From a post to the handsets, also without the queue.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -19,14 +19,14 @@ async fn each_member_but_the_author_gets_one_sms() {
         assert_eq!(posted.at("/notifications/queued"), json!(size - 1));
         system.deliver().await;
 
-        let texts = system.sms();
-        assert_eq!(texts.len(), size - 1);
-        let numbers: BTreeSet<String> = texts.iter().map(|sms| sms.phone.clone()).collect();
+        let sent = system.sms();
+        assert_eq!(sent.len(), size - 1);
+        let numbers: BTreeSet<String> = sent.iter().map(|sms| sms.phone.clone()).collect();
         let expected: BTreeSet<String> = (0..size).filter(|&i| i != 3).map(phone).collect();
         assert_eq!(numbers, expected);
-        assert!(texts.iter().all(|sms| sms.segments == 1));
-        let bodies: BTreeSet<&str> = texts.iter().map(|sms| sms.body.as_str()).collect();
-        assert_eq!(bodies.len(), size - 1, "every text has a link of its own");
+        assert!(sent.iter().all(|sms| sms.segments == 1));
+        let bodies: BTreeSet<&str> = sent.iter().map(|sms| sms.body.as_str()).collect();
+        assert_eq!(bodies.len(), size - 1, "every SMS has its own link");
 
         let message = posted.text("/message/id");
         let deliveries = system
@@ -48,9 +48,9 @@ async fn an_sms_has_sender_preview_and_a_signed_link_with_a_row() {
     u0.say(&thread, "Pie at five?").await;
     system.deliver().await;
 
-    let texts = system.sms_of(1);
-    let [text] = texts.as_slice() else { panic!("{} texts", texts.len()) };
-    let (said, token) = text.body.split_once(" https://kin.example/l#").expect("a link");
+    let sent = system.sms_of(1);
+    let [sms] = sent.as_slice() else { panic!("{} SMS", sent.len()) };
+    let (said, token) = sms.body.split_once(" https://kin.example/l#").expect("a link");
     assert_eq!(said, "Name0: Pie at five?");
     let link: LinkId = system.secrets().link_keys().unwrap().verify(token).expect("signed by us");
     let row = sqlx::query(
@@ -66,7 +66,7 @@ async fn an_sms_has_sender_preview_and_a_signed_link_with_a_row() {
     assert_eq!(row.get::<String, _>("user_id"), "u1");
     assert_eq!(row.get::<String, _>("state"), "sent");
     assert_eq!(row.get::<i32, _>("segments"), 1);
-    assert_eq!(row.get::<String, _>("carrier_message_id"), text.message_id);
+    assert_eq!(row.get::<String, _>("carrier_message_id"), sms.message_id);
     assert!(row.get::<bool, _>("lives") && row.get::<bool, _>("theirs"));
 }
 
@@ -110,21 +110,21 @@ async fn while_the_queue_is_down_posts_succeed_and_the_sweeper_delivers_afterwar
         let posted = u0.say(&thread, &format!("meanwhile {i}")).await;
         assert_eq!(posted.at("/notifications/queued"), json!(11));
     }
-    // Down for the sweeper as well: it keeps what the queue does not take.
+    // Down for the sweeper as well: the jobs stay in the outbox.
     system.pass(Duration::from_secs(31)).await;
     let swept = system.sweep().await;
     assert_eq!((swept.enqueued, swept.not_taken > 0), (0, true));
 
     system.stack.sqs.resume().await.expect("the port is free");
     let swept = system.sweep().await;
-    // Those of the first post are in the queue already: waking them again does no harm.
+    // The first post's jobs are in the queue already: waking them again does no harm.
     assert_eq!((swept.enqueued, swept.not_taken), (44, 0));
     system.deliver().await;
     for i in 1..12 {
         assert_eq!(system.sms_of(i).len(), 4, "u{i}");
     }
     assert_eq!(system.sms_of(0).len(), 0);
-    // Nothing is left to do, however often somebody looks.
+    // Nothing is left to do.
     system.pass(Duration::from_hours(1)).await;
     assert_eq!(system.sweep().await.enqueued, 0);
     system.deliver().await;
@@ -139,7 +139,7 @@ async fn a_repeated_wake_up_sends_one_sms() {
     let thread = u0.thread(&["u1".to_owned()]).await;
     u0.say(&thread, "once").await;
     for _ in 0..4 {
-        // Past the time at which an unanswered call is given again.
+        // Past the time at which an unanswered wake-up is repeated.
         system.pass(Duration::from_secs(301)).await;
         assert_eq!(system.sweep().await.enqueued, 1);
     }
@@ -170,8 +170,8 @@ async fn a_member_who_left_before_the_sms_gets_none() {
     let path = format!("/threads/{thread}/messages/{message}/deliveries");
     let deliveries = u0.get(&path).await;
     insta::assert_json_snapshot!("deliveries", deliveries.json());
-    // Muted is known before the next post: nobody is left to be texted.
-    let next = u0.say(&thread, "for nobody").await;
+    // The mute counts for the next post: no recipient is left.
+    let next = u0.say(&thread, "without recipients").await;
     assert_eq!(next.at("/notifications/queued"), json!(0));
 }
 
@@ -197,10 +197,10 @@ async fn only_the_record_that_is_no_job_fails_its_batch() {
         .await
         .expect("attributes");
     let left: Vec<String> = left.attributes.unwrap_or_default().into_values().collect();
-    assert_eq!(left, ["3"], "waiting for their next try, then for the dead-letter queue");
+    assert_eq!(left, ["3"], "hidden until their next receive, then a dead letter");
 }
 
-/// What `docs/operations.md` says to do with a database that was restored to an earlier moment.
+/// Runs the statement of `docs/operations.md` for a database that was restored to an earlier moment.
 #[tokio::test]
 async fn after_a_restore_nothing_is_sent_that_may_have_been_sent_since() {
     let system = System::start().await;
@@ -209,7 +209,7 @@ async fn after_a_restore_nothing_is_sent_that_may_have_been_sent_since() {
     let thread = u0.thread(&members).await;
     u0.say(&thread, "before").await;
     system.deliver().await;
-    // Open at the moment that was restored: one is just being sent, the others wait.
+    // Open at the moment of the restore: one is being sent, the others wait.
     u0.say(&thread, "at that moment").await;
     sqlx::query(
         "UPDATE notifications SET state = 'sending', lease_token = gen_random_uuid(), lease_until = now()

@@ -1,5 +1,5 @@
-//! What a deployment does before and at the start of its functions: secrets by their ARNs, the
-//! schema and its logins by a resource that `CloudFormation` asks for.
+//! A deployment, before and at the start of its functions: secrets by their ARNs, the schema and its
+//! logins by a custom resource of `CloudFormation`.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ static NOTHING: Migrator = Migrator { migrations: Cow::Borrowed(&[]), ..Migrator
 
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Where `CloudFormation` hears answers.
+/// The address at which `CloudFormation` gets responses.
 struct CloudFormation {
     url: String,
     answers: mpsc::UnboundedReceiver<Value>,
@@ -42,7 +42,7 @@ impl CloudFormation {
         Self { url, answers }
     }
 
-    /// What it sends for a resource.
+    /// Its request for a resource.
     fn request(&self, kind: &str) -> Value {
         json!({
             "RequestType": kind,
@@ -62,7 +62,7 @@ async fn hear(
     headers: axum::http::HeaderMap,
     body: String,
 ) -> StatusCode {
-    // The address is signed for an answer without a type.
+    // The URL is signed for a response without a content type.
     if headers.contains_key("content-type") || !headers.contains_key("content-length") {
         return StatusCode::FORBIDDEN;
     }
@@ -70,9 +70,9 @@ async fn hear(
     StatusCode::OK
 }
 
-/// An empty database, with an owner that is no superuser, and the secrets of a deployment on it.
+/// An empty database whose owner is no superuser, and the secrets of a deployment on it.
 struct Deployment {
-    /// The server with a superuser's eyes.
+    /// The server as a superuser sees it.
     server: PgConnection,
     manager: SecretsManager,
     url: String,
@@ -87,12 +87,12 @@ impl Deployment {
         let mut connection = superuser.connect().await.expect("a connection");
         let id = Uuid::new_v4().simple().to_string();
         let [owner, api, worker] = ["owner", "api", "worker"].map(|role| format!("{role}_{id}"));
-        // The test's own has a superuser's table in it.
+        // The test's own database has a superuser's table in it.
         let name = format!("kinline_{id}");
         run(&mut connection, format!("CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD 'o''wner'"))
             .await;
         run(&mut connection, format!("CREATE DATABASE {name} OWNER {owner}")).await;
-        // Roles belong to the server, and other tests' may be there already.
+        // Roles belong to the server, so those of other tests may exist already.
         for role in ["kinline_app", "kinline_worker"] {
             let make = format!(
                 "DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$"
@@ -124,7 +124,7 @@ impl Deployment {
         self.manager.keep(secret, &login.to_string());
     }
 
-    /// The environment of a function that enters with the login in this secret.
+    /// The environment of a function that uses the login in this secret.
     fn environment_of(&self, secret: &str) -> Vec<(&'static str, String)> {
         let of_all = ["DATABASE_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER"];
         let mut environment = self.environment.clone();
@@ -147,7 +147,7 @@ impl Deployment {
         assert_eq!(cut, 1, "a function has one connection");
     }
 
-    /// Whether this login gets in, and as a member of which roles.
+    /// The roles of this login; `None` if it is refused.
     async fn roles_of(&self, username: &str, password: &str) -> Option<Vec<String>> {
         let login = Login { username: username.to_owned(), password: password.into() };
         let database = Database::new(&self.url, 1).expect("a URL").with_login(&login);
@@ -184,7 +184,7 @@ async fn a_migration_creates_logins_and_answers_cloudformation() {
     let of_worker = Some(vec!["kinline_worker".to_owned()]);
     assert_eq!(deployment.roles_of(&worker, "worker's").await, of_worker);
 
-    // A new password counts with the next run; a new name lets the old one go on meanwhile.
+    // The next run sets a new password; with a new name, the old login stays valid.
     deployment.keep_login("api", &api, "api's, from now on");
     deployment.keep_login("worker", &format!("{worker}_2"), "worker's second");
     let mut update = cloudformation.request("Update");
@@ -196,7 +196,7 @@ async fn a_migration_creates_logins_and_answers_cloudformation() {
     assert_eq!(deployment.roles_of(&worker, "worker's").await, of_worker);
     assert_eq!(deployment.roles_of(&format!("{worker}_2"), "worker's second").await, of_worker);
 
-    // A function of the deployment, with nothing in its environment that is secret.
+    // A function of the deployment, without secrets in its environment.
     deployment
         .environment
         .retain(|(name, _)| ["DATABASE_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER"].contains(name));
@@ -206,7 +206,7 @@ async fn a_migration_creates_logins_and_answers_cloudformation() {
     let function = Function::start(&binary("health"), &deployment.environment).await;
     assert_eq!(health(&function).await, 200);
 
-    // By hand, the answer is the function's; and a resource that goes takes nothing with it.
+    // Invoked by hand, the function returns its answer; deleting the resource deletes nothing else.
     let by_hand = migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");
     assert_eq!(by_hand, json!({ "status": "SUCCESS" }));
     migrate.invoke(&cloudformation.request("Delete"), TIMEOUT).await.expect("handled");
@@ -217,13 +217,13 @@ async fn a_migration_creates_logins_and_answers_cloudformation() {
     }
 }
 
-/// What `GET /health` of a function says.
+/// The status of a function's `GET /health`.
 async fn health(function: &Function) -> u16 {
     let answer = function.invoke(&http_event("GET", "/health", &[], None), TIMEOUT).await;
     HttpAnswer::from_gateway(&answer.expect("an answer")).status
 }
 
-/// A job of nobody's, which a worker is done with once the database has said so.
+/// A job of a notification that does not exist, which a worker acknowledges after asking the database.
 fn job() -> Value {
     let body = json!({ "v": 1, "familyId": "fam", "notificationId": NotificationId::new() });
     sqs_event(&[("record", &body.to_string())])
@@ -244,14 +244,14 @@ async fn running_functions_pick_up_a_new_password() {
     assert_eq!(health(&of_api).await, 200);
     assert_eq!(of_worker.invoke(&job(), TIMEOUT).await.expect("handled"), done);
 
-    // As docs/operations.md says it.
+    // As docs/operations.md says.
     deployment.keep_login("api", &api, "api's next");
     deployment.keep_login("worker", &worker, "worker's next");
     migrate.invoke(&json!({}), TIMEOUT).await.expect("handled");
     assert_eq!(deployment.roles_of(&api, "api's, at first").await, None);
     let asked = deployment.manager.asked();
     assert_eq!(health(&of_api).await, 200);
-    assert_eq!(deployment.manager.asked(), asked, "what is connected stays so");
+    assert_eq!(deployment.manager.asked(), asked, "open connections stay");
 
     deployment.cut(&api).await;
     deployment.cut(&worker).await;
@@ -281,7 +281,7 @@ async fn a_refused_login_fails_requests_with_503_and_reads_the_secret_once() {
     assert_eq!(health(&of_api).await, 200);
     of_worker.invoke(&job(), TIMEOUT).await.expect("handled");
 
-    // The database knows the new password, and the secret does not yet.
+    // The database has the new password, and the secret not yet.
     for username in [&api, &worker] {
         let statement = format!("ALTER ROLE {username} PASSWORD 'known to the database'");
         run(&mut deployment.server, statement).await;
@@ -296,7 +296,7 @@ async fn a_refused_login_fails_requests_with_503_and_reads_the_secret_once() {
     assert_eq!(of_worker.invoke(&job(), TIMEOUT).await.expect("handled"), back);
     assert_eq!(deployment.manager.asked(), asked + 2, "each function for itself");
 
-    // Once the secret says it too, whoever starts gets in.
+    // Once the secret has it too, functions connect.
     deployment.keep_login("api", &api, "known to the database");
     let fresh = Function::start(&binary("health"), &deployment.environment_of("api")).await;
     assert_eq!(health(&fresh).await, 200);

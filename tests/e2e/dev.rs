@@ -1,4 +1,4 @@
-//! The endpoints of the local stack alone.
+//! The local-only endpoints.
 
 use serde_json::json;
 use tests::{Client, System, client::send, system};
@@ -35,7 +35,7 @@ async fn sms_are_listed_and_deleted() {
     assert_eq!(anonymous.post("/dev/inbound", &inbound).await.status, 202);
 
     let all = anonymous.get("/dev/sms").await;
-    assert_eq!(all.at("/messages").as_array().map(Vec::len), Some(2), "received ones alone");
+    assert_eq!(all.at("/messages").as_array().map(Vec::len), Some(2), "received SMS only");
     for query in ["to=+15550100001", "to=%2B15550100001", "to=15550100001"] {
         let one = anonymous.get(&format!("/dev/sms?{query}")).await;
         assert_eq!(one.at("/messages").as_array().map(Vec::len), Some(1), "{query}");
@@ -134,7 +134,7 @@ async fn each_phone_is_a_separate_browser() {
     let token = |i: usize| json!({ "token": system.token_of(i) });
     let phone = |i: usize| format!("/dev/phones/{}", system::phone(i));
     let open = async |i: usize, token: &serde_json::Value| {
-        // As the page on the wall sends it: its address is the wall's, not that of the links.
+        // As a page on the wall sends it: with the wall's address, not that of the links.
         let path = format!("{}/links/exchange", phone(i));
         let request = anonymous.request(reqwest::Method::POST, &path).header("origin", &system.url);
         send(request.json(token)).await
@@ -205,13 +205,13 @@ async fn faults_can_be_set_and_are_survived() {
     }
     assert_eq!(system.sms().len(), 0);
 
-    // Without faults, what was a definite no for now goes out; who opted out is not asked again.
+    // Without faults, rejected SMS are sent, except to the number that has opted out.
     assert_eq!(faults(json!({})).await.status, 204);
     let posted = u0.say(&thread, "after").await;
     assert_eq!(posted.at("/notifications/queued"), json!(0));
     assert_eq!(states(&posted).await, [r#""suppressed" "opted_out""#; 2]);
 
-    // The queue may fail in part or as a whole: the answer is the same, and the row remembers.
+    // The queue may fail partly or wholly: the answer is the same, and the outbox has the jobs.
     for queue in ["down", "partial"] {
         let back = json!({ "name": "Name1", "phone": format!("+1555010900{}", queue.len()) });
         system.host().put("/families/fam/users/u1", &back).await;

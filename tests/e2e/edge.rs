@@ -1,4 +1,4 @@
-//! What holds for every answer.
+//! Rules for every response.
 
 use reqwest::Method;
 use serde_json::json;
@@ -34,7 +34,7 @@ async fn health_reports_whether_the_database_answers() {
     let healthy = system.anonymous().get("/health").await;
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(healthy.json(), json!({ "status": "ok", "version": version, "database": "ok" }));
-    // Nobody may connect any more, and who is connected is cut off.
+    // New connections are refused, and open ones cut.
     let name: String = sqlx::query_scalar("SELECT current_database()")
         .fetch_one(&system.owner)
         .await
@@ -62,7 +62,7 @@ async fn a_deeply_nested_body_is_refused_without_recursion() {
     let members = system.family(1).await;
     let u0 = system.member("u0");
     let thread = u0.thread(&members).await;
-    // Within 64 KiB, and far deeper than any stack.
+    // Within 64 KiB, and deeper than any stack.
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(5000), close.repeat(5000));
     let (arrays, objects) = (deep("[", "]"), deep("{\"a\":", "}").replace(":}", ":0}"));
     for (body, problem) in [

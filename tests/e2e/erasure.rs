@@ -1,4 +1,4 @@
-//! Erasure: what is gone, what stays, and that nothing in between is lost or left.
+//! Erasure: what is removed, what stays, and races with posts, crashes and deliveries.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,12 +22,12 @@ use tests::{
 
 const ERASE_U1: &str = "/families/fam/users/u1?erase=true";
 
-/// What must be nowhere in `dump`, by how often it is there.
+/// The number of occurrences in `dump` of each value that must be erased.
 fn hits<'a>(dump: &str, canaries: &[&'a str]) -> BTreeMap<&'a str, usize> {
     canaries.iter().map(|canary| (*canary, dump.matches(canary).count())).collect()
 }
 
-/// A dump of everything, or a word on why there is none.
+/// A dump of the database; if there is none, prints why.
 #[expect(clippy::print_stderr, reason = "who reads a test's output should know what it skipped")]
 fn dump(system: &System) -> Option<String> {
     let dump = system.dump();
@@ -37,8 +37,8 @@ fn dump(system: &System) -> Option<String> {
     dump
 }
 
-/// `u0`, `u1` and `u2` in a thread. `u1` has told the host all there is to tell, and has written,
-/// opened a link, asked for another.
+/// A system with `u0`, `u1` and `u2` in a thread. `u1` has every setting, has posted, opened a link and
+/// requested another.
 async fn talkative() -> (System, String) {
     let system = System::start().await;
     let members = system.family(3).await;
@@ -63,10 +63,10 @@ async fn talkative() -> (System, String) {
     (system, thread)
 }
 
-/// A browser in which `u1`'s newest link was tapped.
+/// A browser that has opened `u1`'s newest link.
 async fn tapped(system: &System) -> Client {
-    let text = system.stack.carrier.received(Some("+15550147777")).pop().expect("a text");
-    let token = json!({ "token": tests::system::token_in(&text) });
+    let sms = system.stack.carrier.received(Some("+15550147777")).pop().expect("an SMS");
+    let token = json!({ "token": tests::system::token_in(&sms) });
     let opened = system.anonymous().post("/links/exchange", &token).await;
     assert_eq!(opened.status, 200);
     system.browser(opened.header("set-cookie").split(';').next().unwrap_or_default())
@@ -109,8 +109,11 @@ async fn an_erased_member_leaves_only_tombstones() {
         for (canary, hits) in hits(&dump, &canaries) {
             assert_eq!(hits, 0, "{canary}");
         }
-        assert!(dump.contains("Stays-Here") && dump.contains("Canary-Title"), "others' words stay");
-        assert!(dump.contains("+15550100002"), "and so does what others asked for");
+        assert!(
+            dump.contains("Stays-Here") && dump.contains("Canary-Title"),
+            "other users' messages stay"
+        );
+        assert!(dump.contains("+15550100002"), "and so do other users' requests");
     }
     assert!(system.count("rate_limits").await < limits);
     assert_eq!(system.count("erasures").await, 0);
@@ -120,7 +123,7 @@ async fn an_erased_member_leaves_only_tombstones() {
         assert_eq!(count.fetch_one(&system.owner).await.expect("a count"), 0, "{table}");
     }
 
-    // The numbers have no gap, and who asks is told who was there.
+    // The numbers have no gap, and tombstones keep their author's id.
     let messages = history(&system.member("u0"), &thread).await;
     insta::assert_json_snapshot!("tombstone", messages, {
         "[].id" => "[id]", "[].threadId" => "[thread]", "[].createdAt" => "[time]",
@@ -134,8 +137,8 @@ async fn an_erased_member_leaves_only_tombstones() {
     assert_eq!(inbox.at("/threads/0/lastMessage/authorErased"), true);
     assert_eq!(browser.get(&format!("/threads/{thread}/messages")).await.status, 401);
     let again = system.host().delete(ERASE_U1).await;
-    assert_eq!(again.status, 204, "asking again changes nothing");
-    // A page says it in the reader's language.
+    assert_eq!(again.status, 204, "a second request changes nothing");
+    // The thread page names a former member in the reader's language.
     let reader = json!({ "name": "Name2", "phone": "+15550100002", "locale": "de" });
     system.host().put("/families/fam/users/u2", &reader).await;
     system.deliver().await;
@@ -182,14 +185,14 @@ async fn an_erased_family_leaves_nothing_and_can_be_provisioned_again() {
         for (canary, hits) in hits(&dump, &canaries) {
             assert_eq!(hits, 0, "{canary}");
         }
-        assert!(dump.contains("Name1"), "the other family's people stay");
+        assert!(dump.contains("Name1"), "the other family's users stay");
     }
     for table in ["sessions", "magic_links", "erasures"] {
         assert_eq!(system.count(table).await, 0, "{table}");
     }
     assert_eq!(system.count("messages").await, 2);
 
-    // The same ids again: nothing of before comes back with them.
+    // The same ids again: no old data comes back with them.
     let members = system.family(3).await;
     let u0 = system.member("u0");
     assert_eq!(u0.get("/threads").await.at("/threads"), json!([]));
@@ -232,7 +235,7 @@ async fn invalid_erasure_requests_are_refused() {
     assert_eq!(name, "Name0", "deactivated and no more");
 }
 
-/// How many messages by `u1` still hold something that they wrote.
+/// The number of `u1`'s messages that still have content.
 async fn left_of_u1(system: &System) -> i64 {
     sqlx::query_scalar(
         "SELECT count(*) FROM messages
@@ -269,11 +272,11 @@ async fn a_post_that_races_an_erasure_leaves_nothing_behind() {
         assert!(posted.iter().all(|answer| [201, 404].contains(&answer.status)));
         assert_eq!(left_of_u1(&system).await, 0, "round {round}");
     }
-    assert!(refused > 0, "the erasures came in between");
+    assert!(refused > 0, "some posts came after the erasure");
     assert!(system.count("messages").await > 0);
 }
 
-/// Many messages of `u1`'s and `u0`'s in turn, without the time that posting them takes.
+/// Inserts messages of `u1` and `u0` in turn, which is faster than posting.
 async fn many(system: &System, thread: &str, messages: i64) {
     let mut tx = system.owner.begin().await.expect("a transaction");
     let id = thread.replace("th_", "");
@@ -309,7 +312,7 @@ async fn the_sweeper_finishes_an_erasure() {
     let (family_id, user_id): (FamilyId, UserId) =
         (FAMILY.parse().expect("an id"), "u1".parse().expect("an id"));
     let pool = system.stack.worker.db.clone();
-    // Without time to empty anything, they are locked out all the same.
+    // Without time to empty messages, the user is locked out all the same.
     let app = shared::db::Database::new(system.database_url(), 2).expect("a URL");
     let app = app.pool_as(shared::db::Role::App);
     let host = Host { family: family_id.clone(), source: None };
@@ -318,7 +321,7 @@ async fn the_sweeper_finishes_an_erasure() {
     assert_eq!(left_of_u1(&system).await, 4500);
     let u1 = system.member("u1");
     assert_eq!(u1.get(&format!("/threads/{thread}")).await.status, 404);
-    // Provisioned again meanwhile, and in the thread again: what they write now is not meant.
+    // Provisioned again meanwhile, and in the thread again: new messages are not erased.
     system.host().put("/families/fam/users/u1", &json!({ "name": "Back" })).await;
     system.member("u0").thread(&members).await;
     u1.say(&thread, "Back again").await;
@@ -352,7 +355,7 @@ async fn locked_messages_are_emptied_once_unlocked() {
     assert_eq!(host.delete(ERASE_U1).await.status, 202);
     assert_eq!(left_of_u1(&system).await, 5);
     other.rollback().await.expect("let go");
-    // Who asks again goes on with it, and hears when it is done.
+    // A second request continues the erasure, and answers 204 when it is done.
     assert_eq!(host.delete(ERASE_U1).await.status, 204);
     assert_eq!(left_of_u1(&system).await, 0);
 }
@@ -379,7 +382,7 @@ async fn a_function_killed_in_the_middle_leaves_the_rest_to_the_sweeper() {
     assert_eq!(erased.count(), 1);
 }
 
-/// The only notification there is, as a job.
+/// The job of the only notification.
 async fn only_job(system: &System) -> NotificationJob {
     let id = sqlx::query_scalar("SELECT notification_id FROM notifications");
     let notification_id = id.fetch_one(&system.owner).await.expect("a notification");
@@ -396,7 +399,7 @@ async fn an_sms_being_sent_restores_nothing_erased() {
             "sent",
         ),
     ];
-    // Of whom it is by, and of whom it goes to.
+    // The author's erasure, and the recipient's.
     for erased in ["u0", "u1"] {
         for (outcome, state) in outcomes.clone() {
             let system = System::start().await;
@@ -451,9 +454,9 @@ async fn pending_sms_of_erased_data_are_not_sent() {
     system.member("u2").say(&thread, "Stays").await;
     assert_eq!(system.host().delete(ERASE_U1).await.status, 204);
     system.deliver().await;
-    let texts = system.stack.carrier.received(None);
-    assert_eq!(texts.len(), 1);
-    assert!(texts[0].body.starts_with("Name2: Stays"));
+    let sms = system.stack.carrier.received(None);
+    assert_eq!(sms.len(), 1);
+    assert!(sms[0].body.starts_with("Name2: Stays"));
 }
 
 #[tokio::test]

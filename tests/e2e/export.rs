@@ -1,4 +1,4 @@
-//! A family's export: all of it, in parts that fit, and a page to keep.
+//! A family's export: all data, in parts, with the archive page.
 
 use std::{collections::BTreeMap, io::Read, time::Duration};
 
@@ -97,7 +97,7 @@ async fn an_export_is_for_the_host_only() {
         let answer = host.get(&format!("{path}?cursor={cursor}")).await;
         assert_eq!(answer.problem(), "400 bad_cursor");
     }
-    // Of a family without a word there is a page all the same.
+    // A family without messages has an archive page too.
     let empty = unzip(&host.get(path).await.body);
     assert_eq!(json_of(&empty, "messages.json"), json!([]));
     assert!(empty["keepsake.html"].contains("There are no messages in this part."));
@@ -108,7 +108,7 @@ async fn a_large_export_comes_in_parts() {
     let system = System::start().await;
     let members = system.family(3).await;
     let thread = system.member("u0").thread(&members).await.replace("th_", "");
-    // Twelve million bytes of text that hardly compresses, and a hundred small threads besides.
+    // Twelve million bytes of text that hardly compresses, and a hundred small threads.
     for sql in [
         "INSERT INTO messages (family_id, thread_id, seq, message_id, author_id, body, queued_count,
                                created_at)
@@ -140,7 +140,7 @@ async fn a_large_export_comes_in_parts() {
     let mut path = "/families/fam/export".to_owned();
     let (mut seen, mut threads, mut parts) = (Vec::new(), 0, 0);
     loop {
-        // The Runtime API refuses what AWS Lambda would refuse as too long.
+        // The Runtime API refuses responses that are too long for AWS Lambda.
         let event = http_event("GET", &path, &[("authorization", &bearer)], None);
         let answer = export.invoke(&event, Duration::from_secs(29)).await.expect("an answer");
         assert!(answer["isBase64Encoded"].as_bool().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! The fault suite in its short form: each fault a few times, and all that must hold.
+//! The short form of the fault suite: each fault a few times.
 //! The long form: `cargo run -p tests --example faults`.
 
 use tests::faults::{self, SCENARIOS};

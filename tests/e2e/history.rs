@@ -29,7 +29,7 @@ async fn one_message_is_read_by_its_id() {
     let again = send(u1.request(Method::GET, &path).header("if-none-match", &tag)).await;
     assert_eq!((again.status, again.header("etag"), &*again.body), (304, &*tag, &b""[..]));
 
-    // Elsewhere there is no such message, and outside of the thread no such thread.
+    // Another thread doesn't have the message; for a caller that is not a member there is no thread.
     for (caller, path, problem) in [
         (&u0, format!("/threads/{other}/messages/{id}"), "404 message_not_found"),
         (&u1, format!("/threads/{thread}/messages/{thread}"), "404 message_not_found"),
@@ -39,7 +39,7 @@ async fn one_message_is_read_by_its_id() {
         assert_eq!(caller.get(&path).await.problem(), problem, "{path}");
     }
 
-    // Its author's erasure changes it, and its tag with it.
+    // Its author's erasure changes the message and its ETag.
     assert_eq!(system.host().delete("/families/fam/users/u0?erase=true").await.status, 204);
     let erased = send(u1.request(Method::GET, &path).header("if-none-match", &tag)).await;
     assert_eq!((erased.status, erased.at("/message/body")), (200, Value::Null));
@@ -75,7 +75,7 @@ async fn a_history_reads_both_ways() {
     assert_eq!(seqs(&end), [1]);
     assert_eq!(end.at("/nextCursor"), Value::Null);
 
-    // Whoever scrolled back goes on from where they began: nothing between is missed.
+    // After scrolling back, polling continues from the first page: nothing is missed.
     let polled = u1.get(&format!("{path}?after={}", end.text("/latestCursor"))).await;
     assert_eq!(seqs(&polled), [8]);
     let all = u1.get(&format!("{path}?limit=5&after={start}")).await;
@@ -131,7 +131,7 @@ async fn a_poller_sees_every_message_once_and_in_order_while_sixteen_post() {
     const EACH: usize = 200;
     let system = System::start().await;
     let members = system.family(POSTERS).await;
-    // Nobody has a phone: this test is about order, and the queue has its own.
+    // Without phones: the test is about the order of messages, not about SMS.
     for id in &members {
         system.host().put(&format!("/families/fam/users/{id}"), &json!({ "name": id })).await;
     }
@@ -154,7 +154,7 @@ async fn a_poller_sees_every_message_once_and_in_order_while_sixteen_post() {
             let query = cursor.as_ref().map(|c| format!("?limit=50&after={c}"));
             let page = match query {
                 Some(query) => reader.get(&format!("{path}{query}")).await,
-                // The first cursor is of the empty thread, or of what was there when we came.
+                // The first cursor is that of the thread at the first poll.
                 None => reader.get(&format!("{path}?limit=200")).await,
             };
             let mut messages: Vec<(i64, String)> = page

@@ -1,5 +1,5 @@
-//! The Lambda binaries as processes, under a Runtime API: what they answer is what the local
-//! server answers, byte for byte.
+//! The Lambda binaries as processes under a Runtime API: they answer byte for byte as the local server
+//! does.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,15 +17,15 @@ use tests::{
 
 use crate::routes::declared;
 
-/// As the template sets it for the functions.
+/// The functions' time-out in the template.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The environment of a deployed function, on one test's system.
+/// The environment of a deployed function on a test's system.
 fn environment(system: &System, role: &str) -> Vec<(&'static str, String)> {
     system.environment(system.database_url(), role)
 }
 
-/// One request, to be sent both ways.
+/// A request that is sent to the function and to the local server.
 struct Call<'a> {
     function: &'a Function,
     method: Method,
@@ -47,7 +47,7 @@ impl Call<'_> {
         HttpAnswer::from_gateway(&answer.unwrap_or_else(|error| panic!("{error}")))
     }
 
-    /// Sends it both ways and compares all that a client can see.
+    /// Sends it to both and compares the whole responses.
     async fn compare(&self, system: &System) -> HttpAnswer {
         let client = Client::new(&system.url, self.token.map(str::to_owned));
         let mut request = client.request(self.method.clone(), &self.path);
@@ -66,7 +66,7 @@ impl Call<'_> {
             String::from_utf8_lossy(&local.body),
             "{shown}"
         );
-        // What the transport adds is the transport's.
+        // Except for headers that the transport adds.
         let ours = |name: &str| {
             !["date", "content-length", "connection", "transfer-encoding"].contains(&name)
         };
@@ -110,7 +110,7 @@ async fn a_familys_evening_goes_through_the_lambda_binaries() {
         body: body.map(|body| body.to_string().into_bytes()),
     };
 
-    // Written through Lambda, read both ways.
+    // Written through Lambda, read through both.
     let family = json!({ "name": "Family" });
     let made = call(&families, Method::PUT, "/families/fam", &host, Some(family)).to_lambda().await;
     assert_eq!(made.status, 201, "{}", made.json());
@@ -137,7 +137,7 @@ async fn a_familys_evening_goes_through_the_lambda_binaries() {
     assert_eq!(posted.json()["notifications"]["queued"], 2);
     let message_id = posted.json()["message"]["id"].as_str().expect("an id").to_owned();
 
-    // The same answers both ways: successes, replays, errors of every kind.
+    // The same responses: successes, replays, errors of every kind.
     let replay = post.compare(&system).await;
     assert_eq!((replay.status, replay.headers["idempotency-replayed"].as_str()), (201, "true"));
     assert_eq!(replay.body, posted.body);
@@ -268,7 +268,7 @@ async fn a_link_opens_through_the_lambda_binaries() {
     let small = small.compare(&system).await;
     assert_eq!(small.headers["content-encoding"], "gzip");
     assert!(small.body.starts_with(&[0x1f, 0x8b]) && small.body.len() < 14 * 1024);
-    // What Lambda wrote to the queue, the worker sends: renewed once, though both were asked.
+    // The worker sends the jobs that Lambda enqueued: one renewal, though both were asked.
     system.deliver().await;
     assert_eq!(system.sms_of(1).len(), 2);
     for function in [&links, &noting, &history, &messages, &web] {
@@ -279,7 +279,7 @@ async fn a_link_opens_through_the_lambda_binaries() {
     }
 }
 
-/// Each binary serves the routes that are declared for its function, and no other.
+/// Each binary serves the declared routes of its function, and no others.
 #[tokio::test]
 async fn every_binary_serves_the_routes_that_are_declared_for_it() {
     let system = System::start().await;
@@ -294,7 +294,7 @@ async fn every_binary_serves_the_routes_that_are_declared_for_it() {
             if methods.contains("GET") {
                 methods.insert("HEAD");
             }
-            // A method that no route has: the answer names those that the path has.
+            // With a method that no route has, the response lists the path's methods.
             let event = http_event("PATCH", &path.replace(['{', '}'], ""), &[], None);
             let answer = function.invoke(&event, TIMEOUT).await;
             let answer = HttpAnswer::from_gateway(&answer.unwrap_or_else(|e| panic!("{e}")));
@@ -309,7 +309,7 @@ async fn every_binary_serves_the_routes_that_are_declared_for_it() {
 #[tokio::test]
 async fn the_documentation_is_a_separate_lambda_function() {
     let system = System::start().await;
-    // It needs nothing but itself.
+    // It needs no variables.
     let docs = Function::start(&binary("docs"), &[]).await;
     for path in ["/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/openapi.json"] {
         let call = Call {
@@ -333,7 +333,7 @@ async fn worker_and_sweeper_work_as_lambda_functions() {
         Function::start(&binary("sweeper"), &environment(&system, "kinline_worker")).await;
     let u0 = system.member("u0");
     let thread = u0.thread(&members).await;
-    // The queue is away, so only the sweeper can wake the worker.
+    // The queue is down, so only the sweeper can wake the worker.
     system.stack.sqs.stop().await;
     u0.say(&thread, "as a Lambda").await;
     system.stack.sqs.resume().await.expect("the port is free");
@@ -351,17 +351,17 @@ async fn worker_and_sweeper_work_as_lambda_functions() {
         .filter_map(|message| Some((message.message_id.as_deref()?, message.body.as_deref()?)))
         .collect();
     assert_eq!(records.len(), 3);
-    // One malformed record, and one that comes twice.
+    // One malformed record, and one twice.
     records.push(("broken", "not a job"));
     records.push(("again", records[0].1));
     let answer = worker.invoke(&sqs_event(&records), TIMEOUT).await.expect("handled");
     assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": "broken" }] }));
     for i in 1..4 {
-        let texts = system.sms_of(i);
-        assert_eq!(texts.len(), 1);
-        assert!(texts[0].body.starts_with("Name0: as a Lambda https://kin.example/l#a"));
+        let sms = system.sms_of(i);
+        assert_eq!(sms.len(), 1);
+        assert!(sms[0].body.starts_with("Name0: as a Lambda https://kin.example/l#a"));
     }
-    // A whole batch once more sends nothing; too little time to begin gives everything back.
+    // The whole batch again sends nothing; with too little time, every record is given back.
     let again = worker.invoke(&sqs_event(&records[..3]), TIMEOUT).await.expect("handled");
     assert_eq!(again, json!({ "batchItemFailures": [] }));
     let late = worker.invoke(&sqs_event(&records[..3]), Duration::from_secs(7)).await;
@@ -422,7 +422,7 @@ async fn the_queue_is_reached_over_https_with_the_systems_certificates() {
         environment.push(("SSL_CERT_FILE", file.display().to_string()));
         let messages = Function::start(&binary("messages"), &environment).await;
         let answer = messages.invoke(&post, TIMEOUT).await.expect("an answer");
-        assert_eq!(answer["statusCode"], 201, "posted, whatever the queue does");
+        assert_eq!(answer["statusCode"], 201, "posted, with or without the queue");
         assert_eq!(queue.asked(), asked, "{}", messages.log());
         assert_eq!(messages.log().contains("certificate"), asked == 0, "{}", messages.log());
     }

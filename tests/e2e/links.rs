@@ -1,4 +1,4 @@
-//! Magic links, from the tap to the end of the session.
+//! Magic links, from the exchange to the end of the session.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tests::{
     system::{FAMILY, phone},
 };
 
-/// `u0` has written to the others, and their texts have arrived.
+/// A system in which `u0` has posted, and the others' SMS have arrived.
 pub(crate) async fn texted(size: usize) -> (System, String) {
     let system = System::start().await;
     let members = system.family(size).await;
@@ -25,7 +25,7 @@ pub(crate) async fn texted(size: usize) -> (System, String) {
     (system, thread)
 }
 
-/// The browser that an answer made of whoever asked.
+/// The cookie that an answer set.
 fn cookie(answer: &Answer) -> String {
     let cookie = answer.header("set-cookie");
     let (pair, attributes) = cookie.split_once("; ").expect("attributes");
@@ -59,7 +59,7 @@ async fn a_tap_opens_the_thread_and_an_answer_goes_back() {
     system.deliver().await;
     assert!(system.sms_of(0)[0].body.starts_with("Name1: Hello yourself https://kin.example/l#"));
 
-    // It opened the text, as who wrote it can see; the other one's is still closed.
+    // Its delivery counts as opened; the other's does not.
     let first = messages.text("/messages/0/id");
     let deliveries = format!("/threads/{thread}/messages/{first}/deliveries");
     let seen = system.member("u0").get(&deliveries).await;
@@ -82,7 +82,7 @@ async fn the_first_browser_keeps_the_link() {
     }
     assert_eq!(system.count("sessions").await, 1);
 
-    // The same browser just opens it, also when the link itself is long over.
+    // The same browser can open it again, even after the link has expired.
     let browser = system.browser(&cookie(&opened[0]));
     system.age_links(Duration::from_hours(25)).await;
     let again = tap(&browser, &token).await;
@@ -94,7 +94,7 @@ async fn the_first_browser_keeps_the_link() {
 #[tokio::test]
 async fn the_same_browser_can_repeat_an_exchange_whose_answer_was_lost() {
     let (system, thread) = texted(2).await;
-    // The page gave the browser its cookie before anything was tapped; this answer it never saw.
+    // The browser has its cookie from an earlier page; it never got this answer.
     let browser = system.browser(&format!("__Host-kin={}", "0123456789abcdef".repeat(4)));
     assert_eq!(tap(&browser, &system.token_of(1)).await.status, 200);
     let again = tap(&browser, &system.token_of(1)).await;
@@ -126,8 +126,8 @@ async fn a_planted_or_copied_cookie_gives_no_access_later() {
     assert_eq!(browser.get(&history).await.status, 200);
     assert_eq!(planted.get(&history).await.problem(), "401 unauthenticated");
 
-    // Somebody copies the cookie; the number changes, which ends everything; a new link is tapped in
-    // the very browser of before.
+    // A cookie is copied; the number changes, which ends all sessions; a new link is opened in the same
+    // browser.
     for number in [phone(21), phone(1)] {
         let user = json!({ "name": "Name1", "phone": number });
         assert_eq!(system.host().put("/families/fam/users/u1", &user).await.status, 200);
@@ -159,7 +159,7 @@ async fn a_browser_can_hold_sessions_of_two_families() {
     for thread in [&thread, &elsewhere] {
         assert_eq!(browser.get(&format!("/threads/{thread}/messages")).await.status, 200);
     }
-    // What one family ends is no matter of the other's.
+    // A session that one family ends leaves the other's.
     let revoke = "UPDATE thread_members SET access_epoch = 9 WHERE family_id = 'other'";
     sqlx::query(revoke).execute(&system.owner).await.expect("revoked");
     assert_eq!(browser.get("/threads").await.text("/threads/0/id"), thread);
@@ -183,7 +183,7 @@ async fn every_invalid_link_gets_the_same_answer() {
         keys.sign(LinkId::new()).expect("signed"),
         stranger.sign(LinkId::new()).expect("signed"),
     ];
-    // Expired, revoked, and of somebody who has left.
+    // Expired, revoked, and of a member who has left.
     for (i, change) in [
         (1, "UPDATE magic_links SET expires_at = now() WHERE user_id = 'u1'"),
         (2, "UPDATE magic_links SET revoked_at = now() WHERE user_id = 'u2'"),
@@ -222,7 +222,7 @@ async fn a_session_is_for_its_thread_and_ends_with_the_membership() {
     }
     let history = format!("/threads/{thread}/messages");
 
-    // u1 is in another thread as well, but this link did not open it.
+    // u1 is in another thread too, which this link did not open.
     let u1 = &browsers[0];
     for path in [format!("/threads/{other}"), format!("/threads/{other}/messages")] {
         assert_eq!(u1.get(&path).await.problem(), "404 thread_not_found");
@@ -234,7 +234,7 @@ async fn a_session_is_for_its_thread_and_ends_with_the_membership() {
     assert_eq!(begun.problem(), "403 forbidden");
     assert_eq!(u1.get("/threads/th_nonsense").await.problem(), "404 thread_not_found");
     assert_eq!(u1.put("/families/fam", &json!({ "name": "Mine" })).await.status, 401);
-    // Its own link opens it, in the same browser.
+    // That thread's link opens it, in the same browser.
     system.deliver().await;
     assert_eq!(tap(u1, &system.token_of(1)).await.text("/threadId"), other);
     for path in [format!("/threads/{other}/messages"), history.clone()] {
@@ -242,7 +242,7 @@ async fn a_session_is_for_its_thread_and_ends_with_the_membership() {
     }
     assert_eq!(u1.get("/threads").await.at("/threads").as_array().map(Vec::len), Some(2));
 
-    // Removed by the host, epoch bumped, number changed: out at once.
+    // Removed by the host, epoch raised, number changed: the session ends at once.
     let gone = system.host().delete("/families/fam/users/u1").await;
     assert_eq!(gone.status, 204);
     assert_eq!(u1.get(&history).await.problem(), "401 unauthenticated");
@@ -277,7 +277,7 @@ async fn sessions_end_by_age_by_idleness_and_by_hand() {
     for browser in &browsers[..2] {
         assert_eq!(browser.get(&history).await.problem(), "401 unauthenticated");
     }
-    // Being there is a sign of life.
+    // A request keeps the session alive.
     assert_eq!(browsers[2].get(&history).await.status, 200);
     let idle: bool = sqlx::query_scalar(
         "SELECT last_seen_at < now() - interval '1 minute' FROM sessions WHERE user_id = 'u3'",
@@ -294,7 +294,7 @@ async fn sessions_end_by_age_by_idleness_and_by_hand() {
             && ended.header("set-cookie").contains("Max-Age=0")
     );
     assert_eq!(browsers[2].get(&history).await.problem(), "401 unauthenticated");
-    // Even with the cookie of before, the link opens nothing any more.
+    // With the old cookie, too, the link opens nothing any more.
     assert_eq!(tap(&browsers[2], &system.token_of(3)).await.problem(), "401 link_invalid");
     let without_body = system.anonymous().request(Method::POST, "/sessions/end");
     assert_eq!(send(without_body).await.status, 204, "ending nothing is no error");
@@ -322,7 +322,7 @@ async fn a_page_of_another_site_can_not_write() {
             assert_eq!(send(request).await.problem(), "403 cross_site", "{path}");
         }
     }
-    // What a form can send without asking is no JSON.
+    // A form can't send JSON without a preflight.
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
         let form = browser.request(Method::POST, &path).header("content-type", kind);
         let answer = send(form.body(body.to_string())).await;
@@ -333,7 +333,7 @@ async fn a_page_of_another_site_can_not_write() {
     assert_eq!(system.count("messages").await, 2);
 }
 
-/// Asks for a fresh link and returns how many texts `u{i}` has then.
+/// Renews a link and returns the number of SMS that `u{i}` has then.
 async fn renew(system: &System, token: &str, i: usize) -> usize {
     let answer = system.anonymous().post("/links/renew", &json!({ "token": token })).await;
     assert_eq!((answer.status, answer.as_text().as_str()), (202, "{}"));
@@ -345,17 +345,17 @@ async fn renew(system: &System, token: &str, i: usize) -> usize {
 async fn a_spent_link_brings_a_fresh_one_to_the_number_on_file() {
     let (system, thread) = texted(4).await;
     let token = system.token_of(1);
-    // Free and good: there is nothing to renew.
+    // Unused and valid: there is nothing to renew.
     assert_eq!(renew(&system, &token, 1).await, 1);
     tap(&system.anonymous(), &token).await;
     assert_eq!(renew(&system, &token, 1).await, 2);
-    let text = system.sms_of(1).pop().expect("a text").body;
+    let text = system.sms_of(1).pop().expect("an SMS").body;
     assert!(text.starts_with("Family Chat: here is your link https://kin.example/l#"), "{text}");
     assert_ne!(system.token_of(1), token);
     let opened = tap(&system.anonymous(), &system.token_of(1)).await;
     assert_eq!((opened.status, opened.text("/threadId")), (200, thread));
 
-    // Nothing goes to who has left, has opted out, or to a token of somebody else's making.
+    // No SMS for a member who has left or opted out, or for a token with another signature.
     system.age_links(Duration::from_hours(25)).await;
     let (left, out) = (system.token_of(2), system.token_of(3));
     system.host().delete("/families/fam/users/u2").await;
@@ -376,26 +376,26 @@ async fn fresh_links_are_three_an_hour_and_ten_a_day() {
     let (system, _) = texted(2).await;
     let token = system.token_of(1);
     system.age_links(Duration::from_hours(25)).await;
-    let mut texts = 1;
+    let mut sent = 1;
     for hour in 0..5 {
         for _ in 0..5 {
             let now = renew(&system, &token, 1).await;
-            assert!(now <= texts + 1);
-            texts = now;
+            assert!(now <= sent + 1);
+            sent = now;
         }
         let allowed = [4, 7, 10, 11, 11][hour];
-        assert_eq!(texts, allowed, "after hour {hour}");
+        assert_eq!(sent, allowed, "after hour {hour}");
         system.age_limits(Duration::from_hours(1)).await;
     }
     system.age_limits(Duration::from_hours(24)).await;
     assert_eq!(renew(&system, &token, 1).await, 12);
-    // What no limit looks at any more is forgotten, and nothing else.
+    // The sweeper deletes hits that no limit counts any more, and nothing else.
     system.sweep().await;
     assert_eq!(system.count("rate_limits").await, 3, "the member's, the family's, the source's");
     system.age_limits(Duration::from_hours(25)).await;
     system.sweep().await;
     assert_eq!(system.count("rate_limits").await, 0);
-    // Fifty at once get one.
+    // Fifty requests at once send one SMS.
     system.age_limits(Duration::from_hours(25)).await;
     let anonymous = system.anonymous();
     let body = json!({ "token": token });
@@ -421,14 +421,14 @@ async fn a_link_request_by_number_tells_nothing_about_the_number() {
     }
     answers.dedup();
     assert_eq!(answers.len(), 1);
-    assert_eq!(system.count("link_requests").await, 3, "known or not, it is noted");
+    assert_eq!(system.count("link_requests").await, 3, "known or not, it is stored");
     system.deliver().await;
     assert_eq!(system.count("link_requests").await, 0);
     assert_eq!([0, 1, 2].map(|i| system.sms_of(i).len()), [0, 2, 2]);
     assert_eq!(system.sms().len(), 4);
     let opened = tap(&system.anonymous(), &system.token_of(1)).await;
     assert_eq!((opened.status, opened.text("/threadId")), (200, thread));
-    // u1's own and the number's limit are the same three an hour.
+    // Renewals and requests by number share the limit of three an hour.
     for _ in 0..5 {
         assert_eq!(ask(phone(1)).await.status, 202);
         system.deliver().await;
@@ -437,7 +437,7 @@ async fn a_link_request_by_number_tells_nothing_about_the_number() {
     for body in [json!({}), json!({ "phone": 5 }), json!({ "phone": null })] {
         assert_eq!(system.anonymous().post("/links/request", &body).await.status, 422);
     }
-    // The API's role can note a request, and read none.
+    // The API's role can insert a request, and read none.
     let app = shared::db::Database::new(system.database_url(), 1).expect("a URL");
     let app = app.pool_as(shared::db::Role::App);
     let mut tx = shared::db::begin_unscoped(&app).await.expect("a transaction");
@@ -463,14 +463,14 @@ async fn a_household_shares_a_number_and_a_browser() {
     let second = tap(&browser, &tokens[1]).await;
     assert_eq!(second.status, 200);
     assert_ne!(first.text("/userId"), second.text("/userId"));
-    // Whose link was tapped last is who writes.
+    // The member whose link was opened last is the author.
     let posted = browser.say(&thread, "One").await;
     assert_eq!(posted.text("/message/authorId"), second.text("/userId"));
     assert_eq!(tap(&browser, &tokens[0]).await.status, 200);
     let posted = browser.say(&thread, "Two").await;
     assert_eq!(posted.text("/message/authorId"), first.text("/userId"));
 
-    // A page that was made for one of them does nothing as the other.
+    // A page made for one of them does nothing as the other.
     for (member, status) in [(&first, 201), (&second, 201)] {
         let request = browser.request(Method::POST, &format!("/threads/{thread}/messages"));
         let request = request.header("x-kin-member", member.text("/userId"));
@@ -488,7 +488,7 @@ async fn a_household_shares_a_number_and_a_browser() {
         assert_eq!(answer.problem(), "401 unauthenticated", "{stranger}");
     }
 
-    // Asking by number reaches both.
+    // A request by number reaches both.
     system.deliver().await;
     let before = system.sms_of(9).len();
     system.anonymous().post("/links/request", &json!({ "phone": phone(9) })).await;
@@ -499,7 +499,7 @@ async fn a_household_shares_a_number_and_a_browser() {
 #[tokio::test]
 async fn a_request_that_the_queue_lost_is_answered_by_the_sweeper() {
     let (system, _) = texted(2).await;
-    // As if the API had died between its commit and the queue.
+    // As if the API was killed between its commit and the queue.
     sqlx::query("INSERT INTO link_requests (link_request_id, phone) VALUES ($1, $2)")
         .bind(LinkRequestId::new())
         .bind(phone(1))
@@ -514,7 +514,7 @@ async fn a_request_that_the_queue_lost_is_answered_by_the_sweeper() {
     assert_eq!(system.sweep().await.enqueued, 1);
     system.deliver().await;
     assert_eq!(system.sms_of(1).len(), 2);
-    // What is too old to be waited for is dropped.
+    // A request that is too old is dropped.
     sqlx::query("INSERT INTO link_requests (link_request_id, phone, created_at) VALUES ($1, $2, now() - interval '2 hours')")
         .bind(LinkRequestId::new())
         .bind(phone(1))
@@ -586,7 +586,7 @@ async fn mutes_and_opt_outs_stop_sms_until_lifted() {
     ] {
         assert_eq!(u1.put(&path, &body).await.problem(), "422 invalid_field", "{body}");
     }
-    // Muted: no news by text, but the link that one asks for.
+    // Muted: no SMS about messages, but the link that the member requests.
     u1.put(&path, &json!({ "state": "muted" })).await;
     system.anonymous().post("/links/request", &json!({ "phone": phone(1) })).await;
     let before = system.sms_of(1).len();
@@ -594,7 +594,7 @@ async fn mutes_and_opt_outs_stop_sms_until_lifted() {
     assert_eq!(system.sms_of(1).len(), before + 1);
 }
 
-/// What asks for an address as soon as it is written down somewhere.
+/// User agents of link previews.
 const PREVIEW_BOTS: [&str; 12] = [
     "WhatsApp/2.24.6.77 A",
     "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
@@ -618,7 +618,7 @@ async fn a_thousand_previews_spend_nothing() {
     let anonymous = system.anonymous();
     let looks = (0..1000).map(|i| {
         let method = if i % 2 == 0 { Method::GET } else { Method::HEAD };
-        // A fragment stays at home. Whoever sends it along all the same gets the page and no more.
+        // Browsers don't send a fragment. A client that sends it gets the page only.
         let path = match i % 4 {
             0 | 1 => "/l".to_owned(),
             2 => format!("/l?{token}"),
@@ -632,9 +632,12 @@ async fn a_thousand_previews_spend_nothing() {
         assert_eq!(answer.header("referrer-policy"), "no-referrer");
         assert!(answer.header("content-security-policy").starts_with("default-src 'none';"));
         let page = answer.as_text();
-        assert!(!page.contains(&token) && !page.contains("og:"), "nothing to show of anybody");
+        assert!(
+            !page.contains(&token) && !page.contains("og:"),
+            "nothing of the family to preview"
+        );
     }
-    // Nor does a look at what the script asks for, with any method but the one that it uses.
+    // Nor does a request to the script's endpoints with another method than the script's.
     for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
         let answer = send(anonymous.request(method, "/links/exchange")).await;
         assert_eq!(answer.status, 405);
@@ -675,7 +678,7 @@ async fn the_thread_page_is_for_members_and_offers_others_a_fresh_link() {
         shut.push(answer.body);
     }
     shut.dedup();
-    assert_eq!(shut.len(), 1, "one page, whatever there is behind it");
+    assert_eq!(shut.len(), 1, "the same page for every reason");
     system.host().delete("/families/fam/users/u1").await;
     assert_eq!(browser.get(&path).await.status, 401);
 }
@@ -700,12 +703,12 @@ async fn sms_are_in_the_recipients_language_with_one_opt_out_notice() {
         system.deliver().await;
     }
     for (i, words) in [(1, "[2 archivos]"), (2, "[2 Dateien]"), (3, "[2个文件]")] {
-        let texts = system.sms_of(i);
-        assert_eq!(texts.len(), 2);
-        assert!(texts[0].body.contains("STOP"), "{}", texts[0].body);
-        assert!(!texts[1].body.contains("STOP"), "{}", texts[1].body);
-        assert!(texts[1].body.contains(words), "{}", texts[1].body);
-        assert!(texts[1].segments <= if i == 3 { 2 } else { 1 });
+        let sms = system.sms_of(i);
+        assert_eq!(sms.len(), 2);
+        assert!(sms[0].body.contains("STOP"), "{}", sms[0].body);
+        assert!(!sms[1].body.contains("STOP"), "{}", sms[1].body);
+        assert!(sms[1].body.contains(words), "{}", sms[1].body);
+        assert!(sms[1].segments <= if i == 3 { 2 } else { 1 });
     }
     sqlx::query("UPDATE users SET stop_notice_at = stop_notice_at - interval '30 days'")
         .execute(&system.owner)
@@ -735,7 +738,7 @@ async fn an_opt_out_at_the_carrier_is_of_the_number() {
     queued().await;
     system.deliver().await;
     assert_eq!(queued().await, json!(0), "it has opted out");
-    // Left out and given again, it still has; another number has not, and is told how to.
+    // Removed and set again, the number is still opted out; another number is not, and gets the notice.
     number(None).await;
     number(Some(phone(1))).await;
     assert_eq!(queued().await, json!(0));
@@ -775,6 +778,6 @@ async fn a_repeated_renewal_retries_a_throttled_sms_at_once() {
         .await;
     assert_eq!(renew(&system, &token, 1).await, 1);
     system.member("u0").put("/dev/faults", &json!({})).await;
-    // Not due again for seconds, but somebody stands there and taps.
+    // Not due again for seconds, but the member asks again.
     assert_eq!(renew(&system, &token, 1).await, 2);
 }

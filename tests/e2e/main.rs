@@ -1,4 +1,4 @@
-//! Kinline from the outside: over HTTP, from the carrier's end, and as processes.
+//! End-to-end tests: over HTTP, at the carrier, and as processes.
 
 #![expect(clippy::expect_used, reason = "a panic is how a test says no")]
 #![expect(clippy::too_many_lines, reason = "a table of cases is read as one")]

@@ -1,4 +1,4 @@
-//! The API's document: what it says, and that it is true.
+//! The API's document: its snapshot, and that its operations behave as it says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,12 +19,12 @@ async fn the_document_is_served_as_it_was_reviewed() {
     insta::assert_json_snapshot!(document, { ".info.version" => "[version]" });
 }
 
-/// What an operation is asked with to succeed: the document's own example where it takes a body.
+/// A request that makes an operation succeed: with the document's example, if it takes a body.
 struct Asked {
     method: Method,
     path: String,
     body: Option<Value>,
-    /// Who may ask.
+    /// A caller that may call it.
     by: String,
     /// Its responses by status.
     responses: Value,
@@ -55,7 +55,7 @@ fn asked(document: &Value, id: &str, ids: &BTreeMap<&str, String>) -> Asked {
     }
 }
 
-/// Each operation of the document does what it says, when it is asked with the document's example.
+/// Each operation of the document succeeds with the document's example.
 #[tokio::test]
 async fn every_example_succeeds() {
     let system = System::start().await;
@@ -67,7 +67,7 @@ async fn every_example_succeeds() {
         ("{file}", "swagger-ui.css".to_owned()),
     ]);
     let mut done = BTreeSet::new();
-    // In an order in which each has what it needs.
+    // In an order in which each one's data exists.
     for id in [
         "putFamily",
         "putUser",
@@ -99,9 +99,9 @@ async fn every_example_succeeds() {
         let Asked { method, path, mut body, by, responses } = asked(&document, id, &ids);
         if id == "exchangeLink" {
             system.deliver().await;
-            let texts = system.stack.carrier.received(Some("+15550100003"));
-            // No example can hold a link that opens something.
-            body = Some(json!({ "token": token_in(texts.last().expect("a text")) }));
+            let sms = system.stack.carrier.received(Some("+15550100003"));
+            // An example can't hold a valid link.
+            body = Some(json!({ "token": token_in(sms.last().expect("an SMS")) }));
         }
         let client = match by.as_str() {
             "service" => system.host(),
@@ -137,7 +137,7 @@ async fn every_example_succeeds() {
     assert_eq!(done, all);
 }
 
-/// What an address takes is what the document says, and it says so itself.
+/// Each path allows the document's methods, and lists them in `Allow`.
 #[tokio::test]
 async fn every_address_takes_the_methods_of_the_document() {
     let system = System::start().await;

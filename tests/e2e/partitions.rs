@@ -1,4 +1,4 @@
-//! A system whose messages and notifications were split while it was in use.
+//! A system whose messages and notifications are split while it is in use.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use shared::{
 use sqlx::{AssertSqlSafe, PgPool, error::DatabaseError};
 use tests::{Client, System, client::send, partitions, system::FAMILY};
 
-/// Everything that holds a table together, by name, but for what splitting is meant to change.
+/// Every constraint, index, policy, grant and the like by name, except those that splitting changes.
 const HELD_BY: &str = "
     SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
     FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conparentid = 0
@@ -82,7 +82,7 @@ async fn a_family_continues_on_split_tables() {
     }
     system.deliver().await;
     let token = system.token_of(1);
-    // Left pending, with its wake-up calls in the queue.
+    // Left pending, with its jobs in the queue.
     u0.say(&thread, "on its way").await;
     let path = format!("/threads/{thread}/messages");
     let history = u0.get(&path).await;
@@ -94,7 +94,7 @@ async fn a_family_continues_on_split_tables() {
     assert_eq!(replayed.header("idempotency-replayed"), "true");
     assert_eq!(replayed.at("/message"), posted.at("/message"));
     assert_eq!(keyed(&u0, "changed").await.problem(), "422 idempotency_key_reused");
-    // What was waiting goes out once; what is new, too, and the sweeper finds what nobody woke.
+    // Pending SMS are sent once, new ones too, and the sweeper finds those that were never enqueued.
     system.deliver().await;
     let said = u0.say(&thread, "after").await;
     system.pass(Duration::from_secs(31)).await;
@@ -107,7 +107,7 @@ async fn a_family_continues_on_split_tables() {
     let deliveries = u0.get(&format!("{path}/{message}/deliveries")).await;
     assert_eq!(deliveries.at("/deliveries").as_array().map(Vec::len), Some(3));
     assert_eq!(deliveries.text("/deliveries/0/state"), "sent");
-    // A link of before opens, and is noted where it belongs.
+    // A link from before the split opens, and its delivery counts as opened.
     let opened = system.anonymous().post("/links/exchange", &json!({ "token": token })).await;
     assert_eq!(opened.status, 200, "{}", opened.as_text());
     let opened: i64 =
@@ -116,7 +116,7 @@ async fn a_family_continues_on_split_tables() {
             .await
             .expect("a count");
     assert_eq!(opened, 1);
-    // The same key at once, from twenty: an index of a part says so, and one message is made.
+    // The same key from twenty callers at once: the index of a part refuses all but one.
     let all = (0..20).map(|_| {
         let request = u0.request(reqwest::Method::POST, &path);
         send(request.header("idempotency-key", "race").json(&json!({ "body": "at once" })))
@@ -127,7 +127,7 @@ async fn a_family_continues_on_split_tables() {
     let unknown = json!({ "body": "to nothing", "replyToId": shared::ids::MessageId::new() });
     assert_eq!(u0.post(&path, &unknown).await.problem(), "422 unknown_reply");
 
-    // Neither through a table nor past it to its parts.
+    // Row-level security holds for the table and for its parts.
     let pool = Database::new(system.database_url(), 1).expect("a URL").pool_as(Role::App);
     let other: FamilyId = "other".parse().expect("an id");
     let mut tx = db::begin_for_family(&pool, &other).await.expect("a transaction");
@@ -143,10 +143,10 @@ async fn a_family_continues_on_split_tables() {
     assert_eq!(past.as_database_error().and_then(DatabaseError::code).as_deref(), Some("42501"));
 }
 
-/// How many parts of `table` a statement reads, as its plan says with a family's values in it.
+/// The number of parts of `table` that a statement reads, by its plan with a family's values.
 async fn parts_read(system: &System, table: &str, statement: &str) -> usize {
     let mut tx = system.owner.begin().await.expect("a transaction");
-    // What a large table makes the planner do by itself.
+    // As the planner decides for a large table.
     sqlx::raw_sql("SET LOCAL enable_seqscan = off").execute(&mut *tx).await.expect("set");
     let explain = format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {statement}");
     let plan: Vec<String> =
@@ -189,7 +189,7 @@ async fn a_request_reads_one_partition() {
          WHERE m.family_id = '{FAMILY}' AND m.thread_id = '{thread}' AND m.message_id = '{message}'"
     );
     assert_eq!(parts_read(&system, "notifications", &deliveries).await, 1);
-    // What a job says: known only while it runs.
+    // A job's ids, which are known at run time only.
     let claim = format!(
         "SELECT * FROM unnest(ARRAY['{notification}']::uuid[], ARRAY['{FAMILY}'])
              AS job (notification_id, family_id)

@@ -1,9 +1,9 @@
-//! The plan of every statement, as the role that makes it, on tables that the planner takes for ten
-//! million messages: no table is read from end to end, no index is searched without its first column, no
-//! step reads more rows than it may, and the hot paths use their indexes.
+//! The plan of every statement, as the role that executes it, on tables that the planner believes to
+//! have ten million messages: no sequential scan of a table, no search of an index without its first
+//! column, no step with too many rows, and the hot paths use their indexes.
 //!
-//! Statements are taken as they come over the wire while the system does all that it does, so a new
-//! one is in here the day it comes; one that nothing here makes the system say is a failure too.
+//! Statements are recorded on the wire, so a new one is checked automatically; one that
+//! `everything_once` does not execute fails the test.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,32 +20,32 @@ use tests::{
     statements::{everything_once, fragments, item_of, plain},
 };
 
-/// How many messages are there, and how many there are of each by what the planner is told.
+/// Number of messages, and the factor by which the planner's statistics multiply it.
 const MESSAGES: i64 = 100_000;
 const TIMES: i64 = 100;
 
-/// Statements that read a table from end to end, and why that is all right.
+/// Statements that may read a whole table, and why.
 const WHOLE: [(&str, &str); 3] = [
-    // Its numbers are hidden from who deletes by them. There are as many as were asked for just now.
+    // The deleting role can't see the table's numbers. It only has the requests of the last hour.
     ("erasure::delete_requests", "link_requests"),
-    // One row.
+    // The table has one row.
     ("retention::lock_round", "sweeper_rounds"),
     ("retention::move_round", "sweeper_rounds"),
 ];
 
-/// Rows that a step of a statement may read each time, by the planner's estimate: twice the users of a
-/// family. A step that lost its index reads a thread at least, which is 330.
+/// Most rows that a step may read each time, by the planner's estimate: twice the users of a family. A
+/// step without its index reads at least a thread, which has 330.
 const ROWS: f64 = 100.0;
-/// Statements that may read more, how many, and why.
+/// Statements that may read more rows, how many, and why.
 const MORE_ROWS: [(&str, f64); 2] = [
-    // One for each thread of a family. The planner takes a family for as common as among the hundred here.
+    // One for each thread of a family, by the planner's estimate for a hundred families.
     ("erasure::empty_some", 300.0),
-    // All that wait, once a minute: the age of the oldest is a metric.
+    // All waiting rows, once a minute: the age of the oldest is a metric.
     ("delivery::outbox_age", 10_000.0),
 ];
 
-/// The indexes that the hot paths must use, and the columns that they must search them by: posting,
-/// history, claiming, recording, marking as read and finding a thread by its members.
+/// The indexes that the hot paths must use, with the searched columns: post, history, claim, record,
+/// mark as read, find a thread by its members.
 const USED: [(&str, &[&str]); 6] = [
     (
         "messages::insert",
@@ -67,7 +67,7 @@ const USED: [(&str, &[&str]); 6] = [
         ],
     ),
     (
-        // Notifications are found by their key, or among the open ones of a family if those are fewer.
+        // By their key, or by the index of a family's open ones if those are fewer.
         "delivery::claim",
         &[
             "families_pkey (family_id)",
@@ -106,7 +106,7 @@ const USED: [(&str, &[&str]); 6] = [
     ),
 ];
 
-/// The answer of `EXPLAIN (FORMAT JSON)`.
+/// The output of `EXPLAIN (FORMAT JSON)`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Explained {
@@ -142,7 +142,7 @@ async fn every_statement_uses_an_index_and_reads_no_large_table_whole() {
         .filter(|fragment| !statements.iter().any(|s| plain(&s.text).contains(&fragment.text)))
         .map(|fragment| fragment.item.as_str())
         .collect();
-    assert!(unsaid.is_empty(), "say in everything_once() how it comes to these: {unsaid:?}");
+    assert!(unsaid.is_empty(), "make everything_once() execute these: {unsaid:?}");
 
     let mut database = large_database().await;
     let leading = leading_columns(&mut database).await;
@@ -160,11 +160,12 @@ async fn every_statement_uses_an_index_and_reads_no_large_table_whole() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
-    assert!(unmet.is_empty(), "no statement needs what is said in {unmet:?}");
+    assert!(unmet.is_empty(), "no statement needs these entries: {unmet:?}");
 }
 
 impl Step {
-    /// The rules that the plan of `item` breaks. Entries of the lists above that it needs leave `unmet`.
+    /// The rules that the plan of `item` breaks. Removes the entries of the lists above that it needs from
+    /// `unmet`.
     fn faults(
         &self,
         item: &str,
@@ -221,27 +222,27 @@ impl Step {
         })
     }
 
-    /// The tables that are read from end to end.
+    /// The tables that are read whole.
     fn read_whole(&self) -> impl Iterator<Item = &str> {
         self.all().filter(|step| step.kind == "Seq Scan").filter_map(|step| step.table.as_deref())
     }
 
-    /// The indexes that are searched by other columns than their first.
+    /// The indexes that are searched without their first column.
     fn searched_without(&self, leading: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
         self.all().filter_map(|step| {
             let (index, condition) = (step.index.as_deref()?, step.condition.as_deref()?);
-            // Nothing is known of one on an expression.
+            // Not known for an index on an expression.
             let first = leading.get(index)?;
             words(condition).all(|word| word != first).then_some(index)
         })
     }
 
-    /// The tables and indexes that are read, each with the estimated rows of one scan. A scan that goes
-    /// straight into a `LIMIT` ends with it, and is left out: the planner does not know the parameter.
+    /// The tables and indexes that are read, with the estimated rows of one scan. Without scans directly
+    /// below a `LIMIT`, which ends them: the planner does not know the parameter.
     fn reads(&self, limited: bool) -> Vec<(&str, f64)> {
         let read = self.index.as_deref().or(self.table.as_deref());
         let here = read.filter(|_| !limited && self.kind.ends_with("Scan"));
-        // These read all of their input before they return a row.
+        // These nodes read all of their input before they return a row.
         let takes_all = ["Aggregate", "Bitmap", "Hash", "Sort"];
         let limits = self.kind == "Limit"
             || limited && !takes_all.iter().any(|kind| self.kind.starts_with(kind));
@@ -275,7 +276,7 @@ async fn leading_columns(database: &mut PgConnection) -> BTreeMap<String, String
     columns.into_iter().collect()
 }
 
-/// The plan that the statement is carried out by once it is prepared, for any parameters, and as it is shown.
+/// The generic plan of a prepared statement, parsed and as text.
 async fn plan(database: &mut PgConnection, statement: &Prepared) -> (Step, String) {
     let mut tx = database.begin().await.expect("a transaction");
     let types: Vec<String> = sqlx::query_scalar(
@@ -313,16 +314,15 @@ async fn plan(database: &mut PgConnection, statement: &Prepared) -> (Step, Strin
     (plan, shown)
 }
 
-/// Tables that the planner takes for a hundred times as large as they are, which takes no longer to
-/// fill than they do: rows are counted by what `pg_class` says of a page, and values by what
-/// `pg_statistic` does.
+/// Fills tables that the planner believes to be a hundred times as large, by changed statistics: rows a
+/// page in `pg_class`, distinct values in `pg_statistic`.
 async fn large_database() -> PgConnection {
     let database = testing::database(&MIGRATOR).await;
     dataset::fill(database.url(), MESSAGES, |_, _| ()).await.expect("data");
     let mut owner = PgConnection::connect(database.url()).await.expect("a database");
     for statement in [
         "SET session_replication_role = replica",
-        // All rows are looked at, so that nothing is left to chance.
+        // ANALYZE reads all rows, so that estimates are the same each time.
         "SET default_statistics_target = 1000",
         "DO $$ DECLARE t regclass; BEGIN
              FOR t IN SELECT oid FROM pg_class
@@ -330,7 +330,7 @@ async fn large_database() -> PgConnection {
                  EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', t);
              END LOOP;
          END $$",
-        // Some texts of the newest messages wait, and fewer are just being sent.
+        // Some SMS of the newest messages wait, and fewer are being sent.
         "UPDATE notifications SET state = 'pending', wake_at = now() + interval '1 hour'
          WHERE notification_id IN (
              SELECT notification_id FROM notifications ORDER BY created_at DESC LIMIT 100)",
@@ -374,7 +374,7 @@ async fn large_database() -> PgConnection {
     owner
 }
 
-/// What a system asks its database when it does everything that it can.
+/// The statements of a system that executes every one of them.
 async fn statements() -> BTreeSet<Prepared> {
     let (system, proxy) = System::start_watched().await;
     everything_once(&system).await;

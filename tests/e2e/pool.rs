@@ -1,4 +1,4 @@
-//! Connections that are kept: what one request leaves behind never reaches the next.
+//! The connection pool: no request's state reaches the next one.
 
 use futures_util::{FutureExt, future::join_all};
 use shared::{
@@ -41,12 +41,12 @@ async fn a_connection_is_kept_and_uncommitted_work_is_rolled_back() {
         .await
         .expect("an answer");
     assert_eq!(left, None);
-    // Neither an error of the server's nor a question whose answer nobody waits for is in the way.
+    // A statement that failed, or whose answer was not awaited, does not disturb the next one.
     sqlx::raw_sql("SELECT 1 / 0").execute(&mut *tx).await.expect_err("a division by zero");
     drop(tx);
     let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
     let asked = sqlx::raw_sql("SELECT pg_sleep(0.01)").execute(&mut *tx).now_or_never();
-    assert!(asked.is_none(), "given up at once");
+    assert!(asked.is_none(), "cancelled at once");
     drop(tx);
     let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
     assert_eq!(backend(&mut tx).await, first);
@@ -90,12 +90,12 @@ async fn a_cancelled_begin_or_commit_leaves_nothing_to_the_next() {
     let system = System::start().await;
     let pool = pool(&system, 1);
     db::begin_as_worker(&pool).await.expect("a transaction").commit().await.expect("committed");
-    // Cut short while it begins, and while it ends; unless the server is as quick as that.
+    // Cancelled during the begin, and during the commit, unless the server is faster.
     drop(db::begin_as_worker(&pool).now_or_never());
     let tx = db::begin_as_worker(&pool).await.expect("a transaction");
     drop(tx.commit().now_or_never());
     let mut tx = db::begin_unscoped(&pool).await.expect("a transaction");
-    // What was cut short is undone as soon as the server sees that its client is gone.
+    // The server rolls back as soon as it sees that its client is gone.
     let open = "SELECT count(*) FROM pg_stat_activity
                 WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
     while sqlx::query_scalar::<_, i64>(open).fetch_one(&mut *tx).await.expect("a number") > 0 {}
@@ -122,7 +122,7 @@ async fn a_read_only_transaction_ends_in_the_background() {
     let mut tx = db::begin_as_worker(&pool).await.expect("a transaction");
     let first = backend(&mut tx).await;
     tx.end();
-    // Not a word more is said to the server by us: it has all it needs.
+    // The client sends nothing more: the server has all it needs.
     let state = "SELECT state FROM pg_stat_activity WHERE pid = $1";
     loop {
         let state: String =

@@ -1,4 +1,4 @@
-//! Transactions of many families through few connections, by `PgBouncer` (tests/pooler/run.sh).
+//! Transactions of many families on few connections, through `PgBouncer` (tests/pooler/run.sh).
 
 use futures_util::future::join_all;
 use shared::{
@@ -12,7 +12,7 @@ use tests::{
     system::FAMILY,
 };
 
-/// Families whose names are seen, the setting, and the connection.
+/// The names of visible families, the setting, and the connection.
 const SEEN: &str = "SELECT array(SELECT family_id FROM families), \
     current_setting('app.family_id', true), pg_backend_pid()";
 type Seen = (Vec<String>, Option<String>, i32);
@@ -27,7 +27,7 @@ async fn pooled(pooling: Pooling) -> (System, Pooler) {
     (system, pooler)
 }
 
-/// What an environment of Lambda has: a connection of its own.
+/// A pool of one connection, as in an environment of Lambda.
 fn environment(pooler: &Pooler) -> Pool {
     Database::new(&pooler.url(Role::App), 1).expect("a URL").pool_as(Role::App)
 }
@@ -45,7 +45,7 @@ async fn no_familys_setting_reaches_the_next_transaction_on_a_connection() {
     let (seen, _, connection): Seen = sqlx::query_as(SEEN).fetch_one(&mut *tx).await.expect("seen");
     assert_eq!(seen, [FAMILY]);
     tx.commit().await.expect("committed");
-    // Somebody else's, for no family, and then outside of any transaction of ours.
+    // Another transaction without a family, and a statement outside of any transaction.
     let mut tx = db::begin_unscoped(&b).await.expect("a transaction");
     let seen: Seen = sqlx::query_as(SEEN).fetch_one(&mut *tx).await.expect("seen");
     assert_eq!(seen, (vec![], Some(String::new()), connection), "the same connection");
@@ -54,7 +54,7 @@ async fn no_familys_setting_reaches_the_next_transaction_on_a_connection() {
     let seen: Seen = sqlx::query_as(SEEN).fetch_one(&mut plain).await.expect("seen");
     assert_eq!(seen, (vec![], Some(String::new()), connection));
 
-    // A client that goes away in the middle takes its family with it.
+    // The family's setting ends with a client that disconnects in a transaction.
     let mut gone = PgConnection::connect(&pooler.url(Role::App)).await.expect("connected");
     sqlx::raw_sql("BEGIN; SET LOCAL app.family_id = 'other'")
         .execute(&mut gone)
@@ -82,7 +82,7 @@ async fn many_clients_of_two_families_see_their_own_through_two_connections() {
                     sqlx::query_as(SEEN).fetch_one(&mut *tx).await.expect("seen");
                 assert_eq!(seen, [name]);
                 connections.push(connection);
-                // A rollback is as good an end as a commit.
+                // Every other transaction is rolled back.
                 if round % 3 == 0 { drop(tx) } else { tx.commit().await.expect("committed") }
             }
             connections
@@ -94,8 +94,8 @@ async fn many_clients_of_two_families_see_their_own_through_two_connections() {
     assert!(connections.len() <= 2, "sixteen clients shared two: {connections:?}");
 }
 
-/// What happens behind a pooler that hands on names of statements without following them. This is
-/// why `docs/operations.md` asks for one that does.
+/// Shows what a pooler does that forwards names of prepared statements without tracking them. So
+/// `docs/operations.md` asks for one that tracks them.
 #[tokio::test]
 #[ignore = "needs PgBouncer: tests/pooler/run.sh"]
 async fn a_pooler_that_does_not_follow_statements_runs_somebody_elses() {
@@ -106,7 +106,7 @@ async fn a_pooler_that_does_not_follow_statements_runs_somebody_elses() {
         let ask = async |tx: &mut PgConnection, statement: &'static str| {
             sqlx::query_scalar::<_, String>(statement).bind("text").fetch_one(tx).await
         };
-        // Each on a connection of its own, and both call their first statement by the same name.
+        // Each on its own connection; both use the same name for their first statement.
         let (of_a, of_b) = ("SELECT $1 || ' of a'", "SELECT $1 || ' of b'");
         let mut first = db::begin_unscoped(&a).await.expect("a transaction");
         let mut second = db::begin_unscoped(&b).await.expect("a transaction");
@@ -115,7 +115,7 @@ async fn a_pooler_that_does_not_follow_statements_runs_somebody_elses() {
         let theirs = backend(&mut second).await;
         first.commit().await.expect("committed");
         second.commit().await.expect("committed");
-        // Somebody keeps the connection that was a's, so that the one that was b's is left.
+        // Another client holds a's connection, so that only b's is free.
         let others = [environment(&pooler), environment(&pooler)];
         let mut kept = db::begin_unscoped(&others[0]).await.expect("a transaction");
         let mut left = db::begin_unscoped(&others[1]).await.expect("a transaction");
@@ -130,7 +130,7 @@ async fn a_pooler_that_does_not_follow_statements_runs_somebody_elses() {
     }
 }
 
-/// Which connection to the database a transaction has; asked without a prepared statement.
+/// The backend of a transaction, queried without a prepared statement.
 async fn backend(tx: &mut PgConnection) -> String {
     let row = sqlx::raw_sql("SELECT pg_backend_pid()::text").fetch_one(tx).await.expect("a row");
     row.get(0)

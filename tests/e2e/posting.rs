@@ -21,7 +21,7 @@ async fn post_with_key(client: &Client, thread: &str, key: &str, body: &Value) -
 async fn a_post_is_numbered_and_says_how_many_sms_are_queued() {
     let system = System::start().await;
     let members = system.family(4).await;
-    // One without a phone is not texted.
+    // A member without a number gets no SMS.
     system.host().put("/families/fam/users/u3", &json!({ "name": "Name3" })).await;
     let u0 = system.member("u0");
     let thread = u0.thread(&members).await;
@@ -38,7 +38,7 @@ async fn a_post_is_numbered_and_says_how_many_sms_are_queued() {
     assert_eq!(second.at("/message/fileIds"), json!(["f1", "f2"]));
     assert_eq!(second.at("/message/replyToId"), first.at("/message/id"));
     assert_eq!(second.at("/notifications/queued"), json!(2));
-    // A row for each recipient, also for the one who is not texted.
+    // A row for each recipient, also for one without an SMS.
     assert_eq!(system.count("notifications").await, 6);
 }
 
@@ -57,7 +57,7 @@ async fn the_same_key_posts_once() {
 
     let other = post_with_key(&u0, &thread, "key-1", &json!({ "body": "twice" })).await;
     assert_eq!(other.problem(), "422 idempotency_key_reused");
-    // A key is its author's, and a thread's.
+    // A key belongs to an author and a thread.
     assert_eq!(post_with_key(&u1, &thread, "key-1", &body).await.at("/message/seq"), json!(2));
     let elsewhere = u0.thread(&["u1".to_owned()]).await;
     assert_eq!(post_with_key(&u0, &elsewhere, "key-1", &body).await.at("/message/seq"), json!(1));
@@ -84,7 +84,7 @@ async fn thirty_two_callers_with_one_key_get_one_message_and_equal_answers() {
     let first = answers.iter().filter(|a| a.header("idempotency-replayed").is_empty()).count();
     assert_eq!(first, 1);
     assert_eq!(system.count("messages").await, 1);
-    // The losers took no number with them.
+    // The lost races used no number.
     assert_eq!(u0.say(&thread, "next").await.at("/message/seq"), json!(2));
     system.deliver().await;
     assert_eq!(system.sms_of(1).len(), 2);
@@ -144,7 +144,7 @@ async fn an_invalid_post_is_refused_and_stores_nothing() {
     assert_eq!(system.count("messages").await, before);
     assert_eq!(u0.get(&format!("/threads/{thread}")).await.at("/thread/lastSeq"), json!(0));
 
-    // On the edge of what is allowed.
+    // At the limits.
     assert_eq!(u0.say(&thread, &"é".repeat(4000)).await.at("/message/seq"), json!(1));
     let charset = raw("application/json; charset=utf-8", b" {\"body\":\"x\"}\n".to_vec()).await;
     assert_eq!(charset.status, 201);
@@ -163,7 +163,7 @@ async fn text_is_normalized_and_has_one_direction() {
     };
     let posted = post("Zoe\u{308}\u{202e} says hi\u{202c}").await;
     assert_eq!(posted.text("/message/body"), "Zo\u{eb} says hi");
-    // The same to whoever reads it, so the same request.
+    // The same text after normalisation, so the same request.
     let again = post("Zo\u{eb} says hi").await;
     assert_eq!((again.status, again.header("idempotency-replayed")), (201, "true"));
     for unseen in ["\u{200b}", "\u{2066}\u{2069}", " \u{3164}\n"] {

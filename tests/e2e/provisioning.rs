@@ -1,4 +1,4 @@
-//! Families and people, as the host application provisions them.
+//! Families and users, as the host application provisions them.
 
 use local::secrets::TokenClaims;
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ async fn provisioning_is_for_the_host_only() {
     for path in ["/families/fam", "/families/fam/users/u0"] {
         assert_eq!(system.member("u0").put(path, &body).await.problem(), "403 forbidden");
         assert_eq!(system.anonymous().put(path, &body).await.problem(), "401 unauthenticated");
-        // A service token of one family is nobody to another.
+        // A service token of one family is not valid for another.
         let limited = TokenClaims { family_id: Some("other"), ..TokenClaims::service() };
         let answer = system.caller(&limited).put(path, &body).await;
         assert_eq!(answer.problem(), "404 family_not_found");

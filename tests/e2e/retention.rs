@@ -1,10 +1,10 @@
-//! What the sweeper drops in time, and what it leaves.
+//! Retention: what the sweeper deletes, and what it keeps.
 
 use reqwest::Method;
 use serde_json::json;
 use tests::{Answer, Client, System, client::send};
 
-/// Lets `days` pass for every notification, whose ids begin with the time as well.
+/// Moves every notification back by `days`: its times, and its id, which begins with the time.
 async fn age_notifications(system: &System, days: i32) {
     let mut tx = system.owner.begin().await.expect("a transaction");
     let aged = "(lpad(to_hex(('x' || substr(replace(notification_id::text, '-', ''), 1, 12))::bit(48)::bigint
@@ -33,7 +33,7 @@ async fn finished_notifications_and_their_links_go_after_ninety_days() {
     let message = u0.say(&thread, "Long ago").await.text("/message/id");
     system.deliver().await;
     let token = system.token_of(1);
-    // One that waits is not finished, however old.
+    // A pending one is not finished, however old.
     sqlx::query("UPDATE notifications SET state = 'held' WHERE recipient_id = 'u2'")
         .execute(&system.owner)
         .await
@@ -48,7 +48,7 @@ async fn finished_notifications_and_their_links_go_after_ninety_days() {
     system.deliver().await;
     assert_eq!(system.sweep().await.forgotten, 1);
     assert_eq!((system.count("notifications").await, system.count("magic_links").await), (3, 3));
-    // The message stays; who got it is not known any more, and its link opens nothing.
+    // The message stays; its deliveries are gone, and its link opens nothing.
     let deliveries = u0.get(&format!("/threads/{thread}/messages/{message}/deliveries")).await;
     assert_eq!(deliveries.at("/deliveries/0/userId"), "u2");
     assert_eq!(deliveries.at("/deliveries/1"), json!(null));
@@ -63,7 +63,7 @@ async fn post(member: &Client, thread: &str, key: &str) -> Answer {
     send(request.header("idempotency-key", key).json(&json!({ "body": key }))).await
 }
 
-/// Lets `days` pass for the messages of these keys.
+/// Moves the messages of these keys back by `days`.
 async fn age_messages(system: &System, like: &str, days: i32) {
     sqlx::query(
         "UPDATE messages SET created_at = created_at - make_interval(days => $2)
@@ -98,7 +98,7 @@ async fn an_idempotency_key_is_kept_for_a_week() {
     let anew = post(&u0, &thread, "old").await;
     assert_eq!((anew.status, anew.header("idempotency-replayed")), (201, ""));
     assert_ne!(anew.text("/message/id"), ids[0]);
-    // A hash without a key is of no use, and is not kept in the first place.
+    // A message without a key has no hash.
     let kept: i64 = sqlx::query_scalar("SELECT count(request_hash) FROM messages")
         .fetch_one(&system.owner)
         .await
@@ -133,7 +133,7 @@ async fn the_sweep_of_old_keys_reaches_every_thread() {
                       now() - interval '8 days'
                FROM generate_series(1, 1200) n";
     sqlx::query(sql).bind(first.replace("th_", "")).execute(&system.owner).await.expect("messages");
-    // Two at once: one of them goes its round.
+    // Two sweepers at once: one of them does the work.
     let (pool, queue) = (&system.stack.worker.db, system.stack.queue());
     let sweep = || worker::sweep(pool, &queue);
     let (one, two) = tokio::join!(sweep(), sweep());

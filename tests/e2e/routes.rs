@@ -131,7 +131,7 @@ fn the_template_has_an_event_for_each_route_that_the_code_declares() {
             let (path, method) = (part("Path").to_owned(), part("Method").to_owned());
             let route = Route { path, method, function: function.to_owned() };
             let is_of_api = event["Properties"]["ApiId"] == json!({ "Ref": "Api" });
-            // One that comes twice is superfluous the second time.
+            // A repeated one is superfluous.
             if !is_of_api || missing.remove(&route).is_none() {
                 let (line, at) = line_of(id, name);
                 differences.push(format!("{FILE}:{at}: remove from the Events of {id}\n{line}"));
@@ -152,7 +152,7 @@ fn the_template_has_an_event_for_each_route_that_the_code_declares() {
     }
     assert_same(&differences);
 
-    // A limit for a route that is not there would fail the deployment.
+    // A limit for a route that does not exist would fail the deployment.
     let limited = template.0["Resources"]["Api"]["Properties"]["RouteSettings"].as_object();
     for route in limited.expect("settings of routes").keys() {
         let is_it = |known: &Route| format!("{} {}", known.method, known.path) == *route;

@@ -1,8 +1,8 @@
-//! An exhaustive search of a notification's life: every order of two workers, crashes anywhere,
-//! repeated wake-up calls, lost acknowledgements, ambiguous sends, expired leases and sweeps.
+//! An exhaustive search of a notification's life cycle: every order of two workers, crashes anywhere,
+//! repeated wake-ups, lost acknowledgements, ambiguous sends, expired leases and sweeps.
 //!
-//! The rules are not a model of the product but the product: every step on the row is the real
-//! statement on a real row, looked up once for each state of the row and remembered.
+//! The rules are those of the product: every step is the real statement on a real row, executed once
+//! for each state of the row and cached.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -17,7 +17,7 @@ use shared::{
 };
 use tests::{System, system::FAMILY};
 
-/// What is known of a row, with everything left out that no rule looks at.
+/// The state of a row, without what no rule uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -25,7 +25,7 @@ use tests::{System, system::FAMILY};
 )]
 struct Row {
     state: State,
-    /// Which claim of the workers' holds it or held it last; none once it is pending.
+    /// The worker whose claim holds it or held it last; none while it is pending.
     lease: Option<usize>,
     lease_expired: bool,
     due: bool,
@@ -64,7 +64,7 @@ impl State {
     }
 }
 
-/// How far a worker is with its claim. A crash takes it back to `Idle` from anywhere.
+/// A worker's progress with its claim. A crash sets it back to `Idle`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Worker {
     Idle,
@@ -72,7 +72,7 @@ enum Worker {
     Knows(Known),
 }
 
-/// What a worker believes of its call to the carrier.
+/// A worker's knowledge of its call to the carrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Known {
     Sent,
@@ -85,7 +85,7 @@ enum Known {
 struct World {
     row: Row,
     workers: [Worker; 2],
-    /// Calls that the carrier took. One too many ends the search.
+    /// SMS that the carrier accepted. More than one ends the search.
     sends: u8,
 }
 
@@ -101,7 +101,7 @@ enum Step {
     DayEnds,
 }
 
-/// The rules as they are, or broken in one place.
+/// The real rules, or one of them broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rules {
     Real,
@@ -113,7 +113,7 @@ enum Rules {
     SdkRetries,
 }
 
-/// The real rules, asked of a real row.
+/// The real rules, executed on a real row.
 struct Oracle {
     system: System,
     id: NotificationId,
@@ -263,7 +263,7 @@ impl Oracle {
         let state = State::named(&state);
         let lease = token.and_then(|token| self.leases.iter().position(|l| l.token() == token));
         assert!(claimed_by.is_none() || lease == claimed_by);
-        // When its state is final, nothing looks at the times any more.
+        // In a final state, no rule uses the times any more.
         let waits = !state.is_final();
         Row {
             state,
@@ -278,7 +278,7 @@ impl Oracle {
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
-/// All worlds that are reached, and what each leads to.
+/// All reachable worlds, and the worlds that each leads to.
 struct Search {
     worlds: BTreeMap<World, BTreeSet<World>>,
     twice: Option<World>,
@@ -322,7 +322,7 @@ async fn followers(oracle: &mut Oracle, world: World) -> BTreeSet<World> {
             World { row, workers, sends: world.sends + sends }
         };
         match world.workers[worker] {
-            // A wake-up call can come at any time, as often as it likes.
+            // A wake-up can come at any time, any number of times.
             Worker::Idle => {
                 let row = oracle.after(world.row, Step::Claim(worker)).await;
                 let claimed = world.row.state == State::Pending && row.state == State::Sending;
@@ -332,7 +332,7 @@ async fn followers(oracle: &mut Oracle, world: World) -> BTreeSet<World> {
                 let lost = if oracle.rules == Rules::SdkRetries { 2 } else { 1 };
                 for (known, sends) in [
                     (Known::Sent, 1),
-                    // The carrier took it, or did not; nobody heard which.
+                    // The carrier accepted it or not; the worker does not know.
                     (Known::Timeout, lost),
                     (Known::Timeout, 0),
                     (Known::No, 0),
@@ -346,7 +346,7 @@ async fn followers(oracle: &mut Oracle, world: World) -> BTreeSet<World> {
             Worker::Knows(known) => {
                 let row = oracle.after(world.row, Step::Record(worker, known)).await;
                 next.insert(with(Worker::Idle, row, 0));
-                next.insert(with(Worker::Knows(known), row, 0)); // committed, and not heard of
+                next.insert(with(Worker::Knows(known), row, 0)); // committed, and the answer lost
                 next.insert(with(Worker::Idle, world.row, 0)); // killed before it
             }
         }
@@ -370,12 +370,12 @@ async fn no_order_of_events_sends_twice_or_gets_stuck() {
     let Search { worlds, twice } = search(Rules::Real).await;
     assert_eq!(twice, None);
     assert!(worlds.len() > 100, "{} worlds", worlds.len());
-    // Every state a notification can be in is reached, and a definite no is tried again.
+    // Every state of a notification is reached, and a definite no is tried again.
     for (state, name) in State::ALL {
         assert!(worlds.keys().any(|world| world.row.state == state), "{name}");
     }
     assert!(worlds.keys().any(|world| world.row.state == State::Pending && !world.row.due));
-    // What the row says of a text is never wrong where it says something.
+    // A state that says whether the SMS was sent is never wrong.
     for world in worlds.keys() {
         let honest = match world.row.state {
             State::Sent => world.sends == 1,
@@ -385,7 +385,7 @@ async fn no_order_of_events_sends_twice_or_gets_stuck() {
         assert!(honest, "{world:?}");
     }
 
-    // From everywhere there is a way to an end.
+    // From every world, a final state can be reached.
     let mut ends: BTreeSet<World> =
         worlds.keys().filter(|world| world.row.state.is_final()).copied().collect();
     loop {
@@ -410,7 +410,7 @@ async fn the_search_finds_each_broken_rule() {
     }
 }
 
-/// What the sweeper puts off is a call, never the notification itself: it ends within its day.
+/// The sweeper delays wake-ups, never the end of a notification: it expires within its day.
 #[tokio::test]
 async fn notifications_unclaimed_for_a_day_expire() {
     let system = System::start().await;

@@ -8,7 +8,7 @@ use std::{
 
 const CRATES: [&str; 5] = ["functions", "infra/local", "shared", "shared/platform", "worker"];
 
-/// For each pair of modules, the first file of the one that imports the other.
+/// For each pair of modules, the first file of one that imports the other.
 type Imports = BTreeMap<(String, String), String>;
 
 #[test]
@@ -32,7 +32,7 @@ fn imports(source: &Path) -> Imports {
     let mut files = Vec::new();
     list(source, source, &mut files);
     let modules: BTreeSet<&str> = files.iter().map(|(path, _)| path[0].as_str()).collect();
-    // What the crate's root re-exports belongs to the module that it comes from.
+    // A re-export of the crate's root belongs to its module.
     let root = ["lib.rs", "main.rs"].map(|name| fs::read_to_string(source.join(name)));
     let root = root.into_iter().flatten().collect::<String>();
     let mut homes: BTreeMap<&str, &str> = modules.iter().map(|&name| (name, name)).collect();
@@ -59,7 +59,7 @@ fn imports(source: &Path) -> Imports {
     imports
 }
 
-/// Each source of a crate: its module's path, and the file. Without the crate's roots.
+/// Each source file of a crate with its module's path, without the crate's roots.
 fn list(source: &Path, folder: &Path, files: &mut Vec<(Vec<String>, String)>) {
     let entries = fs::read_dir(folder).expect("a folder");
     let mut entries: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
@@ -77,7 +77,7 @@ fn list(source: &Path, folder: &Path, files: &mut Vec<(Vec<String>, String)>) {
     }
 }
 
-/// The names that a file takes from its crate's root, by `crate::` or by one `super::` for each level
+/// The names that a file imports from its crate's root, by `crate::` or by one `super::` for each level
 /// of its module.
 fn from_root(code: &str, depth: usize) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -93,7 +93,7 @@ fn from_root(code: &str, depth: usize) -> BTreeSet<String> {
     names
 }
 
-/// `a` of `a::b`, and `a`, `c` of `{a::{b}, c}`.
+/// The first names of a path: `a` of `a::b`, and `a`, `c` of `{a::{b}, c}`.
 fn first_names(path: &str) -> Vec<String> {
     let name = |part: &str| identifiers(part).next().map(str::to_owned);
     let Some(group) = path.strip_prefix('{') else { return name(path).into_iter().collect() };

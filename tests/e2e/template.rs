@@ -1,4 +1,4 @@
-//! `infra/template.yaml` against the code: what one has, the other must have.
+//! Compares `infra/template.yaml` with the code.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +17,7 @@ use tests::{
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The folder of the repository.
+/// The repository's folder.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -27,7 +27,7 @@ pub(crate) fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// YAML as JSON, its tags as `CloudFormation` writes them at length: `!Ref x` is `{"Ref": "x"}`.
+/// YAML as JSON, with `CloudFormation`'s tags in their long form: `!Ref x` is `{"Ref": "x"}`.
 fn plain(yaml: &serde_norway::Value) -> Value {
     use serde_norway::Value as Yaml;
     match yaml {
@@ -52,7 +52,7 @@ fn plain(yaml: &serde_norway::Value) -> Value {
     }
 }
 
-/// The template, and its parts that are looked at.
+/// The template.
 pub(crate) struct Template(pub(crate) Value);
 
 impl Template {
@@ -65,7 +65,7 @@ impl Template {
         self.0["Resources"].as_object().expect("resources")
     }
 
-    /// The functions: by the name of their binary, the name of the resource and what it says.
+    /// The functions: by the name of the binary, the name and content of the resource.
     pub(crate) fn functions(&self) -> BTreeMap<&str, (&str, &Value)> {
         let mut functions = BTreeMap::new();
         for (id, resource) in self.resources() {
@@ -79,7 +79,7 @@ impl Template {
         functions
     }
 
-    /// The variables of a function: its own, and those of all.
+    /// The variables of a function: its own, and the global ones.
     fn variables(&self, function: &Value) -> Map<String, Value> {
         let of = |value: &Value| {
             value["Environment"]["Variables"].as_object().cloned().unwrap_or_default()
@@ -111,7 +111,7 @@ fn every_function_is_a_binary_and_every_binary_a_function() {
         .into_iter()
         .map(|(name, (id, resource))| {
             assert_eq!(resource["Metadata"]["BuildMethod"], "rust-cargolambda", "{id}");
-            // Without it, new settings reach no live version.
+            // Without it, new settings don't reach the live version.
             assert_eq!(resource["Properties"]["AutoPublishAliasAllProperties"], true, "{id}");
             assert_eq!(resource["DependsOn"] == "Migration", name != "migrate", "{id}");
             let code = resource["Properties"]["CodeUri"].as_str().unwrap_or_default();
@@ -129,7 +129,7 @@ fn every_function_is_a_binary_and_every_binary_a_function() {
     assert_eq!(all["Architectures"], json!(["arm64"]));
 }
 
-/// How one deployment's parameters and resources come out, on a test's system.
+/// A deployment with values for parameters and resources, on a test's system.
 struct Deployed<'a> {
     system: &'a System,
     manager: &'a SecretsManager,
@@ -139,7 +139,7 @@ struct Deployed<'a> {
 }
 
 impl Deployed<'_> {
-    /// What `CloudFormation` makes of a value; `None` is no value.
+    /// The value that `CloudFormation` resolves; `None` for `AWS::NoValue`.
     fn resolve(&self, value: &Value) -> Option<String> {
         let Some((name, argument)) = value.as_object().and_then(|object| object.iter().next())
         else {
@@ -199,7 +199,7 @@ impl Deployed<'_> {
             "AWS::StackName" => "kinline".to_owned(),
             parameter => {
                 let default = &self.parameters[parameter]["Default"];
-                assert!(!default.is_null(), "what is {parameter}?");
+                assert!(!default.is_null(), "{parameter} needs a value here");
                 default.as_str().map_or_else(|| default.to_string(), str::to_owned)
             }
         }
@@ -245,7 +245,7 @@ async fn every_function_starts_with_its_variables_and_reads_each() {
             };
             let answer = function.invoke(&event, TIMEOUT).await;
             match (name, answer) {
-                // It has started: there is no such database.
+                // It has started, and there is no such database.
                 ("sweeper", Err(tests::lambda::FunctionError::Handler(_)))
                 | ("worker" | "migrate", Ok(_)) => {}
                 (_, Ok(answer)) if HttpAnswer::from_gateway(&answer).status == 404 => {}
@@ -255,7 +255,7 @@ async fn every_function_starts_with_its_variables_and_reads_each() {
     }
 }
 
-/// All Rust that is under a folder, one file after the other.
+/// All Rust sources in a folder, concatenated.
 fn sources(folder: &str) -> String {
     let mut all = String::new();
     let mut folders = vec![root().join(folder)];
@@ -272,10 +272,10 @@ fn sources(folder: &str) -> String {
     all
 }
 
-/// What is granted or needed: an action, on a resource of the template.
+/// Granted or needed permissions: an action on a resource of the template.
 type Grants = BTreeSet<(String, String)>;
 
-/// What a function's binary does on AWS, by what its `main` reads.
+/// The permissions that a function needs, by the variables that its `main` reads.
 fn needs(name: &str, package: &str) -> Grants {
     let main = read(format!("{package}/src/bin/{name}.rs"));
     let reads = |what: &str| main.contains(what);
@@ -304,7 +304,7 @@ fn needs(name: &str, package: &str) -> Grants {
         need(secret, "WorkerLogin");
         need(secret, "LinkKeys");
         need("sns:Publish", "numbers");
-        // What feeds it takes in its name.
+        // The event source mapping receives with its role.
         for action in ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"] {
             need(action, "Jobs");
         }
@@ -317,7 +317,7 @@ fn needs(name: &str, package: &str) -> Grants {
     needs
 }
 
-/// What the policies of a function grant.
+/// The permissions that a function's policies grant.
 fn granted(template: &Template, function: &Value) -> Grants {
     let mut grants = Grants::new();
     let list = |value: &Value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
@@ -330,7 +330,7 @@ fn granted(template: &Template, function: &Value) -> Grants {
                 let action = action.as_str().expect("an action").to_owned();
                 assert!(!action.contains('*'), "{policy}: {action}");
                 if let Some(topics) = statement.get("NotResource") {
-                    // Everything but topics and the like: numbers, which have no ARN.
+                    // Everything but resources with an ARN: phone numbers.
                     let all = json!({ "Fn::Sub": "arn:${AWS::Partition}:sns:*:*:*" });
                     assert_eq!((action.as_str(), topics), ("sns:Publish", &all), "{policy}");
                     grants.insert((action, "numbers".to_owned()));
@@ -345,7 +345,7 @@ fn granted(template: &Template, function: &Value) -> Grants {
     grants
 }
 
-/// The resource of the template that an ARN in a policy is of.
+/// The resource of the template that an ARN in a policy belongs to.
 fn named(resource: &Value) -> String {
     let attribute = resource["Fn::GetAtt"].as_str().and_then(|name| name.strip_suffix(".Arn"));
     let one_of = &resource["Fn::If"];
@@ -366,7 +366,7 @@ fn the_policies_grant_exactly_the_actions_of_the_code() {
         let (id, resource) = functions[name.as_str()];
         assert_eq!(granted(&template, resource), needs(&name, package), "{id}");
     }
-    // What the code asks of AWS at all: a call that is new here is new to `needs`.
+    // Every call of AWS in the code: a new one has to be added to `needs`.
     let code: String = ["shared/platform/src", "shared/src", "functions/src", "worker/src"]
         .into_iter()
         .map(sources)
@@ -380,7 +380,7 @@ fn the_policies_grant_exactly_the_actions_of_the_code() {
     for call in [".publish()", ".send_message_batch()"] {
         assert!(code.contains(call), "{call}");
     }
-    // The one that is signed by hand.
+    // The call that is signed without an SDK.
     let signed: Vec<&str> = code.split("\"x-amz-target\", \"").skip(1).collect();
     assert_eq!(signed.len(), 1);
     assert!(signed[0].starts_with("secretsmanager.GetSecretValue\""));
@@ -429,7 +429,7 @@ fn every_watched_metric_is_counted_by_the_code() {
     }
     assert!(watched.contains("OutboxAgeSeconds") && watched.len() >= 5, "{watched:?}");
     for name in watched {
-        assert!(code.contains(&format!("!(\"{name}\")")), "nobody counts {name}");
+        assert!(code.contains(&format!("!(\"{name}\")")), "the code does not count {name}");
     }
 }
 
@@ -446,7 +446,7 @@ fn failures_and_throttles_of_every_function_are_in_an_alarm() {
             .map(|part| &part["MetricStat"]["Metric"])
             .filter(|metric| metric["Namespace"] == "AWS/Lambda")
             .collect();
-        // CloudWatch takes no more for one alarm.
+        // CloudWatch's limit for one alarm.
         assert!(metrics.len() <= 10, "{id}");
         for metric in metrics {
             let name = metric["MetricName"].as_str().expect("a name");
@@ -460,7 +460,7 @@ fn failures_and_throttles_of_every_function_are_in_an_alarm() {
         }
     }
     let functions = template.functions();
-    // A migration that fails stops the deployment, which says so.
+    // A migration that fails stops the deployment and is reported there.
     let watched = functions.iter().filter(|(name, _)| **name != "migrate").map(|(_, (id, _))| *id);
     let mut watched: Vec<&str> = watched.collect();
     watched.sort_unstable();
@@ -469,7 +469,7 @@ fn failures_and_throttles_of_every_function_are_in_an_alarm() {
         found.sort_unstable();
         assert_eq!(found, watched, "{name}");
     }
-    // New code goes back by each that tells of failures.
+    // Each alarm on failures rolls new code back.
     let rollout = &template.0["Globals"]["Function"]["DeploymentPreference"]["Alarms"];
     let rollout: BTreeSet<&str> = rollout
         .as_array()

@@ -1,8 +1,8 @@
-//! Every route, asked for everything that is not the caller's: nothing tells, and nothing changes.
+//! Calls every route for data of others: nothing is revealed, and nothing changes.
 //!
-//! The routes are the document's, so a new one is in here the day it comes. Then the same once more
-//! with the statements' own scope taken out, with the policies off, and, to show that all of it
-//! could say something else, with neither.
+//! The routes are the document's, so a new one is tested automatically. Then the same without the
+//! family in statements, without row-level security, and, to show that the tests can fail, without
+//! both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,10 +18,10 @@ use tests::{
 };
 
 const OTHER: &str = "other";
-/// In everything that a foreigner could be shown.
+/// Part of every text that must not be revealed.
 const CANARY: &str = "canary";
 
-/// What each route that takes a body is asked with, such that it would do it for whoever may.
+/// A body for each route that takes one, which would succeed for the right caller.
 fn body_of(route: &str, message: &str) -> Value {
     match route {
         "POST /threads" => json!({ "memberIds": ["u1"] }),
@@ -37,12 +37,12 @@ fn body_of(route: &str, message: &str) -> Value {
 
 /// A route of the document.
 struct Route {
-    /// As `GET /threads/{threadId}`.
+    /// Such as `GET /threads/{threadId}`.
     name: String,
     method: Method,
     path: String,
     has_body: bool,
-    /// The security schemes that it knows.
+    /// Its security schemes.
     callers: BTreeSet<String>,
 }
 
@@ -67,7 +67,7 @@ fn routes() -> Vec<Route> {
     routes
 }
 
-/// The ids that a path is made with.
+/// Ids for the parameters of a path.
 #[derive(Clone)]
 struct Ids {
     family: String,
@@ -109,8 +109,8 @@ async fn room(caller: &Client, members: &[&str], title: &str) -> Room {
     Room { thread, message }
 }
 
-/// Two families whose people have the same ids. In the first, `u1` is in `own` and not in
-/// `closed`; `u2` was removed from `own`, and `u3` was deactivated.
+/// Two families whose users have the same ids. In the first, `u1` is in `own` and not in `closed`; `u2`
+/// was removed from `own`, and `u3` was deactivated.
 struct World {
     system: System,
     own: Room,
@@ -158,7 +158,7 @@ impl World {
         Self { system, own, closed, foreign, browsers }
     }
 
-    /// The ids of what `u1` may do.
+    /// Ids that `u1` has access to.
     fn own_ids(&self) -> Ids {
         Ids {
             family: FAMILY.to_owned(),
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    /// All rows of all tables, but for the limits, which count whoever asks.
+    /// All rows of all tables but the rate limits, which count every request.
     async fn rows(&self) -> BTreeMap<String, String> {
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT relname::text FROM pg_class
@@ -191,17 +191,16 @@ impl World {
     }
 }
 
-/// A question about something that is not the caller's, with each of the ids that should be told
-/// from none of the others.
+/// A request for data of others, with ids that must all get the same answer.
 struct Question {
     caller: &'static str,
     client: Client,
-    /// The security scheme that the caller comes with.
+    /// The caller's security scheme.
     scheme: &'static str,
-    /// The parameter that is not theirs.
+    /// The parameter with a foreign id.
     parameter: &'static str,
     ids: Vec<Ids>,
-    /// Status and error; for a page the status alone.
+    /// Status and error code; for a page only the status.
     expected: &'static str,
 }
 
@@ -258,11 +257,11 @@ fn questions(world: &World) -> Vec<Question> {
         question("their browser", u1, "session", "messageId", messages, "404 message_not_found"),
     ];
     for (caller, client) in [
-        ("somebody removed", member(FAMILY, "u2")),
-        ("somebody deactivated", member(FAMILY, "u3")),
-        ("somebody of another family with the same id", member(OTHER, "u1")),
-        ("somebody of a family that is not there", member("nowhere", "u1")),
-        ("nobody known", member(FAMILY, "u77")),
+        ("a removed member", member(FAMILY, "u2")),
+        ("a deactivated user", member(FAMILY, "u3")),
+        ("a user of another family with the same id", member(OTHER, "u1")),
+        ("a user of a family that does not exist", member("nowhere", "u1")),
+        ("an unknown user", member(FAMILY, "u77")),
     ] {
         let ids = threads(&[&own.thread, closed, &unknown, "nonsense"]);
         questions.push(question(caller, &client, "member", "threadId", ids, no_thread));
@@ -299,7 +298,7 @@ fn questions(world: &World) -> Vec<Question> {
     questions
 }
 
-/// Asks all of it; returns what was shown that should not have been, by its route.
+/// Sends all questions; returns those that revealed something, by route.
 async fn ask_all(world: &World) -> BTreeSet<String> {
     let before = world.rows().await;
     let mut leaks = BTreeSet::new();
@@ -333,8 +332,8 @@ async fn ask_all(world: &World) -> BTreeSet<String> {
             }
         }
     }
-    // Whoever is no member of anything has an empty list, and a thread with other people's people
-    // can't be begun.
+    // A caller without threads has an empty list, and can't create a thread with another family's
+    // users.
     let stranger = world.system.caller(&local::secrets::TokenClaims::member("nowhere", "u1"));
     for route in routes.iter().filter(|route| !route.path.contains('{')) {
         if route.callers.contains("member") {
@@ -350,9 +349,9 @@ async fn ask_all(world: &World) -> BTreeSet<String> {
         }
     }
     for route in &routes {
-        // What anybody may ask for is nobody's.
+        // Public routes have no data of others.
         if route.path.contains('{') && !route.callers.is_empty() {
-            assert!(asked.contains_key(&route.name), "nobody asked for {}", route.name);
+            assert!(asked.contains_key(&route.name), "no question for {}", route.name);
         }
     }
     leaks
@@ -382,7 +381,7 @@ async fn unscoped() -> (World, Proxy) {
 async fn no_route_reveals_data_of_others() {
     let world = World::new(System::start().await).await;
     assert_eq!(ask_all(&world).await, BTreeSet::new());
-    // The same questions about what is one's own are answered: none was refused for another reason.
+    // The same requests for own data succeed: none was refused for another reason.
     let (own, u1) = (world.own_ids(), world.system.member("u1"));
     for route in routes() {
         let caller = match &route {
@@ -390,7 +389,7 @@ async fn no_route_reveals_data_of_others() {
             route if route.callers.contains("service") => &world.system.host(),
             _ => continue,
         };
-        // Last, what takes from them what the others need.
+        // Last, the routes that remove what the others need.
         if route.method != Method::DELETE {
             let answer = route.ask(caller, &own).await;
             assert!(answer.status < 300, "{}: {}", route.name, answer.as_text());
@@ -406,7 +405,7 @@ async fn no_route_reveals_data_of_others() {
 async fn no_route_reveals_data_of_others_when_statements_lack_their_family() {
     let (world, proxy) = unscoped().await;
     assert_eq!(ask_all(&world).await, BTreeSet::new());
-    // It was taken out of what was asked.
+    // The proxy did remove it.
     assert!(proxy.unscoped().len() >= 15, "{:#?}", proxy.unscoped());
 }
 
@@ -417,7 +416,7 @@ async fn no_route_reveals_data_of_others_without_row_level_security() {
     assert_eq!(ask_all(&world).await, BTreeSet::new());
 }
 
-/// Without either, the same questions find what there is to find.
+/// Without both, the same questions find foreign data.
 #[tokio::test]
 async fn without_both_defences_data_of_others_is_found() {
     let (world, _proxy) = unscoped().await;
@@ -430,15 +429,15 @@ async fn without_both_defences_data_of_others_is_found() {
         "POST /threads/{threadId}/messages",
         "PUT /threads/{threadId}/texts",
     ] {
-        let same_id = format!("{route} by somebody of another family with the same id");
+        let same_id = format!("{route} by a user of another family with the same id");
         assert!(leaks.contains(&same_id), "{route} was not told: {leaks:#?}");
     }
     assert!(leaks.contains("thread_members has changed"), "{leaks:#?}");
-    // Not even then: no key of a row reaches into another family.
+    // Not even then: no foreign key reaches into another family.
     assert!(!leaks.contains("messages has changed"), "{leaks:#?}");
 }
 
-/// Whoever comes with the wrong kind of token, or with none, does and learns nothing anywhere.
+/// A caller with the wrong kind of token, or with none, is refused by every route.
 #[tokio::test]
 async fn each_route_refuses_callers_of_the_wrong_kind() {
     let world = World::new(System::start().await).await;
@@ -448,7 +447,7 @@ async fn each_route_refuses_callers_of_the_wrong_kind() {
         ("member", world.system.member("u1")),
         ("service", world.system.host()),
         ("session", world.browsers[0].clone()),
-        ("nobody", world.system.anonymous()),
+        ("anonymous", world.system.anonymous()),
     ];
     for route in routes() {
         let closed = !route.callers.is_empty() && route.path.contains('{');
@@ -465,13 +464,13 @@ async fn each_route_refuses_callers_of_the_wrong_kind() {
     assert_eq!(world.rows().await, before);
 }
 
-/// Credentials that hold, and that do not reach what is asked for: a session for another thread of the
-/// same member, and a host's token for another family. The routes are the document's, so one whose
-/// handler takes no extractor that checks the scope fails here the day it comes.
+/// Valid credentials of too narrow a scope: a session for another thread of the same member, and a
+/// host's token for another family. The routes are the document's, so a new one whose handler has no
+/// extractor that checks the scope fails here.
 #[tokio::test]
 async fn each_route_checks_the_scope_of_credentials() {
     let world = World::new(System::start().await).await;
-    // `u1` is in this thread too; the browser's sessions are for the other one.
+    // `u1` is in this thread too, but the browser's sessions are for the other one.
     let second = room(&world.system.member("u0"), &["u1"], "Second").await;
     let out_of_scope =
         Ids { thread: second.thread.clone(), message: second.message.clone(), ..world.own_ids() };
@@ -481,8 +480,8 @@ async fn each_route_checks_the_scope_of_credentials() {
         ..local::secrets::TokenClaims::service()
     });
     let before = world.rows().await;
-    // Without an id in its path a route has the scope for an answer: lists are asked, and `POST /threads`
-    // below.
+    // A route without an id in its path answers within the scope: lists are tested elsewhere, `POST
+    // /threads` below.
     let has_scope = |route: &Route| route.path.contains('{') || route.method == Method::GET;
     for route in routes().into_iter().filter(has_scope) {
         let session = route.callers.contains("session").then_some(browser);
@@ -500,7 +499,7 @@ async fn each_route_checks_the_scope_of_credentials() {
     let began = browser.post("/threads", &json!({ "memberIds": ["u0"] })).await;
     assert_eq!(began.problem(), "403 forbidden");
     assert_eq!(world.rows().await, before, "something was written");
-    // With a member's own token the same things are in reach.
+    // The member's own token reaches the same data.
     let token = world.system.member("u1");
     let answer = token.get(&format!("/threads/{}", second.thread)).await;
     assert!(answer.as_text().contains("Second"), "{}", answer.as_text());
@@ -521,7 +520,7 @@ async fn ids_in_bodies_and_cursors_reveal_nothing_of_others() {
     }
     answers.dedup();
     assert_eq!(answers.len(), 1);
-    // Somebody of another family alone, somebody deactivated, and nobody.
+    // A user of another family only, a deactivated user, and an unknown one.
     let only = json!({ "name": format!("Only {CANARY}"), "phone": "+15550109999" });
     assert_eq!(world.system.host().put("/families/other/users/only", &only).await.status, 201);
     for id in ["only", "u3", "u77", "a,b"] {
@@ -531,19 +530,19 @@ async fn ids_in_bodies_and_cursors_reveal_nothing_of_others() {
             ("422 unknown_member".to_owned(), json!([id]))
         );
     }
-    // Another's place in their inbox is a place in one's own.
+    // A cursor of another caller's inbox is only a place in one's own.
     let theirs = world.system.caller(&local::secrets::TokenClaims::member(OTHER, "u1"));
     room(&theirs, &["u0"], "More").await;
     let cursor = theirs.get("/threads?limit=1").await.text("/nextCursor");
     let inbox = u1.get(&format!("/threads?cursor={cursor}")).await;
     assert_eq!(inbox.status, 200);
     assert!(!inbox.as_text().contains("More") && !inbox.as_text().contains("Foreign"));
-    // The links of one family's texts open nothing of the other's.
-    for text in world.system.sms_of(1) {
+    // The links in one family's SMS open nothing of the other's.
+    for sms in world.system.sms_of(1) {
         let opened = world
             .system
             .anonymous()
-            .post("/links/exchange", &json!({ "token": token_in(&text) }))
+            .post("/links/exchange", &json!({ "token": token_in(&sms) }))
             .await;
         assert!(opened.status == 401, "each was opened, in another browser");
     }

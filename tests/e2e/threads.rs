@@ -22,7 +22,7 @@ async fn a_thread_is_created_once_and_found_afterwards() {
         ".**.joinedAt" => "[time]",
     });
 
-    // Another member, another order, another title: the same thread, its title untouched.
+    // Another member, order or title: the same thread with its old title.
     let body = json!({ "memberIds": ["u0", "u1", "u2"], "title": "Other", "kind": "FAMILY" });
     let found = u1.post("/threads", &body).await;
     assert_eq!(found.status, 200);
@@ -97,7 +97,7 @@ async fn two_hundred_sets_and_thirty_two_callers_each_make_two_hundred_threads()
     let system = System::start().await;
     let members = system.family(21).await;
     let u0 = system.member("u0");
-    // 210 pairs of the other twenty, and the caller, are different sets.
+    // The caller with each of 210 pairs of the other twenty: different sets.
     let sets: Vec<Value> = (1..21)
         .flat_map(|a| (a + 1..21).map(move |b| (a, b)))
         .chain((1..21).map(|a| (a, a)))
@@ -107,7 +107,7 @@ async fn two_hundred_sets_and_thirty_two_callers_each_make_two_hundred_threads()
     assert_eq!(sets.len(), 200);
     let mut ids = BTreeSet::new();
     let calls = sets.iter().flat_map(|body| (0..32).map(|_| u0.post("/threads", body)));
-    // In order, a thousand at once: more than that waits in the listener's queue, which has an end.
+    // A thousand at once, since the listener's backlog is limited.
     let answers: Vec<Answer> = stream::iter(calls).buffered(1000).collect().await;
     for of_one_set in answers.chunks(32) {
         let same: BTreeSet<String> =
@@ -159,7 +159,7 @@ async fn an_invalid_member_set_is_refused_and_stores_nothing() {
     assert_eq!(field.at("/field"), "topic");
     assert_eq!(system.count("threads").await, 0);
 
-    // 256 with the caller is not too many; here they only don't exist.
+    // 256 with the caller are not too many, but these users don't exist.
     let most: Vec<String> = (0..255).map(|i| format!("m{i}")).collect();
     let answer = u0.post("/threads", &json!({ "memberIds": most })).await;
     assert_eq!(answer.problem(), "422 unknown_member");
@@ -186,7 +186,7 @@ async fn the_inbox_lists_the_callers_threads_latest_first() {
         ".**.joinedAt" => "[time]", ".**.lastMessageAt" => "[time]", ".**.memberKey" => "[key]",
     });
 
-    // Who posted has read up to there; who did not, has not.
+    // The author has read up to the post; the others have not.
     let unread = |answer: &tests::Answer, id: &str| {
         let threads = answer.at("/threads");
         let thread = threads.as_array().unwrap().iter().find(|t| text_of(t, "/id") == id);

@@ -1,4 +1,4 @@
-//! Whose tokens are believed: every algorithm, every source of keys, and all that forgers try.
+//! Verification of tokens: every algorithm, every source of keys, and forgeries.
 
 use std::{path::Path, time::Duration};
 
@@ -21,7 +21,7 @@ use tokio::{net::TcpListener, time};
 
 const SERVICE_KEY: &str = "the host application's own secret, long";
 
-/// An API on the system's database with settings of its own.
+/// An API on the system's database with its own settings.
 struct Gate {
     url: String,
 }
@@ -48,7 +48,7 @@ impl Gate {
         Self { url }
     }
 
-    /// One that takes keys of this algorithm from `provider`.
+    /// An API that uses keys of this algorithm from `provider`.
     async fn by_url(system: &System, provider: &Provider, algorithm: &str) -> Self {
         let url = ("KINLINE_AUTH_JWKS_URL", provider.url.as_str());
         Self::new(system, &[url, ("KINLINE_AUTH_ALGORITHM", algorithm)]).await
@@ -58,19 +58,19 @@ impl Gate {
         Client::new(&self.url, Some(token.to_owned()))
     }
 
-    /// What a member with this token is told.
+    /// The answer to a member with this token.
     async fn member(&self, token: &str) -> String {
         told(&self.client(token).get("/threads").await)
     }
 
-    /// What the host application with this token is told.
+    /// The answer to the host application with this token.
     async fn host(&self, token: &str) -> String {
         let family = json!({ "name": "Family" });
         told(&self.client(token).put(&format!("/families/{FAMILY}"), &family).await)
     }
 }
 
-/// `200`, or what is wrong.
+/// `200`, or the problem.
 fn told(answer: &Answer) -> String {
     match answer.status {
         200 | 201 => "200".to_owned(),
@@ -124,7 +124,7 @@ async fn only_the_configured_algorithm_is_accepted() {
     for (i, key) in keys.iter().enumerate() {
         let provider = Provider::start(Reply::keys(&published)).await;
         let gate = Gate::by_url(&system, &provider, key.algorithm()).await;
-        // Nothing is fetched for a token that no key could save, nor before there is one at all.
+        // No keys are fetched before the first token, or for a token with another algorithm.
         for (j, token) in tokens.iter().enumerate() {
             if i != j {
                 assert_eq!(gate.member(token).await, UNKNOWN);
@@ -132,7 +132,7 @@ async fn only_the_configured_algorithm_is_accepted() {
         }
         assert_eq!(provider.asked(), 0);
         assert_eq!(gate.member(&tokens[i]).await, "200");
-        // Of the kinds that fit there is one, which needs no name.
+        // One key fits, so a token needs no `kid`.
         let anonymous = format!(r#"{{"alg":"{}"}}"#, key.algorithm());
         assert_eq!(gate.member(&key.sign_text(&anonymous, &claims().to_string())).await, "200");
         assert_eq!(provider.asked(), 1);
@@ -158,13 +158,13 @@ async fn forged_tokens_are_refused() {
         forged.push(format!("{header}.{}.", encode(&payload)));
         forged.push(format!("{header}.{}.{signature}", encode(&payload)));
     }
-    // The public key as a secret, in every form that a library may have it in.
+    // The public key as a secret, in every form that a library may use.
     for public in key.public_forms() {
         let secret = SigningKey::secret(public);
         forged.push(secret.sign("r", &claims));
         forged.push(secret.sign_text(r#"{"alg":"RS256","kid":"r"}"#, &payload));
     }
-    // A key that the token brings along, or names a place for.
+    // A key in the token's header, or at an address that it names.
     let own = stranger.jwk("mine");
     let elsewhere = Provider::start(Reply::keys(std::slice::from_ref(&own))).await;
     for header in [
@@ -175,7 +175,7 @@ async fn forged_tokens_are_refused() {
     ] {
         forged.push(stranger.sign_text(&header.to_string(), &payload));
     }
-    // Rightly signed, but not to be understood, or in two ways.
+    // Correctly signed, but malformed or ambiguous.
     for header in [
         r#"{"alg":"RS256","kid":"r","crit":["b64"],"b64":false}"#,
         r#"{"alg":"RS256","kid":"r","crit":[]}"#,
@@ -230,7 +230,7 @@ async fn missing_repeated_or_invalid_claims_are_refused() {
         with("aud", json!(["other", "kinline"])),
         with("role", "member"),
         with("pad", "x".repeat(4_000)),
-        // What a float says is a number too (RFC 7519, 2: NumericDate).
+        // A float is a valid number (RFC 7519, 2: NumericDate).
         with("exp", 4_102_444_800.5),
     ] {
         let token = key.sign("e", &whole(believed));
@@ -271,7 +271,7 @@ async fn missing_repeated_or_invalid_claims_are_refused() {
         claims.as_object_mut().expect("an object").remove(lacking);
         assert_eq!(gate.member(&key.sign("e", &claims)).await, UNKNOWN, "no {lacking}");
     }
-    // Two of a name, be they the same, be one of them written otherwise or of no interest.
+    // A claim twice: with the same value, escaped differently, or one that is not used.
     let text = whole(claims()).to_string();
     let text = text.strip_suffix('}').expect("an object");
     for twice in [
@@ -300,7 +300,7 @@ async fn claims_may_have_other_names() {
     let gate = Gate::new(
         &system,
         &[
-            // As an editor leaves it.
+            // With a newline at the end, as editors write it.
             ("KINLINE_AUTH_SECRET_FILE", &file(folder.path(), "secret", &format!("{secret}\n"))),
             ("KINLINE_AUTH_CLAIM_USER", "uid"),
             ("KINLINE_AUTH_CLAIM_FAMILY", "https://kin.example/family"),
@@ -325,7 +325,7 @@ async fn new_keys_are_fetched_and_unknown_ones_cost_one_request() {
     let (old, new) = (SigningKey::ed(), SigningKey::ed());
     let provider = Provider::start(Reply::keys(&[old.jwk("old")])).await;
     let gate = Gate::by_url(&system, &provider, "EdDSA").await;
-    // Many at once before there is any key: one asks for all.
+    // Many at once before there is any key: one request for all.
     let token = old.sign("old", &claims());
     let first: Vec<String> =
         stream::iter(0..20).map(|_| gate.member(&token)).buffer_unordered(20).collect().await;
@@ -336,7 +336,7 @@ async fn new_keys_are_fetched_and_unknown_ones_cost_one_request() {
     assert_eq!(gate.member(&new.sign("new", &claims())).await, "200");
     assert_eq!(gate.member(&old.sign("old", &claims())).await, "200");
     assert_eq!(provider.asked(), 2);
-    // Without a name, neither of two.
+    // Without a `kid`, neither of two keys.
     let anonymous = new.sign_text(r#"{"alg":"EdDSA"}"#, &claims().to_string());
     assert_eq!(gate.member(&anonymous).await, UNKNOWN);
     assert_eq!(gate.member(&new.sign("old", &claims())).await, UNKNOWN);
@@ -352,7 +352,7 @@ async fn new_keys_are_fetched_and_unknown_ones_cost_one_request() {
         .collect()
         .await;
     assert!(told.iter().all(|told| told == UNKNOWN));
-    assert_eq!(provider.asked(), 2, "within the minute nobody's made-up key is asked for");
+    assert_eq!(provider.asked(), 2, "within the minute, unknown keys cause no request");
     assert_eq!(gate.member(&new.sign("new", &claims())).await, "200");
 }
 
@@ -366,7 +366,7 @@ async fn cached_keys_are_used_while_the_provider_is_down() {
     let token = key.sign("d", &claims());
     assert_eq!(gate.member(&token).await, "200");
     provider.say(Reply::Body(500, json!({ "keys": [] }).to_string()));
-    // One made-up key makes it ask, in vain.
+    // An unknown key causes one request, which fails.
     assert_eq!(gate.member(&key.sign("x", &claims())).await, UNKNOWN);
     assert_eq!(provider.asked(), 2);
     assert_eq!(gate.member(&token).await, "200");
@@ -398,7 +398,7 @@ async fn without_any_keys_a_token_gets_a_503() {
         let answer = time::timeout(patience, client.get("/threads")).await.expect("an answer");
         assert_eq!(told(&answer), UNAVAILABLE, "{broken:.40?}");
         assert_eq!(answer.header("retry-after"), "1");
-        // Not everybody who waits asks as well.
+        // Waiting requests share one fetch.
         for _ in 0..20 {
             assert_eq!(gate.member(&token).await, UNAVAILABLE);
         }
@@ -458,7 +458,7 @@ async fn only_the_service_secret_makes_a_caller_the_host() {
 
     let service = ("KINLINE_SERVICE_SECRET", SERVICE_KEY);
     let gate = Gate::new(&system, &[url, algorithm, issuer, service]).await;
-    // The provider is not asked about the host's own tokens.
+    // The host's own tokens cause no request to the provider.
     assert_eq!(gate.host(&own.sign("r", &host)).await, "200");
     assert_eq!(provider.asked(), 0);
     assert_eq!(gate.member(&key.sign("r", &member)).await, "200");
@@ -468,11 +468,11 @@ async fn only_the_service_secret_makes_a_caller_the_host() {
     assert_eq!(gate.host(&key.sign("r", &would_be)).await, UNKNOWN);
     assert_eq!(gate.host(&key.sign("r", &member)).await, UNKNOWN);
     assert_eq!(gate.host(&own.sign("r", &member)).await, WRONG_KIND);
-    // One family alone, where the token says so.
+    // Only one family, if the token names it.
     let other = json!({ "role": "service", "familyId": "other", "exp": seconds(60) });
     assert_eq!(gate.host(&own.sign("r", &other)).await, "404 family_not_found");
 
-    // Without a key of its own, a provider's word makes nobody the host.
+    // Without a service secret, no provider's token makes a caller the host.
     let gate = Gate::new(&system, &[url, algorithm, issuer]).await;
     assert_eq!(gate.member(&key.sign("r", &member)).await, "200");
     assert_eq!(gate.member(&key.sign("r", &would_be)).await, UNKNOWN);
@@ -480,7 +480,7 @@ async fn only_the_service_secret_makes_a_caller_the_host() {
         assert_eq!(gate.host(&token).await, UNKNOWN);
     }
 
-    // Two secrets are kept apart as well.
+    // Two secrets are kept apart too.
     let members = "what members' tokens are signed with, long";
     let secret = ("KINLINE_AUTH_SECRET", members);
     let gate = Gate::new(&system, &[secret, service]).await;
@@ -490,7 +490,7 @@ async fn only_the_service_secret_makes_a_caller_the_host() {
     assert_eq!(gate.member(&members.sign("", &would_be)).await, UNKNOWN);
     assert_eq!(gate.host(&members.sign("", &would_be)).await, UNKNOWN);
     assert_eq!(gate.member(&own.sign("", &claims())).await, UNKNOWN);
-    // With one for both, the role says which.
+    // With one secret for both, the role decides.
     let gate = Gate::new(&system, &[secret]).await;
     assert_eq!(gate.host(&members.sign("", &would_be)).await, "200");
     assert_eq!(gate.member(&members.sign("", &would_be)).await, WRONG_KIND);
@@ -517,7 +517,7 @@ async fn a_secret_may_be_in_secrets_manager() {
     let secret = "from Secrets Manager, and long enough";
     let token = SigningKey::secret(secret).sign("", &claims());
     let short = SigningKey::secret("short").sign("", &claims());
-    assert_eq!(ask(&token).await, 503, "it has started all the same");
+    assert_eq!(ask(&token).await, 503, "it has started without it");
     assert_eq!(ask(&short).await, 503);
     manager.keep("kin/auth", secret);
     let recovered = async {
@@ -533,7 +533,7 @@ async fn a_secret_may_be_in_secrets_manager() {
     assert!(!function.log().contains(secret), "{}", function.log());
 }
 
-/// A function, as AWS Lambda runs it, and a member who asks it.
+/// A function as AWS Lambda runs it, and a member's token.
 struct Deployed {
     function: Function,
     event: Value,
@@ -563,9 +563,9 @@ async fn a_lambda_function_fetches_keys_when_it_needs_them() {
     let system = System::start().await;
     let key = SigningKey::ec();
     let provider = Provider::start(Reply::Body(503, String::new())).await;
-    // The keys come over plain HTTP, on this machine: it takes no certificates.
+    // The keys come over plain HTTP, on this machine: no certificates needed.
     let deployed = Deployed::new(&system, &provider, &key, "/nowhere").await;
-    assert_eq!(deployed.ask().await, 503, "it has started all the same");
+    assert_eq!(deployed.ask().await, 503, "it has started without it");
     provider.say(Reply::keys(&[key.jwk("k")]));
     let recovered = async {
         while deployed.ask().await != 200 {

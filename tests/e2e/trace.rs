@@ -1,5 +1,4 @@
-//! One post's way through the processes: its request id and its trace join the lines of API, queue
-//! and worker, and the figures count it.
+//! A post's request id and trace in the logs of API, queue and worker, and its metrics.
 
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ fn lines(function: &Function) -> Vec<Value> {
     function.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// What was counted under this name, in all lines of `CloudWatch`'s metric format; each declares it.
+/// The values of this metric in all lines of `CloudWatch`'s metric format, each of which declares it.
 fn counted(lines: &[Value], name: &str) -> Vec<Value> {
     let declares = |line: &&Value| {
         let metrics = &line["_aws"]["CloudWatchMetrics"][0];
@@ -32,14 +31,14 @@ fn counted(lines: &[Value], name: &str) -> Vec<Value> {
     lines.iter().filter(declares).map(|line| line[name].clone()).collect()
 }
 
-/// A function of the system's that counts.
+/// A function of the system, with metrics.
 async fn start(system: &System, name: &str, role: &str) -> Function {
     let mut environment = system.environment(system.database_url(), role);
     environment.push(("KINLINE_METRICS_NAMESPACE", "Kinline/test".to_owned()));
     Function::start(&binary(name), &environment).await
 }
 
-/// Up to ten records of the queue, as the worker gets them.
+/// The worker's event for up to ten records of the queue.
 async fn queued(system: &System) -> Value {
     let receive = system.stack.sqs.client().receive_message();
     let received = receive
@@ -77,7 +76,7 @@ async fn a_posts_request_id_and_trace_reach_its_sms() {
     let said = lines(&messages);
     let answered = said.iter().find(|line| line["message"] == "answered").expect("a line");
     assert_eq!(answered["span"]["request.id"], "the-evening's-first");
-    // What API Gateway's access log calls it.
+    // Its id in API Gateway's access log.
     assert_eq!(answered["span"]["gateway.request_id"], "LV7fzho-PHcEJPw=");
     let trace = answered["span"]["trace.id"].as_str().expect("a trace").to_owned();
     assert!(trace.starts_with("1-"), "{trace}");
@@ -87,8 +86,8 @@ async fn a_posts_request_id_and_trace_reach_its_sms() {
     for record in event["Records"].as_array_mut().expect("records") {
         let attribute = &record["messageAttributes"]["requestId"];
         assert_eq!(attribute["stringValue"], "the-evening's-first", "{record}");
-        // SQS hands it on; the engine here keeps no system attributes. That it is sent, the next
-        // test shows.
+        // SQS passes it on; the local engine keeps no system attributes. Another test shows that it is
+        // sent.
         record["attributes"]["AWSTraceHeader"] = json!(format!("Root={trace};Sampled=1"));
     }
     let done = worker.invoke(&event, TIMEOUT).await.expect("handled");
@@ -157,7 +156,7 @@ async fn posts_and_claims_count_their_outcomes() {
     let event = queued(&system).await;
     assert_eq!(event["Records"].as_array().map(Vec::len), Some(5));
     worker.invoke(&event, TIMEOUT).await.expect("handled");
-    // Whoever comes with them again finds nothing more to settle, and counts nothing.
+    // The same records again find nothing to settle, and count nothing.
     worker.invoke(&event, TIMEOUT).await.expect("handled");
     let told = lines(&worker);
     for (name, number) in
@@ -227,7 +226,7 @@ async fn a_link_requests_ids_reach_its_sms() {
     assert_eq!(sent[0]["span"]["request.id"], "where-is-it");
     assert_eq!(sent[0]["span"]["trace.id"], trace);
     let waits = counted(&told, "QueueToTextMilliseconds");
-    assert_eq!(waits.len(), 1, "from the queue to the text it is one way");
+    assert_eq!(waits.len(), 1, "one value from the queue to the SMS");
 }
 
 #[tokio::test]
@@ -276,7 +275,7 @@ async fn outbox_age_is_that_of_the_oldest_due_sms() {
     assert!((100..200).contains(&age(&system).await));
     system.stack.sqs.resume().await.expect("the port is free");
     system.sweep().await;
-    // Woken is not sent.
+    // A wake-up is not a send.
     assert!(age(&system).await >= 100);
     system.deliver().await;
     assert_eq!(age(&system).await, 0);
