@@ -1,12 +1,12 @@
-//! What the database takes for a post, a page of history, a claim of ten jobs and its record, for so
-//! many clients with a connection each, straight and through `PgBouncer`:
+//! Measures the database's time for a post, a page of history, a claim of ten jobs and its record, for
+//! a number of clients with a connection each, directly and through `PgBouncer`:
 //! `cargo run --release -p tests --example database -- <clients> <rounds> <url> [pgbouncer]`.
 //!
-//! The database has families with threads and members already; it gets more messages.
+//! The database must have families with threads and members; it gets more messages.
 
 #![expect(
     clippy::expect_used,
-    reason = "a benchmark has nobody to report an error to but its reader"
+    reason = "a benchmark reports errors to its reader only"
 )]
 #![expect(clippy::print_stdout, reason = "its table is its purpose")]
 
@@ -28,9 +28,9 @@ use shared::{
 use sqlx::PgPool;
 use tests::pooler::{Pooler, Pooling};
 
-/// What a round does, in its order.
+/// The steps of a round, in order.
 const KINDS: [&str; 4] = ["post", "history of 50", "claim of ten", "record of ten"];
-/// Posts of a round: with three recipients each, they make the jobs of one claim.
+/// Posts of a round: with three recipients each, they give the jobs of one claim.
 const POSTS: usize = 3;
 
 type Place = (FamilyId, ThreadId, UserId);
@@ -57,7 +57,7 @@ async fn main() {
     print!("{clients} clients, p50 / p99 ms ");
     println!("| {} | rounds a second", KINDS.join(" | "));
     let direct = |_| url.clone();
-    // Twice, so that who comes first has no better or worse of it.
+    // Twice, so that the order makes no difference.
     for _ in 0..2 {
         run("straight", clients, &places, direct).await;
         let Some(program) = rest.first().map(PathBuf::from) else { continue };
@@ -74,7 +74,7 @@ async fn run(name: &str, clients: usize, places: &[Place], url: impl Fn(Role) ->
     let pool = |role| Database::new(&url(role), 1).expect("a URL").pool_as(role);
     let pools: Vec<(Pool, Pool)> =
         (0..clients).map(|_| (pool(Role::App), pool(Role::Worker))).collect();
-    // Connected, and with every statement prepared.
+    // Connects and prepares every statement.
     join_all(pools.iter().zip(places.chunks(POSTS)).map(|(pools, at)| round(pools, at))).await;
     let began = Instant::now();
     let shares = places.chunks(places.len().div_ceil(clients));
@@ -100,7 +100,7 @@ async fn run(name: &str, clients: usize, places: &[Place], url: impl Fn(Role) ->
     println!("| {rate:.1}");
 }
 
-/// Posts, a page, a claim, and what the carrier said; how long each took.
+/// Posts, reads a page, claims, and records outcomes; returns the time of each.
 async fn round((app, worker): &(Pool, Pool), places: &[Place]) -> [Duration; 4] {
     let new = NewMessage::new(Some("Bring the albums on Sunday".to_owned()), vec![], None);
     let new = new.expect("a message");

@@ -1,5 +1,5 @@
-//! The fault suite in its long form: `cargo run -p tests --example faults [NAME]` breaks the system
-//! in every way, or in those whose name has NAME in it, and prints what came of it.
+//! The long form of the fault suite: `cargo run -p tests --example faults [NAME]` runs every scenario,
+//! or those with NAME in their name, and prints a table of the results.
 
 #![expect(clippy::print_stdout, reason = "its table is its purpose")]
 
@@ -13,7 +13,7 @@ use std::{
 use futures_util::FutureExt;
 use tests::faults::{SCENARIOS, Scenario, table};
 
-/// How often there is something to read while a scenario runs.
+/// Interval of progress lines while a scenario runs.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
 #[tokio::main]
@@ -27,7 +27,7 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     if !cfg!(debug_assertions) {
-        println!("Failpoints are compiled with debug assertions alone: run it without --release.");
+        println!("Failpoints are compiled with debug assertions only: run it without --release.");
         return ExitCode::from(2);
     }
     let (mut rows, mut held) = (Vec::new(), true);
@@ -43,7 +43,7 @@ async fn main() -> ExitCode {
         };
         match AssertUnwindSafe(scenario.run(scenario.long, &progress)).catch_unwind().await {
             Ok(done) => rows.extend(done),
-            // What went wrong is on the standard error already.
+            // The error is on standard error already.
             Err(_panic) => {
                 println!("BROKEN {}: it could not go on", scenario.name);
                 held = false;

@@ -1,20 +1,19 @@
 #!/usr/bin/env bash
-# Counts the instructions of the hot parts that ask nobody, in the code as it is deployed, and
-# compares them with what is stored in tests/bench/instructions.txt:
+# Counts the instructions of the hot parts without I/O, in the code as it is deployed, and compares
+# them with tests/bench/instructions.txt:
 #
 #     tests/bench/instructions.sh            fails for a part that takes over 3 % more
-#     tests/bench/instructions.sh --update   stores what there is now
+#     tests/bench/instructions.sh --update   stores the current figures
 #
-# Counts have no noise to speak of, whatever else the machine does. Nor does it matter which x86-64
-# processor it has, as long as it knows AVX2: valgrind pretends to be the same one on all of them,
-# so what looks for faster instructions finds the same. Compilers differ: figures of another rustc or
-# valgrind than is here are shown and not judged.
+# Counts don't depend on the load of the machine, nor on its x86-64 processor if that has AVX2:
+# valgrind simulates the same one everywhere. Compilers differ: figures of another rustc or valgrind
+# are printed and not compared.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 stored=tests/bench/instructions.txt
 tolerance=3
-# Calls of a run; another one with twice as many takes its start out of the figure.
+# Calls of a run; a second run with twice as many cancels the cost of the start.
 times=200
 
 case ${1:-} in
@@ -41,7 +40,7 @@ cargo build --quiet --locked --release -p instructions
 program=${CARGO_TARGET_DIR:-target}/release/instructions
 made_with="$(rustc --version | cut -d' ' -f1,2), $(valgrind --version)"
 
-# All that a run of so many calls executes.
+# Instructions of a whole run.
 executed() {
     local said
     if ! said=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$@" 2>&1); then
@@ -85,15 +84,15 @@ while read -r part now; do
 done <<<"$figures"
 
 if [ "$(sed -n '2s/^# //p' "$stored")" != "$made_with" ]; then
-    echo "not judged: the figures are of$(sed -n '2s/^#//p' "$stored"), and here is $made_with"
+    echo "not compared: the stored figures are of$(sed -n '2s/^#//p' "$stored"), these of $made_with"
     echo "store these with tests/bench/instructions.sh --update"
     exit 0
 fi
 if [ ${#less[@]} -gt 0 ]; then
-    echo "less than is stored: ${less[*]}. Keep it so with tests/bench/instructions.sh --update"
+    echo "fewer than stored: ${less[*]}. Store them with tests/bench/instructions.sh --update"
 fi
 if [ ${#more[@]} -gt 0 ]; then
-    echo "over $tolerance % more than is stored: ${more[*]}" >&2
-    echo "if that is worth it, tests/bench/instructions.sh --update" >&2
+    echo "over $tolerance % more than stored: ${more[*]}" >&2
+    echo "if that is intended: tests/bench/instructions.sh --update" >&2
     exit 1
 fi

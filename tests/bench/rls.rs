@@ -1,12 +1,12 @@
-//! What row-level security costs: a page of history, a thread that is there, and a post, on the same
-//! rows with the policies on and off, in turns:
+//! Measures the cost of row-level security: a page of history, resolving a thread, and a post, on the
+//! same rows with the policies on and off, in turns:
 //! `cargo run --release -p tests --example rls -- [messages] [rounds]`.
 //!
-//! On a server of its own, whose processes say how long they computed (where there is `/proc`).
+//! Starts its own server, and reads the CPU time of its processes (where there is `/proc`).
 
 #![expect(
     clippy::expect_used,
-    reason = "a benchmark has nobody to report an error to but its reader"
+    reason = "a benchmark reports errors to its reader only"
 )]
 #![expect(clippy::print_stdout, reason = "its table is its purpose")]
 
@@ -24,18 +24,18 @@ use shared::{
 use sqlx::PgPool;
 use tests::dataset::{self, Place};
 
-/// What one side does in a round before it is the other's turn.
+/// Calls of one side in a turn.
 const TURN: usize = 50;
 const MESSAGES: i64 = 1_000_000;
 const ROUNDS: usize = 60;
 
-/// A connection, the process that serves it, and what that has been measured to take.
+/// A connection, its server process, and the measurements.
 struct Side {
     pool: Pool,
     process: i32,
-    /// Of each call, in microseconds.
+    /// The time of each call, in microseconds.
     times: Vec<f64>,
-    /// Of each turn's calls on average, in microseconds.
+    /// The CPU time of a call, averaged over each turn, in microseconds.
     computed: Vec<f64>,
 }
 
@@ -48,7 +48,7 @@ impl Side {
         Self { pool, process, times: Vec::new(), computed: Vec::new() }
     }
 
-    /// How long its process has computed, in microseconds; 0 where the kernel doesn't say.
+    /// The CPU time of its process, in microseconds; 0 where the kernel doesn't report it.
     fn computed(&self) -> f64 {
         let file = fs::read_to_string(format!("/proc/{}/schedstat", self.process));
         let nanoseconds = file.ok().and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
@@ -67,7 +67,7 @@ impl Side {
     }
 }
 
-/// What is measured.
+/// The measured calls.
 enum Work {
     History(Place, Range),
     Resolve(Place, NewThread),
@@ -120,7 +120,7 @@ async fn main() {
     MIGRATOR.run(&owner).await.expect("migrated");
     println!("writing {messages} messages");
     dataset::fill(&url, messages, |_, _| ()).await.expect("written");
-    // Has every right that the API has, and no policy binds it.
+    // Has every privilege of the API's role, and bypasses row-level security.
     for statement in ["CREATE ROLE unbound BYPASSRLS", "GRANT kinline_app TO unbound"] {
         sqlx::query(statement).execute(&owner).await.expect("a role");
     }
@@ -158,7 +158,7 @@ async fn main() {
                 off.turn(&work).await;
             }
             if round == 0 {
-                // Prepared, planned, and in memory.
+                // Warms up: prepares, plans, reads pages into memory.
                 for side in [&mut off, &mut on] {
                     side.times.clear();
                     side.computed.clear();

@@ -1,4 +1,4 @@
-//! The API in a process of its own, as the local stack serves it: read, resolve, post.
+//! The API in its own process, served as by the local stack: read, resolve, post.
 
 use std::{env, fs::File, path::Path, sync::Arc, time::Duration};
 
@@ -31,12 +31,13 @@ use crate::{
     world::{CONNECTIONS, World},
 };
 
-/// What the queue takes to answer.
+/// Time until the queue answers.
 const QUEUE_ANSWERS_AFTER: Duration = Duration::from_millis(5);
 /// Messages of a page.
 const PAGE: i64 = 50;
 
-/// Serves the API until it is killed, and says where. On one thread, as the Lambda functions do.
+/// Serves the API until it is killed, and prints its address. On one thread, as the Lambda functions
+/// do.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn serve() {
     let variable = |name: &str| env::var(name).expect("a variable");
@@ -61,7 +62,7 @@ pub(crate) async fn serve() {
     http::serve(listener, edge(router), timeouts, CancellationToken::new()).await;
 }
 
-/// The API's process, and where it listens.
+/// Starts the API's process; returns it with its address.
 fn start(world: &World) -> (Measured, String) {
     let mut variables = world.variables();
     let queue = stub::serve(QUEUE_ANSWERS_AFTER);
@@ -71,12 +72,12 @@ fn start(world: &World) -> (Measured, String) {
     (process, url)
 }
 
-/// A kind of request, and what the database does for it alone.
+/// A kind of request, and its one statement.
 struct Work {
     name: String,
     load: Load,
     alone: Statements,
-    /// Milliseconds that the answer waits for the queue.
+    /// Milliseconds that the response waits for the queue.
     waits: f64,
 }
 
@@ -87,7 +88,7 @@ fn works(world: &World, url: &str) -> Vec<Work> {
         assert!(!places.is_empty(), "no thread of {members}");
         places
     };
-    // As the database has them.
+    // The ids as the database stores them.
     let ids = |place: &Place| {
         let thread = place.thread_id.to_string();
         (place.family_id.to_string(), thread.trim_start_matches("th_").to_owned())
@@ -145,7 +146,7 @@ fn works(world: &World, url: &str) -> Vec<Work> {
     works
 }
 
-/// The key of `u0` to `u{members - 1}`, as the schema has it.
+/// The schema's key of the member set `u0` to `u{members - 1}`.
 fn member_key(members: i64) -> String {
     use sha2::{Digest, Sha256};
 
@@ -163,14 +164,14 @@ fn newest(world: &World, place: &Place) -> Request {
     }
 }
 
-/// Each kind of request, and its statement alone, in turns.
+/// Measures each kind of request and its statement alone, in turns.
 pub(crate) async fn measure(world: &World, effort: Effort, report: &mut Report, out: &Path) {
     let (process, url) = start(world);
     let many = usize::try_from(CONNECTIONS).expect("a number");
     let mut lines = Vec::new();
     for work in works(world, &url) {
         let name = &work.name;
-        // Connections made, statements prepared, pages in memory.
+        // Warms up: connections, prepared statements, pages in memory.
         work.load.run(many, Duration::from_secs(1), process.pid());
         let (mut one, mut full, mut alone, mut alone_full) = (vec![], vec![], vec![], vec![]);
         for _ in 0..effort.rounds {
@@ -201,7 +202,7 @@ pub(crate) async fn measure(world: &World, effort: Effort, report: &mut Report, 
         }
         lines.push(Line { name: name.clone(), points });
     }
-    // What a request has beside its statement, whatever it asks for.
+    // The cost of any request without its statement.
     let page = Request {
         method: Method::GET,
         path: "/l".to_owned(),
@@ -222,13 +223,13 @@ pub(crate) async fn measure(world: &World, effort: Effort, report: &mut Report, 
     tokio::task::yield_now().await;
 }
 
-/// Pages of short and long threads, and pages ever further back in the longest.
+/// Measures pages of short and long threads, and pages further and further back in the longest.
 pub(crate) async fn measure_depth(world: &World, effort: Effort, report: &mut Report, out: &Path) {
     let (process, url) = start(world);
     let longest = world.places.first().expect("a thread");
     let mut cases = Vec::new();
     for length in [100, 10_000, 100_000].into_iter().chain([longest.messages]) {
-        // The nearest that is there, with a full page.
+        // The thread with the nearest length, with a full page.
         let fits = |place: &&Place| place.messages > PAGE;
         let place =
             world.places.iter().filter(fits).min_by_key(|place| place.messages.abs_diff(length));
@@ -249,7 +250,7 @@ pub(crate) async fn measure_depth(world: &World, effort: Effort, report: &mut Re
     for round in 0..=effort.rounds {
         for (load, runs) in loads.iter().zip(&mut runs) {
             let p50 = load.run(1, effort.time, process.pid()).p50;
-            // The first warms up.
+            // The first one warms up.
             if round > 0 {
                 runs.push(p50);
             }

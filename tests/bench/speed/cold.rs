@@ -1,4 +1,4 @@
-//! Starts: each Lambda binary as a process against a Runtime API, beside one that says hello.
+//! Starts: each Lambda binary as a process against a Runtime API, compared with one that says hello.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use crate::{load, process, report::Report, stub, world::World};
 /// Starts of each.
 const STARTS: usize = 15;
 
-/// A binary, its environment, and the first thing it is asked.
+/// A binary, its environment, and its first event.
 struct Start {
     name: &'static str,
     binary: PathBuf,
@@ -38,7 +38,7 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
     };
     let starts: Vec<Start> = std::iter::once(hello).chain(functions(world)).collect();
     let mut figures: Vec<[Vec<f64>; 3]> = starts.iter().map(|_| Default::default()).collect();
-    // In turns, so that what else the machine does is everybody's.
+    // In turns, so that other load on the machine affects all equally.
     for _ in 0..STARTS {
         for (start, [init, first, memory]) in starts.iter().zip(&mut figures) {
             let began = Instant::now();
@@ -67,7 +67,7 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
     }
 }
 
-/// Every function but the migrations', whose first request is a deployment.
+/// Every function but `migrate`, whose first request is a deployment.
 fn functions(world: &World) -> Vec<Start> {
     let place: &Place = world.of(10)[0];
     let bearer = format!("Bearer {}", world.token(place));
@@ -114,7 +114,7 @@ fn functions(world: &World) -> Vec<Start> {
     ]
 }
 
-/// What is uploaded of a binary, in megabytes.
+/// The size of a binary's zip, in megabytes.
 fn zipped(binary: &Path) -> f64 {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     zip.start_file("bootstrap", SimpleFileOptions::default()).expect("a zip");

@@ -1,4 +1,4 @@
-//! Requests as fast as they are answered, by wrk.
+//! Load by wrk: requests as fast as they are answered.
 
 use std::{fmt::Write, fs, path::PathBuf, process::Command, time::Duration};
 
@@ -8,20 +8,20 @@ use tempfile::TempDir;
 
 use crate::process;
 
-/// How long and how often something is measured.
+/// Duration and number of measurements.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
     pub(crate) time: Duration,
     pub(crate) rounds: usize,
 }
 
-/// One request of many.
+/// A request.
 pub(crate) struct Request {
     pub(crate) method: Method,
-    /// With its query.
+    /// The path with its query.
     pub(crate) path: String,
     pub(crate) token: String,
-    /// JSON on one line; nothing for a request without a body.
+    /// JSON on one line; empty for a request without a body.
     pub(crate) body: String,
 }
 
@@ -32,16 +32,16 @@ pub(crate) struct Load {
     _folder: TempDir,
 }
 
-/// What came of it.
+/// The result of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     /// Requests a second.
     pub(crate) rate: f64,
-    /// Milliseconds in which half of the requests were answered.
+    /// Median time of a request, in milliseconds.
     pub(crate) p50: f64,
-    /// Milliseconds in which 99 of 100 were.
+    /// The 99th percentile, in milliseconds.
     pub(crate) p99: f64,
-    /// Microseconds of processor time of the server's process, a request.
+    /// CPU time of the server's process per request, in microseconds.
     pub(crate) cpu: f64,
 }
 
@@ -89,7 +89,7 @@ impl Load {
         Self { url: url.to_owned(), script, _folder: folder }
     }
 
-    /// Sends them on so many connections, to a server in the process `pid`.
+    /// Sends them on a number of connections to the server in the process `pid`.
     ///
     /// # Panics
     /// If any of them fails.
@@ -123,13 +123,13 @@ impl Load {
     }
 }
 
-/// The middle one.
+/// The median.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// Of several runs of one thing, the median of each figure.
+/// The median of each figure over several measurements.
 pub(crate) fn middle(runs: &[Run]) -> Run {
     let of = |figure: fn(&Run) -> f64| median(runs.iter().map(figure).collect());
     Run {

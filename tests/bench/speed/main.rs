@@ -1,12 +1,12 @@
-//! How fast Kinline is, beside what its database can do: `cargo bench -p tests`.
+//! Measures Kinline's speed, compared with its database's: `cargo bench -p tests`.
 //!
-//! Everything is measured in one run on one machine, so that ratios mean something where times don't.
+//! All figures come from one run on one machine, so that ratios are meaningful where times are not.
 
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a benchmark has nobody to report to but its reader"
+    reason = "a benchmark reports to its reader only"
 )]
 
 mod api;
@@ -28,46 +28,46 @@ use clap::{Parser, ValueEnum};
 
 use crate::{report::Report, world::World};
 
-/// Measures Kinline against its own targets. Needs wrk and pgbench; starts all else itself.
+/// Measures Kinline against its targets. Needs wrk and pgbench, and starts everything else
 #[derive(Parser)]
 #[command(name = "speed", bin_name = "cargo bench -p tests --")]
 struct Settings {
-    /// Messages of the data set: a number, or as 1M, 10M
+    /// Messages of the data set, such as 100000, 1M or 10M
     #[arg(long, default_value = "1M", value_parser = count)]
     messages: i64,
-    /// How long each figure is measured, in seconds
+    /// Seconds for each measurement
     #[arg(long, default_value_t = 2)]
     seconds: u64,
-    /// How often each figure is measured; the median counts
+    /// Measurements of each figure, of which the median is taken
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Only these parts
+    /// Measure only these parts
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
-    /// An earlier run's figures, to show ratios to
+    /// The speed.json of an earlier run, to print ratios to its figures
     #[arg(long)]
     compare: Option<PathBuf>,
-    /// Where the figures and the pictures go [default: target/bench]
+    /// Folder for figures and plots [default: target/bench]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// What `cargo bench` says to every benchmark
+    /// Passed by `cargo bench` to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// History, resolving threads, posting: time, processor, throughput
+    /// History, resolving threads, posting: latency, CPU time, throughput
     Api,
-    /// Does the length of a thread, or how far back one reads, matter?
+    /// Pages of threads of any length, and pages further and further back
     Depth,
-    /// Texts a second, and a batch of ten
+    /// SMS per second, and a batch of ten
     Worker,
     /// Starts of the Lambda binaries
     Cold,
-    /// Every statement, explained as it is carried out
+    /// Every SQL statement, explained as it is executed
     Plans,
-    /// From the post to the text, on the local stack
+    /// From the post to the SMS, on the local stack
     Texts,
 }
 
@@ -81,7 +81,7 @@ fn count(text: &str) -> Result<i64, String> {
 }
 
 fn main() -> ExitCode {
-    // The processes that are measured are this program too.
+    // This program is also the measured processes.
     match env::var(process::ROLE).as_deref() {
         Ok("api") => api::serve(),
         Ok("worker") => worker::work(),
@@ -120,7 +120,7 @@ async fn measure(settings: &Settings) {
     if wanted(Part::Cold) {
         cold::measure(&world, &mut report).await;
     }
-    // The last on this database: all that connects from then on is explained.
+    // The last part on this database, since new connections are explained from then on.
     if wanted(Part::Plans) {
         plans::measure(&world, &mut report, &out).await;
     }

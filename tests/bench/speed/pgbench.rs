@@ -1,32 +1,32 @@
-//! What the database alone takes for the statement that a request can't do without, by pgbench.
+//! The database's time for the one statement that a request can't do without, by pgbench.
 
 use std::{fs, process::Command, time::Duration};
 
 use tempfile::TempDir;
 
-/// Scripts with one statement each, run in any order.
+/// Scripts with one statement each, which run in random order.
 pub(crate) struct Statements {
     folder: TempDir,
     count: usize,
     protocol: &'static str,
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     /// Statements a second.
     pub(crate) rate: f64,
-    /// Milliseconds in which half of them were done.
+    /// Median time of a statement, in milliseconds.
     pub(crate) p50: f64,
 }
 
 impl Statements {
-    /// Twenty are enough: each is planned once a connection, which is no part of what is measured.
+    /// At most twenty, since each is planned once per connection, which is not to be measured.
     pub(crate) fn new(statements: impl Iterator<Item = String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut count = 0;
         for (i, statement) in statements.take(20).enumerate() {
-            // pgbench reads to the end of a line, or a semicolon.
+            // pgbench reads a statement up to a semicolon.
             let script =
                 format!("{};\n", statement.split_whitespace().collect::<Vec<_>>().join(" "));
             fs::write(folder.path().join(format!("{i}.sql")), script).expect("a script");
@@ -35,7 +35,7 @@ impl Statements {
         Self { folder, count, protocol: "prepared" }
     }
 
-    /// What begins a family's transaction, in one round trip as the API sends it, and its end.
+    /// The begin of a family's transaction, in one round trip as the API sends it, and its end.
     pub(crate) fn begin() -> Self {
         let settings = [
             "statement_timeout = '10s'",
@@ -50,7 +50,7 @@ impl Statements {
         Self { protocol: "simple", ..Self::new(script) }
     }
 
-    /// Runs them on so many connections.
+    /// Runs them on a number of connections.
     pub(crate) fn run(&self, url: &str, clients: usize, time: Duration) -> Run {
         let folder = self.folder.path();
         let output = Command::new("pgbench")
@@ -88,7 +88,7 @@ impl Statements {
     }
 }
 
-/// A page as it would be read by somebody whose right to it needs no asking.
+/// A page of history, without checking membership.
 pub(crate) fn history(family: &str, thread: &str) -> String {
     format!(
         "SELECT m.*, u.name AS author_name FROM messages m
@@ -98,7 +98,7 @@ pub(crate) fn history(family: &str, thread: &str) -> String {
     )
 }
 
-/// A thread by its members.
+/// Finds a thread by its members.
 pub(crate) fn resolve(family: &str, member_key: &str) -> String {
     format!(
         "SELECT * FROM threads
@@ -107,7 +107,7 @@ pub(crate) fn resolve(family: &str, member_key: &str) -> String {
     )
 }
 
-/// A message, its number, and a notification for everybody else.
+/// Inserts a message with its number, and a notification for each other member.
 pub(crate) fn post(family: &str, thread: &str, author: &str) -> String {
     format!(
         "WITH numbered AS (

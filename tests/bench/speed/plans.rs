@@ -1,5 +1,5 @@
-//! Every statement of the product's on this data set, by `EXPLAIN (ANALYZE, BUFFERS)` while it is carried
-//! out with what it is really asked.
+//! Every SQL statement on this data set, by `EXPLAIN (ANALYZE, BUFFERS)` while it is executed with real
+//! parameters.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +17,7 @@ use tests::{
 
 use crate::{report::Report, world::World};
 
-/// What `auto_explain` writes for a statement (PostgreSQL, F.4).
+/// `auto_explain`'s log of a statement (PostgreSQL, F.4).
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Explained {
@@ -26,7 +26,7 @@ struct Explained {
     plan: Node,
 }
 
-/// A node of a plan. Its blocks are those of the nodes below it as well.
+/// A node of a plan. Its blocks include those of the nodes below it.
 #[derive(Deserialize)]
 struct Node {
     #[serde(rename = "Node Type")]
@@ -50,13 +50,13 @@ struct Node {
 }
 
 impl Node {
-    /// Rows that were read and not wanted, here and below.
+    /// Rows that were read and discarded, here and below.
     fn unwanted(&self) -> f64 {
         let here = (self.filtered + self.unjoined) * self.loops;
         here + self.below.iter().map(Self::unwanted).sum::<f64>()
     }
 
-    /// The tables that are read from end to end, here and below.
+    /// The tables that are read whole, here and below.
     fn whole(&self, tables: &mut BTreeSet<String>) {
         if self.kind == "Seq Scan" && self.loops > 0.0 {
             tables.extend(self.relation.clone());
@@ -67,7 +67,7 @@ impl Node {
     }
 }
 
-/// The most that a statement took, of all the times that it was carried out.
+/// The highest figures of a statement over all its executions.
 #[derive(Default)]
 struct Most {
     runs: usize,
@@ -80,9 +80,7 @@ struct Most {
 pub(crate) async fn measure(world: &World, report: &mut Report, out: &Path) {
     let url = world.url();
     if let Err(error) = explain_all(&url).await {
-        eprintln!(
-            "plans: nothing is explained without auto_explain, of postgresql-contrib: {error}"
-        );
+        eprintln!("plans: skipped, needs auto_explain of postgresql-contrib: {error}");
         return;
     }
     let system = System::start_on(&url).await;
@@ -111,10 +109,10 @@ pub(crate) async fn measure(world: &World, report: &mut Report, out: &Path) {
     report.add("plans: most rows read in vain by one".to_owned(), most(|most| most.unwanted));
 }
 
-/// Has the server explain whatever connects to this database from now on.
+/// Makes the server explain the statements of new connections to this database.
 async fn explain_all(url: &str) -> sqlx::Result<()> {
     let mut owner = PgConnection::connect(url).await?;
-    // Here: set for a database where it isn't, nobody could connect any more.
+    // Fails here without the library: once it is set for the database, every connection would fail.
     sqlx::raw_sql("LOAD 'auto_explain'").execute(&mut owner).await?;
     for (setting, value) in [
         ("session_preload_libraries", "auto_explain"),
@@ -129,7 +127,7 @@ async fn explain_all(url: &str) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// What a log says of statements that were carried out.
+/// The executed statements of a log.
 fn explained(log: &str) -> Vec<Explained> {
     let mut explained = Vec::new();
     let mut lines = log.lines().peekable();
@@ -137,7 +135,7 @@ fn explained(log: &str) -> Vec<Explained> {
         if !line.ends_with("plan:") {
             continue;
         }
-        // What goes on is indented by a tab (PostgreSQL, 20.8).
+        // Continued lines are indented by a tab (PostgreSQL, 20.8).
         let mut json = String::new();
         while let Some(line) = lines.next_if(|line| line.starts_with('\t')) {
             json.push_str(line);
@@ -148,7 +146,7 @@ fn explained(log: &str) -> Vec<Explained> {
     explained
 }
 
-/// The statements that take most first.
+/// A table of the statements, the most expensive first.
 fn table(statements: &BTreeMap<String, Most>) -> String {
     let mut sorted: Vec<_> = statements.iter().collect();
     sorted.sort_by(|(_, a), (_, b)| b.blocks.total_cmp(&a.blocks));

@@ -1,16 +1,16 @@
-//! Pictures of figures.
+//! Plots of figures.
 
 use std::path::Path;
 
 use plotters::prelude::*;
 
-/// One line of a picture.
+/// One line of a plot.
 pub(crate) struct Line {
     pub(crate) name: String,
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// Draws lines over a logarithmic axis of what was varied, from zero up.
+/// Draws lines over a logarithmic x axis, with a y axis from zero.
 pub(crate) fn draw(file: &Path, title: &str, varied: &str, lines: &[Line]) {
     let points = || lines.iter().flat_map(|line| &line.points);
     let least = points().map(|(x, _)| x.max(1.0)).fold(f64::MAX, f64::min);

@@ -1,4 +1,4 @@
-//! Processes that are measured: how they are started, and what the kernel says they used.
+//! The measured processes: their start, and the CPU time and memory that the kernel reports.
 
 use std::{
     env, fs,
@@ -7,34 +7,34 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-/// The variable that says which of the measured processes this program is to be.
+/// The variable that selects the measured process that this program becomes.
 pub(crate) const ROLE: &str = "KINLINE_BENCH_ROLE";
 
-/// A child of ours, killed when dropped.
+/// A child process, killed when dropped.
 pub(crate) struct Measured {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
 impl Measured {
-    /// This program in another role.
+    /// Starts this program in another role.
     pub(crate) fn role(role: &str, variables: &[(&str, String)]) -> Self {
         let mut command = Command::new(env::current_exe().expect("this program"));
         command.env(ROLE, role).envs(variables.iter().map(|(name, value)| (name, value)));
         Self::start(command)
     }
 
-    /// Another program.
+    /// Starts another program.
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("a process");
         let output = BufReader::new(child.stdout.take().expect("its output"));
         Self { child, output }
     }
 
-    /// The next line that it writes.
+    /// The next line of its output.
     ///
     /// # Panics
-    /// If there is none any more.
+    /// If its output has ended.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("a line");
@@ -54,17 +54,16 @@ impl Drop for Measured {
     }
 }
 
-/// The seconds of processor time that a process used so far, its threads' together; the kernel counts
-/// in hundredths.
+/// The CPU time of a process so far, in seconds, for all its threads; the kernel counts in hundredths.
 pub(crate) fn cpu(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-    // The name, in parentheses, may have blanks.
+    // The name, in parentheses, may contain blanks.
     let (_, rest) = stat.rsplit_once(") ").expect("a name");
     let ticks = rest.split(' ').skip(11).take(2);
     ticks.map(|ticks| ticks.parse::<f64>().expect("ticks")).sum::<f64>() / 100.0
 }
 
-/// The most memory that a process had so far, in MiB.
+/// The peak memory of a process so far, in MiB.
 pub(crate) fn peak_memory(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory");
@@ -77,13 +76,13 @@ pub(crate) fn is_there(program: &str) -> bool {
     env::split_paths(&paths).any(|folder| folder.join(program).is_file())
 }
 
-/// `<target>`, where this program is `<target>/<profile>/deps/<name>`.
+/// `<target>`, if this program is `<target>/<profile>/deps/<name>`.
 pub(crate) fn target() -> PathBuf {
     let program = env::current_exe().expect("this program");
     program.ancestors().nth(3).expect("a target folder").to_owned()
 }
 
-/// Where results go unless somebody says otherwise.
+/// The default folder of results.
 pub(crate) fn out() -> PathBuf {
     target().join("bench")
 }

@@ -1,25 +1,25 @@
-//! Figures by name: a table, a file, and the ratio to an earlier run.
+//! Report of figures by name: a table, a file, and ratios to an earlier run.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// What was measured in one run.
+/// The figures of one run.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// When, RFC 3339.
+    /// Time of the run, RFC 3339.
     date: String,
     /// Messages of the data set.
     messages: i64,
-    /// The processors' name.
+    /// Number and name of the processors.
     machine: String,
-    /// In the order of their measuring.
+    /// Figures in the order of measurement.
     #[serde(with = "ordered")]
     figures: Vec<(String, f64)>,
 }
 
-/// What a figure has to be, at most or at least, by the end or the whole of its name.
+/// Targets of figures, by the parts of their names.
 const TARGETS: [(&str, &str, Limit); 23] = [
     ("history page of 50", "CPU, µs a request", Limit::Most(110.0)),
     ("history page of 50", "p50 / pgbench's", Limit::Most(3.0)),
@@ -62,13 +62,13 @@ impl Report {
         Self { date, messages, machine, figures: Vec::new() }
     }
 
-    /// Notes a figure, whose name is `what: figure, unit`, and shows it.
+    /// Adds a figure, whose name is `what: figure, unit`, and prints it.
     pub(crate) fn add(&mut self, name: String, value: f64) {
         println!("{name:<64} {}", number(value));
         self.figures.push((name, value));
     }
 
-    /// The whole as a table, beside an earlier run's.
+    /// A table of all figures, beside those of an earlier run.
     pub(crate) fn print(&self, earlier: Option<&Self>) {
         let earlier: BTreeMap<&str, f64> = earlier
             .map(|report| report.figures.iter().map(|(name, value)| (name.as_str(), *value)))
@@ -108,7 +108,7 @@ pub(crate) fn read(file: &Path) -> Report {
     serde_json::from_slice(&json).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// With as many digits as say something.
+/// Formats a number with its significant digits.
 fn number(value: f64) -> String {
     let digits = match value.abs() {
         100.0.. => 0,

@@ -1,5 +1,5 @@
-//! A queue and a carrier that take all they are given and answer after a fixed time: what is measured
-//! is what waits for them.
+//! A queue and a carrier that accept everything and answer after a fixed time, so that only their
+//! clients are measured.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// Serves SQS and SNS on one port until the process ends. A thread a connection, since those sleep to
-/// some 0.1 ms, where a runtime's timer sleeps to 1 ms.
+/// Serves SQS and SNS on one port until the process ends. One thread per connection, since a thread's
+/// sleep is exact to 0.1 ms, and a runtime's timer to 1 ms.
 pub(crate) fn serve(answers_after: Duration) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -23,7 +23,7 @@ pub(crate) fn serve(answers_after: Duration) -> SocketAddr {
     address
 }
 
-/// Until the client hangs up.
+/// Serves a connection until the client closes it.
 fn connection(stream: &TcpStream, answers_after: Duration) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let mut reader = BufReader::new(stream);
@@ -58,7 +58,7 @@ fn connection(stream: &TcpStream, answers_after: Duration) -> Option<()> {
     }
 }
 
-/// The answer to a `SendMessageBatch`: every entry was taken.
+/// The answer to a `SendMessageBatch`: every entry was accepted.
 fn taken(body: &[u8]) -> Option<String> {
     let request: Value = serde_json::from_slice(body).ok()?;
     let entry = |entry: &Value| json!({ "Id": entry["Id"], "MessageId": entry["Id"], "MD5OfMessageBody": "" });

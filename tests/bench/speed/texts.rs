@@ -1,4 +1,4 @@
-//! From the post to the text: the whole local stack, as `cargo run` starts it, at 100 posts a second.
+//! From the post to the SMS: the whole local stack, as `cargo run` starts it, at 100 posts a second.
 
 use std::{
     path::Path,
@@ -16,8 +16,8 @@ use crate::{
 };
 
 const POSTS: usize = 600;
-/// Between two posts.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Time between two posts.
+const INTERVAL: Duration = Duration::from_millis(10);
 
 pub(crate) async fn measure(out: &Path, report: &mut Report) {
     let folder = out.join("texts");
@@ -49,7 +49,7 @@ pub(crate) async fn measure(out: &Path, report: &mut Report) {
     let (mut posted, mut answered) = (Vec::new(), Vec::new());
     let began = Instant::now();
     for i in 0..POSTS {
-        let due = began + PAUSE * u32::try_from(i).expect("a number");
+        let due = began + INTERVAL * u32::try_from(i).expect("a number");
         tokio::time::sleep_until(due.into()).await;
         posted.push(OffsetDateTime::now_utc());
         let asked = Instant::now();
@@ -71,7 +71,7 @@ pub(crate) async fn measure(out: &Path, report: &mut Report) {
                     .iter()
                     .find(|text| text["body"].as_str().is_some_and(|body| body.contains(&mark)))?;
                 let at = OffsetDateTime::parse(text["at"].as_str()?, &Rfc3339).ok()?;
-                // The carrier's times are of whole milliseconds: half of one is lost on average.
+                // The carrier's times are in whole milliseconds, and half a millisecond early on average.
                 Some((at - posted[i]).max(time::Duration::ZERO).unsigned_abs())
             })
             .collect();

@@ -1,4 +1,4 @@
-//! The worker: texts a second in a process, and how long a batch of ten takes the Lambda binary.
+//! The worker: SMS per second in a process, and the Lambda binary's time for a batch of ten.
 
 use std::{
     collections::VecDeque,
@@ -30,18 +30,18 @@ use crate::{
     world::World,
 };
 
-/// What the carrier takes to answer.
+/// Time until the carrier answers.
 const CARRIER_ANSWERS_AFTER: Duration = Duration::from_millis(5);
 /// Records of a batch.
 const BATCH: usize = 10;
 /// Batches at once.
 const ENVIRONMENTS: usize = 16;
-/// Texts of a run, about.
-const TEXTS: usize = 20_000;
-/// Batches that the Lambda binary is handed one after the other.
+/// Approximate number of SMS of a run.
+const SMS_COUNT: usize = 20_000;
+/// Batches for the Lambda binary, one after the other.
 const BATCHES: usize = 60;
 
-/// Sends what it is told to, and says how that went.
+/// Handles all jobs of the folder in parallel environments; prints the seconds and the CPU time.
 #[tokio::main]
 pub(crate) async fn work() {
     let variable = |name: &str| env::var(name).expect("a variable");
@@ -81,7 +81,7 @@ pub(crate) async fn work() {
     println!("{}", json!({ "seconds": seconds, "cpu": cpu }));
 }
 
-/// Jobs as the queue hands them over.
+/// The worker's event for these jobs.
 fn event(jobs: &[&str]) -> Value {
     let ids: Vec<String> = (0..jobs.len()).map(|i| format!("record-{i}")).collect();
     let records: Vec<(&str, &str)> =
@@ -89,7 +89,7 @@ fn event(jobs: &[&str]) -> Value {
     sqs_event(&records)
 }
 
-/// Posts to threads of fifty until there are this many jobs; their bodies.
+/// Posts to threads of fifty members until there are this many jobs; returns their bodies.
 async fn post(world: &World, jobs: usize) -> Vec<String> {
     let pool = Database::new(&world.url(), 1).expect("a URL").pool_as(Role::App);
     let new = NewMessage::new(Some("Bring the albums on Sunday".to_owned()), vec![], None);
@@ -119,7 +119,7 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
     variables.push(("AWS_ENDPOINT_URL_SNS", carrier.clone()));
     let (mut rates, mut cpus) = (Vec::new(), Vec::new());
     for _ in 0..3 {
-        let jobs = post(world, TEXTS).await;
+        let jobs = post(world, SMS_COUNT).await;
         fs::write(world.folder().join("jobs"), jobs.join("\n")).expect("jobs");
         let mut process = Measured::role("worker", &variables);
         let said: Value = serde_json::from_str(&process.line()).expect("JSON");
@@ -145,7 +145,7 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
         let failures = answer.expect("an answer")["batchItemFailures"].as_array().map(Vec::len);
         assert_eq!(failures.unwrap_or_default(), 0, "{}", function.log());
     }
-    // The first one connects.
+    // The first batch connects.
     let p50 = load::median(times.split_off(1));
     report.add("worker, batch of 10: p50, ms".to_owned(), p50);
     let carrier = CARRIER_ANSWERS_AFTER.as_secs_f64() * 1e3;

@@ -1,4 +1,4 @@
-//! What all is measured on: a PostgreSQL that keeps what it has said it keeps, with a data set.
+//! The measured database: a durable PostgreSQL with the data set.
 
 use std::{
     io::IsTerminal,
@@ -16,19 +16,19 @@ use postgres::{Options, Server};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tests::dataset::{self, Place};
 
-/// Connections of the API, as the comparison has.
+/// Connections of the API.
 pub(crate) const CONNECTIONS: u32 = 16;
 
 pub(crate) struct World {
     server: Server,
     folder: PathBuf,
     pub(crate) secrets: Secrets,
-    /// Its threads, the longest first.
+    /// The threads, the longest first.
     pub(crate) places: Vec<Place>,
 }
 
 impl World {
-    /// Starts a server of its own and fills it.
+    /// Starts a server and fills it.
     pub(crate) async fn start(out: &Path, messages: i64) -> Self {
         let folder = out.join("world");
         let _nothing_there = std::fs::remove_dir_all(&folder);
@@ -61,13 +61,13 @@ impl World {
         self.secrets.token(&claims).expect("a token")
     }
 
-    /// Threads that their members are found by, of this many.
+    /// Threads of this many members that resolving finds.
     pub(crate) fn of(&self, members: i64) -> Vec<&Place> {
         let fits = |place: &&Place| place.members == members && !place.is_distinct;
         self.places.iter().filter(fits).take(500).collect()
     }
 
-    /// What the server says, from the run's beginning.
+    /// The server's log, from the start of the run.
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.join("postgres").join("server.log")
     }
@@ -76,7 +76,7 @@ impl World {
         &self.folder
     }
 
-    /// What a deployed function's environment says, for a login that may take this role.
+    /// The environment of a deployed function, with a login that may take this role.
     pub(crate) fn environment(&self, role: &str) -> Vec<(&'static str, String)> {
         vec![
             ("DATABASE_URL", format!("{}?sslmode=disable&options[role]={role}", self.url())),
@@ -93,7 +93,7 @@ impl World {
         ]
     }
 
-    /// What the measured processes are told.
+    /// The environment of the measured processes.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         vec![
             ("DATABASE_URL", self.url()),
@@ -107,7 +107,7 @@ impl World {
     }
 }
 
-/// How far the data set is, on one line where somebody is watching.
+/// Prints the progress of filling on one line; only its end if standard output is no terminal.
 fn bar(done: i64, total: i64, began: Instant) {
     const WIDTH: i64 = 40;
     if !std::io::stdout().is_terminal() && done < total {

@@ -1,4 +1,4 @@
-//! Says hello.
+//! A minimal Lambda function, which says hello: the baseline of starts.
 
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
 

@@ -1,9 +1,9 @@
-//! Does one of the hot parts that ask nobody as often as it is told: `instructions <part> <times>`,
-//! and without a part, prints their names.
+//! Runs one of the hot parts without I/O a number of times: `instructions <part> <times>`. Without
+//! arguments, prints the names of the parts.
 
 #![expect(
     clippy::expect_used,
-    reason = "a benchmark has nobody to report an error to but its reader"
+    reason = "a benchmark reports errors to its reader only"
 )]
 #![expect(clippy::print_stdout, reason = "it prints names for a script")]
 
@@ -38,19 +38,19 @@ use tower::ServiceExt;
 use worker::sms::{Content, Limits, Subject, compose, measure};
 
 const SECRET: &str = "a secret to count with, 32 bytes and more";
-/// There is no such folder for a socket, and nobody listens at port 1: nothing here asks for them.
+/// Never connected to: there is no such folder for a socket, and port 1 is closed.
 const DATABASE: &str = "postgres://nobody@localhost/none?host=/nowhere";
 const ENDPOINT: &str = "http://127.0.0.1:1";
-/// Far from now: 2100-01-01.
+/// 2100-01-01, which is far in the future.
 const EXPIRES: u64 = 4_102_444_800;
 const TEXT: &str = "Bring the albums on Sunday, will you? Grandma wants to show them around.";
-/// Cyrillic, with an emoji, which is left out.
+/// Cyrillic with an emoji, which the SMS drops.
 const OTHER_SCRIPT: &str =
     "Принеси альбомы в воскресенье 🎂, бабушка хочет их показать всем гостям.";
 
 type Part = fn(&Stage);
 
-/// What is counted, by its name.
+/// The parts, by name.
 const PARTS: [(&str, Part); 12] = [
     ("link-sign", |stage| stage.sign()),
     ("link-verify", |stage| stage.verify()),
@@ -84,8 +84,8 @@ fn main() {
     }
 }
 
-/// What the parts work with. All of it is made whichever part is asked for, so that its making
-/// is the same for any number of times.
+/// The data of all parts. All of it is created for every part, so that this costs the same for any
+/// number of times.
 struct Stage {
     runtime: Runtime,
     api: Api,
@@ -196,7 +196,7 @@ impl Stage {
         black_box(page.to_json()).expect("JSON");
     }
 
-    /// A whole request, whose body is read and found wrong in the last thing that is looked at.
+    /// A whole request whose body is refused by the last check.
     fn post(&self) {
         let request = Request::post("/threads/th_00000000000000000000000000000001/messages")
             .header(AUTHORIZATION, &self.bearer)
