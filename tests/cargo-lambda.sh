@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows that `cargo lambda watch` answers as the local server does, by the routes in Cargo.toml, and
-# that `cargo lambda invoke worker` sends a text.
+# Checks that `cargo lambda watch`, with the routes in Cargo.toml, answers as the local server does, and
+# that `cargo lambda invoke worker` sends an SMS.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,15 +10,14 @@ if ! cargo lambda --version >/dev/null 2>&1; then
 fi
 
 folder=$(mktemp -d)
-# Where we are root, PostgreSQL runs as another user, who must get through.
+# For root, PostgreSQL runs as another user, which must pass through.
 chmod 711 "$folder"
 running=""
 
 stop_all() {
     local status=$? pid function functions
     for pid in $running; do
-        # The functions are process groups of their own: should their server die of something worse
-        # than our signal, nobody else would end them.
+        # The functions are separate process groups: if their server is killed, nothing else ends them.
         functions=$(pgrep -P "$pid" || true)
         kill -TERM "$pid" 2>/dev/null || true
         wait "$pid" || true
@@ -42,7 +41,7 @@ start() { # name, command … : in the background, its output in name.log
     shift
     "$@" >"$log" 2>&1 &
     newest=$!
-    # The last one first, when they are stopped: the functions before what they use.
+    # Stopped in reverse order: the functions before the stack that they use.
     running="$newest $running"
 }
 
@@ -50,15 +49,15 @@ wait_for() { # what, command …
     local what=$1 left=600
     shift
     until "$@"; do
-        kill -0 "$newest" 2>/dev/null || fail "what should have brought $what has ended"
-        [ $((left -= 1)) -gt 0 ] || fail "waited in vain for $what"
+        kill -0 "$newest" 2>/dev/null || fail "the process ended before $what"
+        [ $((left -= 1)) -gt 0 ] || fail "timed out waiting for $what"
         sleep 0.1
     done
 }
 
 free_port() {
     local port
-    # cargo-lambda tells its functions the port it was given, so it must be a real one.
+    # cargo-lambda passes the given port to its functions, so it can't be 0.
     while port=$((20000 + RANDOM % 10000)) && (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
     echo "$port"
 }
@@ -72,7 +71,7 @@ string() { # name: the first such string of the JSON that is read
     grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d'"' -f4
 }
 
-# The compiler first: what it has to say is said here, and no answer waits for it.
+# Compiles first, so that errors show here and no request waits for it.
 cargo build --quiet --locked
 cargo build --quiet --locked -p functions --bins
 cargo build --quiet --locked -p worker --bins
@@ -82,8 +81,8 @@ start local cargo run --quiet --locked -- --port 0 --data-dir "$data"
 wait_for "the banner" grep -q "Post as Mum" "$folder/local.log"
 local_url=$(sed -n 's/^ *API *\(http[^ ]*\).*/\1/p' "$folder/local.log")
 
-# A queue that nobody polls: the jobs of what is posted through cargo-lambda wait there for us,
-# where the stack's own pollers would have sent their texts already.
+# A queue without pollers: jobs of posts through cargo-lambda wait there, where the stack's own pollers
+# don't handle them.
 sqs() { # action, input
     curl -sS "$(variable AWS_ENDPOINT_URL_SQS)" -H "x-amz-target: AmazonSQS.$1" \
         -H 'content-type: application/x-amz-json-1.0' -d "$2"
@@ -124,7 +123,7 @@ $here"
     compared=$((compared + 1))
 }
 
-# A thread with a single reader, so a post to it is a single job.
+# A thread with a single recipient, so that a post is a single job.
 dm='{"memberIds":["dad"],"kind":"DM"}'
 thread=$(request "$local_url" "$mum" POST /threads -d "$dm" | string id)
 family=$(sed -n 's,.*/threads/\(th_[0-9a-f]*\)/messages.*,\1,p' "$folder/local.log")
@@ -158,7 +157,7 @@ same 200 "$mum" GET "/threads/$family/messages/$message/deliveries"
 # ---- the worker ----
 
 worker_port=$(free_port)
-# Links of its own tell its texts from those of the stack's worker.
+# Another link address distinguishes its SMS from those of the stack's worker.
 link=https://by-hand.example
 start worker cargo lambda watch --ignore-changes --invoke-address 127.0.0.1 \
     --invoke-port "$worker_port" --env-file "$data/worker.env" \
@@ -173,12 +172,12 @@ invoke() { # event
     answer=$(cargo lambda invoke worker --invoke-address 127.0.0.1 --invoke-port "$worker_port" \
         --data-file "$1")
     [ "$answer" = "{\"batchItemFailures\":[{\"itemIdentifier\":\"$malformed\"}]}" ] ||
-        fail "the worker should have refused the malformed record alone, not: $answer"
+        fail "the worker should have refused only the malformed record, not: $answer"
 }
-# As it is committed: a record that is no job, and a job that there is nothing to do for.
+# The committed event: a record that is no job, and a job of no notification.
 invoke $sample
 
-# From here to the text there are 30 seconds, then the sweeper finds that nobody was woken.
+# The SMS must be sent within 30 seconds: then the sweeper wakes the stack's worker.
 same 201 "$mum" POST "/threads/$thread/messages" -H 'idempotency-key: cargo-lambda' \
     -d '{"body":"Hello through cargo-lambda"}'
 received=$(sqs ReceiveMessage "{\"QueueUrl\":\"$queue\",\"WaitTimeSeconds\":5}")
@@ -189,10 +188,10 @@ invoke "$folder/event.json"
 texts=$(curl -sS "$local_url/dev/sms?to=+15550100003" | grep -o '"body":"[^"]*cargo-lambda[^"]*"' || true)
 case $texts in
 "\"body\":\"Mum: Hello through cargo-lambda $link/l#"*) ;;
-*) fail "Dad should have one text, from the worker that was invoked, not: $texts" ;;
+*) fail "Dad should have one SMS, from the invoked worker, not: $texts" ;;
 esac
 same 200 "$mum" GET "/threads/$thread/messages"
-# Last, since it puts a job into the queue by hand as well.
+# Last, since it sends a job to the queue as well.
 same 202 nobody POST /links/request -d '{"phone":"+15550100999"}'
 
-echo "cargo-lambda test: $compared answers the same, and a text from a worker invoked by hand"
+echo "cargo-lambda test: $compared answers the same, and an SMS from the worker invoked by hand"

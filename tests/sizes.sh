@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# The size of each Lambda binary as it is deployed: stripped, and as the zip that is uploaded.
+# The size of each Lambda binary as deployed: stripped, and compressed for upload.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What is uploaded is what a cold start loads. The largest has the AWS SDK and every country's phone
-# numbers.
+# A cold start loads the uploaded zip. The largest has the AWS SDK and the phone numbers of every country.
 limit=4000000
 cargo build --quiet --locked --release -p functions -p worker --bins
 printf '%-10s %12s %12s\n' function bytes gzipped

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What a newcomer does first: starts everything, posts with the printed commands, and looks whether
-# three phones got the text.
+# A newcomer's first steps: starts the stack, posts with the printed commands, and checks that three
+# phones got the SMS.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 folder=$(mktemp -d)
-# Where we are root, PostgreSQL runs as another user, who must get through.
+# For root, PostgreSQL runs as another user, which must pass through.
 chmod 711 "$folder"
 output=$folder/output
 : >"$output"
@@ -19,31 +19,31 @@ wait_for() { # what, command …
     shift
     until "$@"; do
         if [ $((left -= 1)) -eq 0 ] || ! kill -0 "$kinline" 2>/dev/null; then
-            echo "smoke test: waited in vain for $what" >&2
+            echo "smoke test: timed out waiting for $what" >&2
             cat "$output" >&2
             exit 1
         fi
         sleep 0.1
     done
 }
-texts_of() { curl -s "$url/dev/sms?to=$1" | grep -c 'Hello from the terminal' || true; }
+sms_of() { curl -s "$url/dev/sms?to=$1" | grep -c 'Hello from the terminal' || true; }
 all_have_it() {
-    [ "$(texts_of +15550100001)$(texts_of +15550100003)$(texts_of +15550100004)" = 111 ]
+    [ "$(sms_of +15550100001)$(sms_of +15550100003)$(sms_of +15550100004)" = 111 ]
 }
 
 wait_for "the banner" grep -q "Hello from the terminal" "$output"
 cat "$output"
 url=$(sed -n 's/^ *API *\(http[^ ]*\).*/\1/p' "$output")
-# The commands as they were printed, not as this script knows them.
+# The printed commands, not a copy of them.
 sed -n '/TOKEN=/,$p' "$output" >"$folder/commands"
 bash "$folder/commands"
 echo
-wait_for "three texts" all_have_it
-[ "$(texts_of +15550100002)" = 0 ] || { echo "smoke test: the author got a text" >&2; exit 1; }
+wait_for "three SMS" all_have_it
+[ "$(sms_of +15550100002)" = 0 ] || { echo "smoke test: the author got an SMS" >&2; exit 1; }
 
 began=$(date +%s%N)
 kill -TERM "$kinline"
 wait "$kinline"
 took=$((($(date +%s%N) - began) / 1000000))
-echo "smoke test: three texts, stopped within $took ms"
+echo "smoke test: three SMS, stopped within $took ms"
 [ "$took" -lt 3000 ]

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# What is built in: licences, sources, banned and unused dependencies, known holes. Where the advisory
-# database can't be reached, it says so and goes on; with --strict, that is a failure.
+# Checks dependencies: licences, sources, bans, unused ones, advisories. If the advisory database can't
+# be reached, prints that and goes on; with --strict, fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 strict=${1:-}
 
-# From crates.io by their lock files, checksums and all, and kept beside the build: a tool that judges
-# a supply chain should not be somebody's binary.
+# Built from crates.io with their lock files, and kept beside the build: a tool that checks a supply
+# chain should not be a foreign binary.
 tools=${CARGO_TARGET_DIR:-$PWD/target}/tools
 PATH=$PATH:$tools/bin
 install() { # crate, version
     "$1" --version >/dev/null 2>&1 && return
     local began=$SECONDS
     echo "building $1 $2, once …"
-    # Unoptimised: it takes a third of the time to build, and runs for seconds.
+    # Unoptimised: builds in a third of the time, and runs for seconds only.
     CARGO_TARGET_DIR=$tools/build cargo install --quiet --locked --debug --root "$tools" "$1" --version "$2"
     echo "… done in $((SECONDS - began)) s"
 }
@@ -28,7 +28,7 @@ echo "— licences, sources, bans"
 cargo deny --locked check --hide-inclusion-graph licenses sources bans
 
 echo "— advisories"
-# By git's own time limits, a network that swallows packets takes minutes to say no.
+# With git's own time limits, a network that drops packets takes minutes to fail.
 if refusal=$(timeout 120 cargo deny --locked fetch db 2>&1); then
     cargo deny --locked check --hide-inclusion-graph advisories
 else

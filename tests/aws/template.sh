@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Has infra/template.yaml judged by the tools of those who deploy it: cfn-lint, checkov and SAM.
-# What one of them finds and we leave is said beside it in the template, with the reason.
+# Checks infra/template.yaml with cfn-lint, checkov and SAM. The template skips a finding only with a
+# reason.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# A folder each: checkov wants other versions of the same libraries than SAM does.
+# Separate folders, since checkov and SAM need different versions of the same libraries.
 tools=target/aws-tools
 install() { # folder, program, packages …
     local folder=$tools/$1 program=$2
     shift 2
     "$folder/bin/$program" --version >/dev/null 2>&1 && return
-    # What could not be installed whole is begun anew.
+    # An incomplete installation starts over.
     rm -rf "$folder"
     python3 -m venv "$folder" && "$folder/bin/pip" install --quiet "$@"
 }
@@ -29,5 +29,5 @@ unexplained=$(checkov --file infra/template.yaml --framework cloudformation --sk
 import json, sys
 checks = json.load(sys.stdin)["results"]["skipped_checks"]
 print(sum(len((c["check_result"].get("suppress_comment") or "")) < 20 for c in checks))')
-[ "$unexplained" = 0 ] || { echo "checkov: $unexplained skips give no reason" >&2; exit 1; }
+[ "$unexplained" = 0 ] || { echo "checkov: $unexplained skips without a reason" >&2; exit 1; }
 sam validate --lint

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # The pages and the phone wall in a real browser: tests/browser/run.sh [test file …]
 #
-# Starts a stack of its own, and stops it. Without Node.js or Chromium there is nothing to test with:
-# then it says so and is content, unless KINLINE_REQUIRE_BROWSER=1. The browser is the one of
-# CHROMIUM, /usr/bin/chromium, or `chromium` on the PATH. Of a test that fails, SHOTS=<folder> keeps
-# pictures.
+# Starts its own stack, and stops it. Without Node.js or Chromium it is skipped, unless
+# KINLINE_REQUIRE_BROWSER=1. The browser is CHROMIUM, /usr/bin/chromium, or `chromium` on the PATH.
+# SHOTS=<folder> keeps pictures of failed tests.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=tests/browser
@@ -23,7 +22,7 @@ fi
 why=$(node "$here/browser.mjs" 2>&1) || skip "Chromium ($why)"
 
 folder=$(mktemp -d)
-# Where we are root, PostgreSQL runs as another user, who must get through.
+# For root, PostgreSQL runs as another user, which must pass through.
 chmod 711 "$folder"
 output=$folder/output
 : >"$output"
@@ -44,11 +43,11 @@ until grep -q "Hello from the terminal" "$output"; do
 done
 url=$(sed -n 's/^ *API *\(http[^ ]*\).*/\1/p' "$output")
 
-# The wall first: it shows the first fifty families, and each test makes one.
+# The wall first: it shows fifty families, and each test makes one.
 files=("$@")
 [ "$#" -gt 0 ] || files=("$here"/wall.test.mjs "$here"/[!w]*.test.mjs)
 status=0
-# spec, also where no one is watching: a failure should read the same everywhere.
+# The reporter `spec`, without a terminal too, so that a failure reads the same everywhere.
 KINLINE_URL=$url KINLINE_DATA=$folder/data SHOTS=${SHOTS:-} \
     node --test --test-reporter=spec --test-concurrency=2 "${files[@]}" || status=$?
 if [ "$status" -ne 0 ]; then

@@ -1,6 +1,6 @@
 #!/bin/sh
-# rustc for cargo's workspace members (RUSTC_WORKSPACE_WRAPPER): the crates that are fuzzed tell
-# libFuzzer where they have been. Stable flags; what they depend on stays as it was built.
+# rustc for cargo's workspace members (RUSTC_WORKSPACE_WRAPPER): instruments the fuzzed crates for
+# libFuzzer's coverage. Stable flags; dependencies stay as they were built.
 for crate in shared functions worker fuzz; do
     case " $* " in
     *" --crate-name $crate "*)

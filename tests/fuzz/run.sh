@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Feeds libFuzzer's bytes to the harnesses: tests/fuzz/run.sh [seconds each, 5] [harness …]
+# Runs the harnesses with libFuzzer: tests/fuzz/run.sh [seconds each, 5] [harness …]
 #
-# Any stable toolchain does, with a C++ compiler. Our own crates tell where they have been, what they
-# depend on doesn't, so next to nothing is built. What is found along the way is kept in target/fuzz/
-# for the next time; an input that something does not hold for fails the run and is named. The inputs
-# are others each time, but with KINLINE_FUZZ_SEED=<number>.
+# Needs a stable toolchain and a C++ compiler. Only our own crates are instrumented, so little is built.
+# Inputs with new coverage are kept in target/fuzz/ for the next run; an input that breaks a harness
+# fails the run and is named. Inputs are random, unless KINLINE_FUZZ_SEED=<number> is set.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -26,7 +25,7 @@ case $host in
 esac
 command -v "${CXX:-c++}" >/dev/null || skipped "there is no C++ compiler to build libFuzzer with"
 
-# The whole workspace's features: what the tests were built with is built already.
+# With the features of the whole workspace, for which the tests have built the dependencies already.
 RUSTC_WORKSPACE_WRAPPER=$PWD/tests/fuzz/cover.sh \
     cargo build --quiet --locked --workspace --bin fuzz --features fuzz/libfuzzer
 fuzz=$target/debug/fuzz
@@ -47,7 +46,7 @@ for name in "$@"; do
         printf '%-8s FAILED\n' "$name"
         grep -a -A 4 -m 3 'panicked at\|ERROR: libFuzzer' "$log" || tail -n 20 "$log"
         grep -a 'Test unit written to' "$log" || true
-        echo "Again: KINLINE_FUZZ_HARNESS=$name $fuzz <that file>. Once mended, it is a seed: tests/fuzz/seeds/$name/"
+        echo "Again: KINLINE_FUZZ_HARNESS=$name $fuzz <that file>. Once fixed, keep it as a seed: tests/fuzz/seeds/$name/"
     fi
 done
 exit "$status"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The API against its document: spectral reads the document, and schemathesis tries every operation on
+# The API against its document: spectral lints the document, and schemathesis calls every operation on
 # the local stack, with all of its checks. tests/openapi/run.sh [seconds [seed]]
 #
-# Starts a stack of its own, and stops it. Installs both tools under target/: without pip or npm there is
-# nothing to test with, then it says so and is content, unless KINLINE_REQUIRE_OPENAPI=1.
+# Starts its own stack, and stops it. Installs both tools in target/. Without pip or npm it is skipped,
+# unless KINLINE_REQUIRE_OPENAPI=1.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=tests/openapi
@@ -26,7 +26,7 @@ if ! [ "$here/node_modules/.package-lock.json" -nt "$here/package-lock.json" ]; 
 fi
 
 folder=$(mktemp -d)
-# Where we are root, PostgreSQL runs as another user, who must get through.
+# For root, PostgreSQL runs as another user, which must pass through.
 chmod 711 "$folder"
 output=$folder/output
 : >"$output"
@@ -49,8 +49,8 @@ send() { # method, path, token, body
     curl -sSf -X "$1" "$url$2" -H "authorization: Bearer $3" -H 'content-type: application/json' -d "$4"
 }
 field() { sed "s/.*\"$1\":\"\([^\"]*\)\".*/\1/"; }
-# A family with the people of the document's examples; mum is the one who asks. It is not the family of the
-# examples, which is deleted while all is tried.
+# A family with the users of the document's examples; mum is the caller. It is not the examples' family,
+# which is deleted during the test.
 SERVICE_TOKEN=$(send POST /dev/token - '{"role":"service"}' | field token)
 MEMBER_TOKEN=$(send POST /dev/token - '{"familyId":"home","userId":"mum"}' | field token)
 export SERVICE_TOKEN MEMBER_TOKEN

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The tests of the API and the worker through PgBouncer in transaction mode, four connections for each
-# role, and the tests that are about just that: tests/pooler/run.sh [name of a test …]
+# The tests of API and worker through PgBouncer in transaction mode, with four connections for each
+# role, and the tests of the module `pooler`: tests/pooler/run.sh [name of a test …]
 #
-# PgBouncer follows prepared statements from version 1.21 on. Where the system's is older, it is built
-# from Debian's sources into target/.
+# PgBouncer tracks prepared statements from version 1.21 on. If the system's is older, it is built from
+# Debian's sources into target/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -30,7 +30,7 @@ if ! follows "${program:-none}"; then
             cd target/pgbouncer-source
             mkdir -p lists/partial archives/partial
             echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >sources.list
-            # A list of its own: the system's stay as they are.
+            # A separate list: the system's is not changed.
             apt=(apt-get -qq -o Dir::Etc::sourcelist="$PWD/sources.list" -o Dir::Etc::sourceparts=-
                 -o Dir::State::lists="$PWD/lists" -o Dir::Cache::archives="$PWD/archives"
                 -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root)
@@ -45,7 +45,7 @@ if ! follows "${program:-none}"; then
 fi
 "$program" --version | head -1
 
-# As another user than root, which can't read everywhere.
+# It runs as another user than root, so that user must be able to read it.
 if [ "$(id -u)" = 0 ]; then
     copy=$(mktemp -d)
     trap 'rm -rf "$copy"' EXIT

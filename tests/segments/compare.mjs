@@ -1,13 +1,13 @@
-// Compares our segment counter with that of Twilio: reads the JSON lines of
-// `cargo run -p worker --example segments`, says how many agree, and fails when one does not.
+// Compares our segment counter with Twilio's: reads the JSON lines of
+// `cargo run -p worker --example segments`, prints how many agree, and fails if one does not.
 import { createInterface } from "node:readline";
 import { SegmentedMessage } from "sms-segments-calculator";
 
 const graphemes = new Intl.Segmenter("en", { granularity: "grapheme" });
 
-// The one known difference: theirs never splits a grapheme (an emoji with its skin tone, a letter
-// with its accent), a kindness of one carrier. 3GPP TS 23.038 and TS 23.040 know characters alone,
-// so ours splits between them, and can only need fewer segments.
+// The one known difference: Twilio's never splits a grapheme (an emoji with its skin tone, a letter
+// with its accent). 3GPP TS 23.038 and TS 23.040 only know characters, so ours splits between them, and
+// never needs more segments.
 const joins = (text) => {
     for (const { segment } of graphemes.segment(text)) {
         if ([...segment].length > 1 && segment !== "\r\n") return true;
@@ -15,8 +15,8 @@ const joins = (text) => {
     return false;
 };
 
-// Their counter on the same text with every character as a grapheme of its own: what joins is
-// replaced by what takes as many units and joins nothing.
+// Twilio's counter on the same text with each character as its own grapheme: a joining character is
+// replaced by one of the same length that does not join.
 const apart = (text) =>
     [...text].map((c) => (c.length === 2 ? "😀" : c.charCodeAt(0) > 127 ? "я" : c)).join("");
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compares our segment counter with somebody else's: tests/segments/run.sh [how many] [seed]
+# Compares our segment counter with Twilio's: tests/segments/run.sh [number of texts] [seed]
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -11,6 +11,6 @@ fi
 count=${1:-10000} seed=${2:-$RANDOM}
 echo "$count texts of seed $seed"
 npm ci --no-audit --no-fund --silent
-# With the features of the whole workspace: the tests have built it already.
+# With the features of the whole workspace, for which the tests have built it already.
 cargo build --quiet --locked --workspace --example segments
 "${CARGO_TARGET_DIR:-../../target}/debug/examples/segments" "$count" "$seed" | node compare.mjs
