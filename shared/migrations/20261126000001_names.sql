@@ -1,5 +1,9 @@
 -- A title that was never given and the name of an erased user or family are null: no text stands for
 -- "none". Answers and pages say something in its place.
+--
+-- An exception to expand and contract, since nothing is deployed yet: the version before can't read null,
+-- and the three tables are locked while all of their rows are looked at. Where it does run, stop the API
+-- and the worker first, and don't go back past this one.
 
 SET LOCAL lock_timeout = '5s';
 

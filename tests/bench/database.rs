@@ -4,10 +4,7 @@
 //!
 //! The database must have families with threads and members; it gets more messages.
 
-#![expect(
-    clippy::expect_used,
-    reason = "a benchmark reports errors to its reader only"
-)]
+#![expect(clippy::expect_used, reason = "a benchmark reports errors to its reader only")]
 #![expect(clippy::print_stdout, reason = "its table is its purpose")]
 
 use std::{

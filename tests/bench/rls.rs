@@ -4,10 +4,7 @@
 //!
 //! Starts its own server, and reads the CPU time of its processes (where there is `/proc`).
 
-#![expect(
-    clippy::expect_used,
-    reason = "a benchmark reports errors to its reader only"
-)]
+#![expect(clippy::expect_used, reason = "a benchmark reports errors to its reader only")]
 #![expect(clippy::print_stdout, reason = "its table is its purpose")]
 
 use std::{

@@ -30,6 +30,7 @@ mod retention;
 mod routes;
 mod search;
 mod structure;
+mod sweeping;
 mod template;
 mod tenancy;
 mod threads;

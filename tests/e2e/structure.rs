@@ -28,6 +28,20 @@ fn no_two_modules_import_each_other() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// HTTP and Lambda belong to `functions` and `worker`, and what calls out to `platform`.
+#[test]
+fn shared_names_no_crate_of_http_or_lambda() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/Cargo.toml");
+    let manifest: toml::Table =
+        fs::read_to_string(manifest).expect("a manifest").parse().expect("TOML");
+    let dependencies = manifest["dependencies"].as_table().expect("a table");
+    assert!(dependencies.contains_key("sqlx"));
+    let foreign = ["axum", "http", "hyper", "lambda", "reqwest", "tower"];
+    for name in dependencies.keys() {
+        assert!(!foreign.iter().any(|foreign| name.starts_with(foreign)), "{name}");
+    }
+}
+
 fn imports(source: &Path) -> Imports {
     let mut files = Vec::new();
     list(source, source, &mut files);

@@ -9,7 +9,9 @@ use tokio::time::timeout;
 /// Time limit of a step with one statement: longer than the server's statement time-out.
 const STATEMENT: Duration = Duration::from_secs(4);
 /// Time limit for enqueueing due jobs.
-const WAKING: Duration = Duration::from_secs(10);
+const WAKING: Duration = Duration::from_secs(4);
+/// How long the last batch of due jobs may exceed that: two transactions and a send.
+const LAST_BATCH: Duration = Duration::from_secs(8);
 /// Time limit for retention.
 const FORGETTING: Duration = Duration::from_secs(10);
 /// Time limit for erasures.
@@ -74,7 +76,7 @@ pub async fn sweep(pool: &Pool, queue: &Queue) -> Swept {
         Err(step) => swept.failed.push(step),
     }
     let waking = delivery::wake_due(pool, queue, Instant::now() + WAKING);
-    match step("due SMS", WAKING + GRACE, waking).await {
+    match step("due SMS", WAKING + LAST_BATCH, waking).await {
         Ok(woken) => {
             swept.enqueued += woken.enqueued;
             swept.not_taken += woken.not_taken;

@@ -68,5 +68,5 @@ strings! {
         format(SchemaFormat::KnownFormat(KnownFormat::DateTime)),
         pattern("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z$");
     Cursor: "A position in a list. Opaque: take it from a response, unchanged.",
-        "AFJU", pattern("^[A-Za-z0-9_-]{1,64}$");
+        "AFJU", pattern("^[A-Za-z0-9_-]{1,128}$");
 }

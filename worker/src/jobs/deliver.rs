@@ -9,11 +9,13 @@ use std::{
 use futures_util::{FutureExt, StreamExt, stream};
 use shared::{
     delivery::{self, Attempt, Claim, Claimed, DeliveryState, Lease, Outcome, Reason, Settled},
+    erasure::FORMER_MEMBER,
     failpoint,
     i18n::Language,
     ids::NotificationId,
     queue::NotificationJob,
     spending::{self, Cost, Verdict},
+    text::Name,
 };
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -115,9 +117,9 @@ fn compose(worker: &Worker, claimed: &Claimed) -> Result<(Sms, i32), Outcome> {
     let token = worker.keys.sign(claimed.link);
     let token = token.map_err(|_| Outcome::Retry { reason: Reason::Signing })?;
     let sms = sms::compose(&sms::Content {
-        subject: match &claimed.sender {
-            Some(sender) => sms::Subject::Message {
-                sender: sender.as_str(),
+        subject: match claimed.message_id {
+            Some(_) => sms::Subject::Message {
+                sender: claimed.sender.as_ref().map_or(FORMER_MEMBER, Name::as_str),
                 body: claimed.body.as_deref(),
                 file_count: claimed.file_count,
                 // Each message has its own SMS: none are coalesced.

@@ -1,10 +1,7 @@
 //! Runs one of the hot parts without I/O a number of times: `instructions <part> <times>`. Without
 //! arguments, prints the names of the parts.
 
-#![expect(
-    clippy::expect_used,
-    reason = "a benchmark reports errors to its reader only"
-)]
+#![expect(clippy::expect_used, reason = "a benchmark reports errors to its reader only")]
 #![expect(clippy::print_stdout, reason = "it prints names for a script")]
 
 use std::{env, hint::black_box};
