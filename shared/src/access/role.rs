@@ -3,7 +3,7 @@
 use crate::text_enum::text_enum;
 
 text_enum! {
-    /// A member's role in a thread: `OWNER` for the one who began it, else `MEMBER`.
+    /// A member's role in a thread: `OWNER` for the member that created it, else `MEMBER`.
     // In order of rank, the lowest first: the derived comparison uses it.
     #[derive(utoipa::ToSchema)]
     pub enum Role {

@@ -7,9 +7,9 @@
 use crate::text_enum::text_enum;
 
 text_enum! {
-    /// How far a notification got.
+    /// The state of a notification.
     ///
-    /// `unknown` is never sent again by itself: the carrier may have got it.
+    /// `unknown` is never retried automatically: the carrier may have accepted the SMS.
     #[derive(utoipa::ToSchema)]
     pub enum DeliveryState {
         /// To be sent.

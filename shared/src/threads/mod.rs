@@ -31,7 +31,7 @@ pub const PREVIEW_MAX: usize = 140;
 const RESOLVE_ROUNDS: usize = 3;
 
 text_enum! {
-    /// What a thread is for.
+    /// The kind of a thread.
     #[derive(Default, utoipa::ToSchema)]
     pub enum Kind {
         /// The family's thread.
