@@ -69,8 +69,8 @@ async fn by_session<S: Send + Sync>(
     // A malformed id names no thread: every session gets the same answer.
     let thread = path_id::<ThreadId, S>(parts, state, "threadId").await;
     let member = page_member(&parts.headers)?;
-    let visitor = sessions::find(&api.db, &browser.hash(), thread, member.as_ref()).await?;
-    Ok((visitor.family_id, visitor.user_id, Scope::Threads(visitor.threads)))
+    let found = sessions::find(&api.db, &browser.hash(), thread, member.as_ref()).await?;
+    Ok((found.family_id, found.user_id, Scope::Threads(found.threads)))
 }
 
 /// The member that the page was made for. Members may share a browser: no request of one member's page

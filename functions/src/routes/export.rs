@@ -111,13 +111,13 @@ async fn fill(
     loop {
         match place.clone() {
             ExportPlace::Users { after } => {
-                let people = export.users(after.as_ref()).await?;
-                if people.is_empty() {
+                let users = export.users(after.as_ref()).await?;
+                if users.is_empty() {
                     place = ExportPlace::Threads { after: None };
                 }
-                for person in people {
-                    let after = Some(person.user.user_id.clone());
-                    if !part.take_person(person)? {
+                for exported in users {
+                    let after = Some(exported.user.user_id.clone());
+                    if !part.take_user(exported)? {
                         return Ok(Some(place));
                     }
                     place = ExportPlace::Users { after };
@@ -253,11 +253,11 @@ impl Part {
         self.len() + more <= PART_MAX
     }
 
-    fn take_person(&mut self, person: ExportedUser) -> Result<bool, Problem> {
+    fn take_user(&mut self, exported: ExportedUser) -> Result<bool, Problem> {
         let item = json(&UserInFull {
-            user: person.user.into(),
-            opted_out_at: person.opted_out_at.map(Timestamp::from),
-            deactivated_at: person.deactivated_at.map(Timestamp::from),
+            user: exported.user.into(),
+            opted_out_at: exported.opted_out_at.map(Timestamp::from),
+            deactivated_at: exported.deactivated_at.map(Timestamp::from),
         })?;
         Ok(self.fits(item.len()) && self.users.push(&item))
     }

@@ -121,13 +121,13 @@ struct TextsView {
 }
 
 impl From<SmsStatus> for TextsView {
-    fn from(texts: SmsStatus) -> Self {
-        let state = match (texts.opted_out, texts.muted) {
+    fn from(status: SmsStatus) -> Self {
+        let state = match (status.opted_out, status.muted) {
             (true, _) => "off",
             (false, true) => "muted",
             (false, false) => "on",
         };
-        Self { state, muted_until: texts.muted_until.map(Timestamp::from) }
+        Self { state, muted_until: status.muted_until.map(Timestamp::from) }
     }
 }
 
@@ -147,8 +147,8 @@ impl From<SmsStatus> for TextsView {
 async fn set_texts(
     State(api): State<Api>,
     ThreadMember { actor, thread_id }: ThreadMember,
-    Valid(wish): Valid<PutTexts>,
+    Valid(preference): Valid<PutTexts>,
 ) -> Result<Json<TextsView>, Problem> {
-    let texts = members::set_sms_preference(&api.db, &actor, thread_id, wish).await?;
-    Ok(Json(texts.into()))
+    let status = members::set_sms_preference(&api.db, &actor, thread_id, preference).await?;
+    Ok(Json(status.into()))
 }

@@ -97,7 +97,7 @@ async fn thread_page(
 ) -> Response {
     match read(&api, member).await {
         Ok(reading) => {
-            let language = reading.reader.locale.as_deref().and_then(Language::of_tag);
+            let language = reading.membership.locale.as_deref().and_then(Language::of_tag);
             let language = language.unwrap_or(accepted);
             let page = thread::thread(language, reading);
             respond(StatusCode::OK.into_response(), page)
@@ -108,12 +108,12 @@ async fn thread_page(
 
 async fn read(api: &Api, member: Result<ThreadMember, Problem>) -> Result<Reading, Problem> {
     let ThreadMember { actor, thread_id: id } = member?;
-    let (entry, reader, newest) = tokio::try_join!(
+    let (entry, membership, newest) = tokio::try_join!(
         threads::get(&api.db, &actor, id),
         members::get(&api.db, &actor, id),
         messages::history(&api.db, &actor, id, Range::Newest, NEWEST),
     )?;
-    Ok(Reading { thread: entry.thread, reader, user_id: actor.user, newest })
+    Ok(Reading { thread: entry.thread, membership, user_id: actor.user, newest })
 }
 
 /// The page for a problem: the landing page, where a new link can be requested, or the error page.

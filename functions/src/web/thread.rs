@@ -90,13 +90,13 @@ struct Data<'a> {
     latest: String,
     before: Option<String>,
     read: i64,
-    texts: Texts,
+    texts: SmsSetting,
     i18n: Messages,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Texts {
+struct SmsSetting {
     state: &'static str,
     muted_until: Option<Timestamp>,
 }
@@ -112,7 +112,7 @@ struct Messages {
 /// The data of a thread page.
 pub(crate) struct Reading {
     pub(crate) thread: Thread,
-    pub(crate) reader: Membership,
+    pub(crate) membership: Membership,
     pub(crate) user_id: UserId,
     pub(crate) newest: messages::Page,
 }
@@ -120,16 +120,16 @@ pub(crate) struct Reading {
 /// A thread with its newest messages, in `language`.
 pub(crate) fn thread(language: Language, reading: Reading) -> askama::Result<Page> {
     let locale = Locale(language);
-    let Reading { thread, reader, user_id, newest } = reading;
+    let Reading { thread, membership, user_id, newest } = reading;
     let others = thread.members.iter().filter(|member| member.user_id != user_id);
     let members: Vec<String> = others.map(|member| member.name.clone()).collect();
 
     let newest_first = newest.messages.into_iter();
     let mut messages: Vec<Bubble> =
         newest_first.rev().map(|message| bubble(locale, &user_id, message)).collect();
-    let first_unread = messages.iter().position(|m| m.seq > reader.last_read_seq && !m.mine);
+    let first_unread = messages.iter().position(|m| m.seq > membership.last_read_seq && !m.mine);
     // If all messages on the page are unread, none is marked, unless an earlier page has read ones.
-    let has_read_more = newest.next.is_some() && reader.last_read_seq > 0;
+    let has_read_more = newest.next.is_some() && membership.last_read_seq > 0;
     let first_unread = first_unread.filter(|at| *at > 0 || has_read_more);
     if let Some(message) = first_unread.and_then(|at| messages.get_mut(at)) {
         message.first_unread = true;
@@ -141,8 +141,8 @@ pub(crate) fn thread(language: Language, reading: Reading) -> askama::Result<Pag
         me: user_id.as_str(),
         latest: newest.latest.encode(),
         before: newest.next.map(HistoryCursor::encode),
-        read: reader.last_read_seq,
-        texts: texts(&reader),
+        read: membership.last_read_seq,
+        texts: sms_setting(&membership),
         i18n: Messages {
             messages: locale.for_script(&MESSAGES, &OPEN_MESSAGES),
             files: (0..=FILES_MAX).map(|n| files(locale, n)).collect(),
@@ -172,14 +172,14 @@ fn title(locale: Locale, thread: &Thread, others: &[String]) -> String {
     }
 }
 
-fn texts(reader: &Membership) -> Texts {
-    let state = match (reader.has_phone, reader.sms.opted_out, reader.sms.muted) {
+fn sms_setting(membership: &Membership) -> SmsSetting {
+    let state = match (membership.has_phone, membership.sms.opted_out, membership.sms.muted) {
         (false, ..) => "none",
         (true, true, _) => "off",
         (true, false, true) => "muted",
         (true, false, false) => "on",
     };
-    Texts { state, muted_until: reader.sms.muted_until.map(Timestamp::from) }
+    SmsSetting { state, muted_until: membership.sms.muted_until.map(Timestamp::from) }
 }
 
 fn files(locale: Locale, count: usize) -> String {
@@ -196,7 +196,7 @@ fn author(locale: Locale, name: Option<String>) -> String {
     name.unwrap_or_else(|| locale.say("former-member"))
 }
 
-fn bubble(locale: Locale, reader: &UserId, message: Message) -> Bubble {
+fn bubble(locale: Locale, user_id: &UserId, message: Message) -> Bubble {
     const MACHINE: &[BorrowedFormatItem<'_>] =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     const PLAIN: &[BorrowedFormatItem<'_>] =
@@ -212,7 +212,7 @@ fn bubble(locale: Locale, reader: &UserId, message: Message) -> Bubble {
     };
     Bubble {
         seq: message.seq,
-        mine: message.author_id == *reader,
+        mine: message.author_id == *user_id,
         author: author(locale, message.author_name),
         text,
         aside: asides.join(" · "),
@@ -274,11 +274,11 @@ pub(super) mod tests {
             members: vec![member("mum"), member("gran")],
         };
         let sms = members::SmsStatus { opted_out: false, muted: false, muted_until: None };
-        let reader =
+        let membership =
             Membership { locale: None, time_zone: None, has_phone: true, last_read_seq: 1, sms };
         let latest = HistoryCursor { seq: 3, latest: 3 };
         let newest = messages::Page { messages: newest_first, next: None, latest };
-        Reading { thread, reader, user_id: user("gran"), newest }
+        Reading { thread, membership, user_id: user("gran"), newest }
     }
 
     #[test]
