@@ -1,4 +1,4 @@
-// The API's documentation, in the browser of whoever builds on it.
+// The API's documentation in a browser.
 import assert from 'node:assert/strict';
 import { ask, base, shows, suite } from './stage.mjs';
 
@@ -29,7 +29,7 @@ async function attempt(page, tag, id, parameters = {}) {
 }
 
 suite('the documentation', {
-  'it shows every operation, and asks nobody else for anything': async stage => {
+  'it shows every operation and loads nothing from elsewhere': async stage => {
     const page = await documentation(stage);
     const { paths } = await ask('GET', '/openapi.json');
     const documented = Object.values(paths).flatMap(item => Object.keys(item)).length;
@@ -39,7 +39,7 @@ suite('the documentation', {
     assert.match(text, /"database": "ok"/);
   },
 
-  'an operation is tried with a token and its own example': async stage => {
+  'an operation can be tried with a token and its own example': async stage => {
     const page = await documentation(stage);
     const { token } = await ask('POST', '/dev/token', { body: { role: 'service' } });
     await page.locator('.scheme-container .authorize').click();

@@ -1,10 +1,10 @@
-// The link in a text, and the landing page behind it.
+// The link in an SMS, and its landing page.
 import assert from 'node:assert/strict';
 import {
   answer, api, base, loseAnswer, message, nextPoll, onThread, open, renew, shows, suite, tap, until, vanishes,
 } from './stage.mjs';
 
-/** Who fetches links before a person sees them. */
+/** User agents of link previews and scanners. */
 const PREVIEWS = [
   'WhatsApp/2.23.20.0', 'facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)', 'Twitterbot/1.0',
   'Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)', 'TelegramBot (like TwitterBot)',
@@ -21,7 +21,7 @@ const lunch = stage => stage.family({ dad: { name: 'Dad' }, gran: { name: 'Grand
 const refused = /Failed to load resource: .*401 .*links\/exchange/;
 
 suite('the landing page', {
-  'a tap opens the thread, an answer reaches the other phone by itself, and is texted': async stage => {
+  'a tap opens the thread; an answer reaches the other phone by polling and by SMS': async stage => {
     const home = await lunch(stage);
     const gran = await stage.phone();
     await tap(gran, await home.link('dad', 'gran', 'Lunch on Sunday?'));
@@ -31,7 +31,7 @@ suite('the landing page', {
     await tap(dad, (await home.text('dad')).link);
     await shows("Grandma's answer on Dad's phone", message(dad, 'Lovely. I bring pie.'));
 
-    // Both read now, and nobody loads anything again.
+    // Both pages are open and poll; no page is reloaded.
     await answer(dad, 'Apple or cherry?');
     await shows("Dad's question on Grandma's phone", message(gran, 'Apple or cherry?'));
     await answer(gran, 'Both!');
@@ -41,7 +41,7 @@ suite('the landing page', {
     assert.deepEqual(await home.said(), ['Lunch on Sunday?', 'Lovely. I bring pie.', 'Apple or cherry?', 'Both!']);
   },
 
-  'a link that is loaded and not tapped is not spent, whoever loads it': async stage => {
+  'loading a link without a tap does not spend it': async stage => {
     const home = await lunch(stage);
     const posted = await home.say('dad', 'Lunch?');
     const { link } = await home.text('gran');
@@ -51,12 +51,12 @@ suite('the landing page', {
       const headers = { 'user-agent': PREVIEWS[i % PREVIEWS.length] };
       const [got, looked] = await Promise.all([api('GET', new URL(page).pathname, { headers }), api('HEAD', new URL(page).pathname, { headers })]);
       assert.deepEqual([got.status, looked.status], [200, 200]);
-      // What a preview shows: nothing of the family's, and nothing to fetch.
+      // A preview gets no data of the family, and nothing to fetch.
       seen.add(/<title>.*<\/title>/.exec(got.text)[0]);
       assert.doesNotMatch(got.text, /og:|twitter:|Grandma|Dad|Lunch/);
     }
     assert.deepEqual([...seen], ['<title>Kinline</title>']);
-    // Those that run scripts, for hours.
+    // Scanners that run scripts, for hours.
     for (const userAgent of PREVIEWS.slice(0, 3)) {
       const bot = await stage.phone({ userAgent });
       const asked = [];
@@ -67,7 +67,7 @@ suite('the landing page', {
       await bot.mouse.move(200, 400);
       await bot.mouse.wheel(0, 2000);
       await bot.clock.runFor('02:00:00');
-      // A request of its own, after any that the page may have made.
+      // A request after any that the page may have made.
       await bot.evaluate(() => fetch('/health'));
       assert.deepEqual(asked, [`${base}/health`], 'the page asks for nothing by itself');
       await bot.reload();
@@ -82,7 +82,7 @@ suite('the landing page', {
     assert.ok(await opened());
   },
 
-  'a link that is too old brings a fresh one by text, and that one opens': async stage => {
+  'an expired link offers a fresh one by SMS, which opens': async stage => {
     stage.expects(refused);
     const home = await lunch(stage);
     const link = await home.link('dad', 'gran');
@@ -96,7 +96,7 @@ suite('the landing page', {
     await shows('that it is on its way', gran.getByText('On its way.'));
     const fresh = await home.text('gran', 2);
     assert.notEqual(fresh.link, link);
-    // In the same tab, where the address differs in the fragment alone.
+    // In the same tab, where only the fragment differs.
     await gran.goto(fresh.link);
     await open(gran).click();
     await onThread(gran);
@@ -128,12 +128,12 @@ suite('the landing page', {
     await stranger.goto(link);
     await open(stranger).click();
     await shows('that it still does not work', stranger.getByRole('heading', { name: 'This link no longer works' }));
-    // It is hers as before.
+    // The first browser still has access.
     await tap(gran, link);
     await shows('the message', message(gran, 'Lunch on Sunday?'));
   },
 
-  'who is removed is locked out at once, and what they read is gone from the screen': async stage => {
+  'a removed member is locked out at once, and the page clears its messages': async stage => {
     stage.expects(/401 /, /404 /);
     const home = await stage.family({ dad: { name: 'Dad' }, gran: { name: 'Grandma' }, sis: { name: 'Sis' } });
     const link = await home.link('dad', 'gran', 'Our secret');
@@ -156,13 +156,13 @@ suite('the landing page', {
     await shows('that the link is dead', gran.getByRole('heading', { name: 'This link no longer works' }));
     await renew(gran).click();
     await shows('the same words as ever', gran.getByText('On its way.'));
-    // Nothing was texted: what was said after it has arrived elsewhere.
+    // No SMS was sent: a later one has arrived on another phone.
     await home.say('dad', 'She has left');
     await home.text('sis', 2);
     assert.equal((await home.texts('gran')).length, 1);
   },
 
-  'an exchange whose answer is lost is made up for by another tap': async stage => {
+  'another tap repeats an exchange whose answer was lost': async stage => {
     stage.expects(/ERR_CONNECTION_RESET .*links\/exchange/);
     const home = await lunch(stage);
     const link = await home.link('dad', 'gran');
@@ -178,7 +178,7 @@ suite('the landing page', {
     await shows('the message', message(gran, 'Lunch on Sunday?'));
   },
 
-  'two quick taps are one, and a slow answer changes nothing': async stage => {
+  'two quick taps make one exchange, even with a slow answer': async stage => {
     const home = await lunch(stage);
     const link = await home.link('dad', 'gran');
     const gran = await stage.phone();
@@ -194,12 +194,12 @@ suite('the landing page', {
     assert.equal(exchanges, 1);
   },
 
-  'the way back leads out of the thread, never to a spent link, and no token is kept': async stage => {
+  'the back button leaves the thread and never shows a spent link; no token is stored': async stage => {
     const home = await lunch(stage);
     const first = await home.link('dad', 'gran', 'One');
     const second = await home.link('dad', 'gran', 'Two');
     const gran = await stage.phone();
-    // Some other page, which happens to have no icon.
+    // Another page, without an icon.
     stage.expects(/404 .*favicon/);
     await gran.goto(`${base}/health`);
     await tap(gran, first);
@@ -215,7 +215,7 @@ suite('the landing page', {
     await answer(gran, 'Still alive');
     await until('the answer on the server', async () => (await home.said()).includes('Still alive'));
 
-    // The landing page is open in a tab, and another text's link is tapped: only the fragment changes.
+    // The landing page is open in a tab, and the link of another SMS is tapped: only the fragment changes.
     await gran.goto(first);
     await shows('the button', open(gran));
     await gran.evaluate(hash => { location.hash = hash; }, second.split('#')[1]);
@@ -229,7 +229,7 @@ suite('the landing page', {
     await shows('the thread again', message(gran, 'Two'));
   },
 
-  'a dead link gives way to a good one that is tapped in the same tab': async stage => {
+  'a valid link replaces a dead one in the same tab': async stage => {
     stage.expects(refused);
     const home = await lunch(stage);
     const old = await home.link('dad', 'gran', 'One');
@@ -245,7 +245,7 @@ suite('the landing page', {
     await onThread(gran);
   },
 
-  'without a link, a number brings one; a number that is nobody’s gets the same words': async stage => {
+  'without a link, a phone number requests one; an unknown number gets the same answer': async stage => {
     const home = await lunch(stage);
     await home.link('dad', 'gran', 'One');
     const gran = await stage.phone({ locale: 'en-US' });
@@ -257,7 +257,7 @@ suite('the landing page', {
     await shows('what is wrong with it', gran.getByRole('alert').getByText('That number is not complete.'));
     assert.equal(await field.getAttribute('aria-invalid'), 'true');
     assert.ok(await field.evaluate(it => it === document.activeElement));
-    // As it is said at home, in a country that the browser names.
+    // In national form, for the country of the browser's locale.
     const number = home.people.gran.phone;
     await field.fill(`(${number.slice(2, 5)}) ${number.slice(5, 8)}-${number.slice(8)}`);
     await submit.click();
@@ -270,7 +270,7 @@ suite('the landing page', {
     await tap(gran, fresh.link);
   },
 
-  'the landing page and the text speak the language of the person they are for': async stage => {
+  'the landing page and the SMS are in the recipient’s language': async stage => {
     const home = await stage.family({
       dad: { name: 'Dad' },
       es: { name: 'Abuela', locale: 'es' },
@@ -285,7 +285,7 @@ suite('the landing page', {
     const hereIs = { es: 'este es su enlace', zh: '这是您的链接', ru: 'вот ваша ссылка', fr: 'voici votre lien', de: 'hier ist Ihr Link' };
     await Promise.all(Object.keys(sends).map(async id => {
       const { link } = await home.text(id);
-      // The landing page only knows the browser, the thread knows the member: here the two differ.
+      // The landing page uses the browser's language, the thread page the member's: here they differ.
       const foreign = await stage.phone({ locale: id === 'de' ? 'fr-FR' : 'de-DE' });
       await foreign.goto(link);
       assert.equal(await foreign.locator('html').getAttribute('lang'), id === 'de' ? 'fr' : 'de');

@@ -1,4 +1,4 @@
-// What the pages look like and weigh: small screens, large type, dark, by keyboard, for a screen reader.
+// Layout, accessibility and weight of the pages: small screens, large type, dark mode, keyboard, screen readers.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ const WEIGHT_MAX = 14 * 1024;
 
 const lunch = stage => stage.family({ dad: { name: 'Dad', phone: null }, gran: { name: 'Grandma' }, sis: { name: 'Sis', phone: null } });
 
-/** What axe finds in every frame that has something to show, as sentences. */
+/** The findings of axe in every visible frame, as sentences. */
 async function violations(page) {
   const found = [];
   for (const frame of page.frames()) {
@@ -24,7 +24,7 @@ async function violations(page) {
   return found;
 }
 
-/** Holds a page to what axe asks for, in both colours. */
+/** Checks a page with axe, in light and dark mode. */
 async function accessible(what, page) {
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme });
@@ -33,13 +33,13 @@ async function accessible(what, page) {
   await page.emulateMedia({ colorScheme: 'light' });
 }
 
-/** What can be seen and tapped, as [what, width, height]; a link within a sentence is as large as its words. */
+/** The visible controls as [name, width, height]; a link within a sentence is as large as its words. */
 const targets = page => page.locator('button, input, textarea, select, summary, a.big').evaluateAll(all => all
   .filter(it => it.checkVisibility())
   .map(it => [it.id || it.textContent.trim() || it.tagName, it.getBoundingClientRect()])
   .map(([what, { width, height, left, right }]) => ({ what, width, height, left, right })));
 
-/** Holds a page to a screen of `width`: nothing beside it, and all that is tapped large enough for a thumb. */
+/** Checks that a page fits a screen of `width`, and that its controls are large enough for a thumb. */
 async function fits(what, page, width) {
   const across = await page.evaluate(() => Math.max(document.documentElement.scrollWidth, document.body.scrollWidth));
   assert.ok(across <= width, `${what}: ${across} px across on a screen of ${width}`);
@@ -49,7 +49,7 @@ async function fits(what, page, width) {
   }
 }
 
-/** All states of the landing page, one after the other, each handed to `look`. */
+/** Brings the landing page into each of its states, and calls `look` in each. */
 async function landings(stage, page, look) {
   stage.expects(refused);
   const home = await lunch(stage);
@@ -86,7 +86,7 @@ async function landings(stage, page, look) {
   await look('a thread that is not open to this phone');
 }
 
-/** All states of the thread. */
+/** The same for the thread page. */
 async function threads(stage, page, look) {
   const home = await lunch(stage);
   await tap(page, await home.linkWithoutMessage('gran'));
@@ -138,18 +138,18 @@ suite('the look', {
     await accessible('the wall with a page open', page);
   },
 
-  'on 320 px all fits and a thumb hits it, on the landing page': async stage => {
+  'on 320 px, the landing page fits and its controls are large enough': async stage => {
     const page = await stage.phone({ viewport: { width: 320, height: 568 }, hasTouch: true, isMobile: true });
     await landings(stage, page, what => fits(what, page, 320));
   },
 
-  'on 320 px all fits and a thumb hits it, in the thread': async stage => {
+  'on 320 px, the thread page fits and its controls are large enough': async stage => {
     const page = await stage.phone({ viewport: { width: 320, height: 568 }, hasTouch: true, isMobile: true });
     await threads(stage, page, what => fits(what, page, 320));
   },
 
-  'with type twice as large it still fits, and there is room to read': async stage => {
-    // As a browser does whose owner has set a larger type: the pages measure in it.
+  'with type twice as large, the pages fit and there is room to read': async stage => {
+    // As with a larger font size in the browser's settings, in which the pages measure.
     const twice = () => new MutationObserver((_, observer) => {
       if (!document.documentElement) return;
       document.documentElement.style.fontSize = '200%';
@@ -173,7 +173,7 @@ suite('the look', {
     }
   },
 
-  'on its side there is room to read, and to answer': async stage => {
+  'in landscape, there is room to read and to answer': async stage => {
     const page = await stage.phone({ viewport: { width: 640, height: 320 }, hasTouch: true, isMobile: true });
     await threads(stage, page, async what => {
       await fits(what, page, 640);
@@ -183,7 +183,7 @@ suite('the look', {
         const { y, height } = await control.boundingBox();
         assert.ok(y >= 0 && y + height <= 320, `${what}: a control at ${y} to ${y + height}`);
       }
-      // Its word is in the middle of the menu's button, and that one in the middle of the header.
+      // The label is in the middle of the menu's button, and the button in the middle of the header.
       const [above, below, over, under] = await page.locator('summary').evaluate(it => {
         const words = document.createRange();
         words.selectNodeContents(it);
@@ -201,7 +201,7 @@ suite('the look', {
     });
   },
 
-  'a phone that is turned shows all that is half written, and the end of the messages': async stage => {
+  'after rotation, the phone shows the whole draft and the newest message': async stage => {
     const home = await lunch(stage);
     const link = await home.link('dad', 'gran');
     for (let n = 1; n <= 8; n += 1) await home.say('dad', `Message ${n} of those that fill a screen`);
@@ -219,7 +219,7 @@ suite('the look', {
     assert.ok(lines < 80, `on its side again, the box is ${lines} px high`);
   },
 
-  'in the dark it is dark': async stage => {
+  'in dark mode, the pages are dark': async stage => {
     const home = await lunch(stage);
     const page = await stage.phone({ colorScheme: 'dark' });
     const brightness = selector => page.locator(selector).first().evaluate(it => {
@@ -236,7 +236,7 @@ suite('the look', {
     }
   },
 
-  'by keyboard alone: open, read, answer, be left in peace; and the focus is seen': async stage => {
+  'with the keyboard only: open, read, answer, mute; the focus is visible': async stage => {
     const home = await lunch(stage);
     const page = await stage.phone({ viewport: { width: 800, height: 700 } });
     await page.goto(await home.link('dad', 'gran'));
@@ -290,7 +290,7 @@ suite('the look', {
     assert.deepEqual(await focused(), { what: 'SUMMARY', seen: true });
   },
 
-  'landing page and empty thread fit into the first packets, and ask for nothing else': async stage => {
+  'landing page and empty thread fit into the first packets and load nothing else': async stage => {
     const home = await lunch(stage);
     const link = await home.linkWithoutMessage('gran');
     const page = await stage.phone();

@@ -4,8 +4,8 @@
 //   npm ci --prefix tests/browser
 //   node tests/browser/screenshots.mjs http://127.0.0.1:3000 docs
 //
-// The stack of the first argument must be running with its demo family; the best pictures are of a
-// fresh one. The browser is the one of CHROMIUM, /usr/bin/chromium, or `chromium` on the PATH.
+// The stack at the first argument must be running with its demo family, best a fresh one. The browser is
+// CHROMIUM, /usr/bin/chromium, or `chromium` on the PATH.
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,13 +15,13 @@ import { launch, listen } from './browser.mjs';
 const AUTHOR = 'Mum';
 const READERS = ['Grandma', 'Dad', 'Sis'];
 const MESSAGE = 'Bring the old photo albums on Sunday, please!';
-/** What is answered on the handsets, in this order. */
+/** The answers on the handsets, in order. */
 const ANSWERS = [
   ['Grandma', 'Yes, but one is missing!'],
   ['Dad', 'I have it. Sorry, everybody!'],
 ];
 const LAST = 'Save me a piece of pie! 🥧';
-/** Milliseconds for anything to show; a text takes a few dozen. */
+/** Milliseconds until anything must show; an SMS takes a few dozen. */
 const PATIENCE = 15_000;
 const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 
@@ -34,14 +34,14 @@ const [base, folder] = process.argv.slice(2);
 if (!base || !folder) giveUp('usage: node screenshots.mjs <URL of a running stack> <output folder>');
 mkdirSync(folder, { recursive: true });
 
-/** Where it is between eleven and twelve in the morning, whenever the pictures are taken. */
+/** A time zone in which it is now between eleven and twelve in the morning, for every picture. */
 function lateMorning() {
   const east = 11 - new Date().getUTCHours();
-  // The sign is the other way round in these names.
+  // In these names, the sign is reversed.
   return `Etc/GMT${east > 0 ? '-' : '+'}${Math.abs(east)}`;
 }
 
-/** Waits for something to show, and says what was missing instead of which selector. */
+/** Waits for an element, and names what was missing instead of its selector. */
 async function shows(what, locator) {
   await locator.waitFor({ state: 'attached' }).catch(error => {
     throw new Error(`${what}: not on the page after ${PATIENCE / 1000} s`, { cause: error });
@@ -49,11 +49,11 @@ async function shows(what, locator) {
 }
 
 const browser = await launch().catch(error => giveUp(error.message));
-const troubles = [];
+const problems = [];
 async function open(options) {
   const context = await browser.newContext({ colorScheme: 'light', locale: 'en-GB', timezoneId: lateMorning(), ...options });
   context.setDefaultTimeout(PATIENCE);
-  await listen(context, base, troubles);
+  await listen(context, base, problems);
   return context.newPage();
 }
 const picture = (page, name) => page.screenshot({ path: join(folder, name), animations: 'disabled', caret: 'hide' });
@@ -68,25 +68,25 @@ try {
   const bubbles = name => handset(name).locator('.bubble', { hasText: MESSAGE });
   const inside = name => handset(name).frameLocator('iframe');
   await shows(`${AUTHOR}'s phone`, handset(AUTHOR));
-  // The stack may have seen this script before: what counts is what is new.
+  // The stack may have run this script before, so only new messages count.
   const before = new Map();
   for (const name of [AUTHOR, ...READERS]) before.set(name, await bubbles(name).count());
 
   await wall.getByLabel('Post as').selectOption({ label: AUTHOR });
-  // The author's threads are asked for when the author is chosen.
+  // The wall loads the author's threads when the author is chosen.
   await shows(`${AUTHOR}'s thread`, wall.locator('#thread option').first());
   await wall.getByLabel('Message', { exact: true }).fill(MESSAGE);
   await wall.getByRole('button', { name: 'Post' }).click();
 
   const posted = `Posted. ${READERS.length} texts on their way.`;
   await shows(`"${posted}"`, wall.getByText(posted));
-  // Without a reload: the page hears of a text by itself, or it is broken.
+  // Without a reload, since the page gets an event for each SMS.
   for (const name of READERS) await shows(`the text on ${name}'s phone`, bubbles(name).nth(before.get(name)));
-  // The last change has been drawn; the author's phone would have shown it by now.
+  // The last change has been drawn, so the author's phone would show an SMS by now.
   for (const name of READERS) assert.equal(await bubbles(name).count(), before.get(name) + 1, `${name} got one text`);
   assert.equal(await bubbles(AUTHOR).count(), before.get(AUTHOR), `${AUTHOR} wrote it, and got no text`);
 
-  // Grandma and Dad tap; what one answers, the other sees.
+  // Grandma and Dad open their links; each sees the other's answer.
   for (const [name] of ANSWERS) {
     await bubbles(name).last().locator('.link').click();
     await inside(name).locator('#open').click();
@@ -105,7 +105,7 @@ try {
   await wall.mouse.move(0, 0);
   await picture(wall, 'phone-wall.png');
 
-  // Sis taps the link in her last text, on a phone of her own.
+  // Sis opens the link in her last SMS, in a separate browser.
   const link = await handset('Sis').locator('.link').last().getAttribute('href');
   const sis = await open(PHONE);
   await sis.goto(link);
@@ -123,7 +123,7 @@ try {
   await sis.emulateMedia({ colorScheme: 'dark' });
   await picture(sis, 'thread-dark.png');
 
-  assert.deepEqual(troubles, [], 'the browser had something to complain about');
+  assert.deepEqual(problems, [], 'the browser had something to complain about');
   console.log(`screenshots: ${READERS.join(', ')} got the text, and answered; the pictures are in ${folder}`);
 } catch (error) {
   console.error(`screenshots: ${error.message}`);

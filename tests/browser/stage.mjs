@@ -1,5 +1,5 @@
-// What every browser test has: a family of its own on the running stack, phones (a browser context
-// each), and the texts that arrive. A phone that complains makes its test fail.
+// The stage of a browser test: its own family on the running stack, phones (a browser context each), and
+// the SMS that arrive. An error in a phone's browser fails the test.
 import assert from 'node:assert/strict';
 import { randomBytes, randomInt } from 'node:crypto';
 import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
@@ -12,13 +12,13 @@ import { launch, listen } from './browser.mjs';
 
 export const base = process.env.KINLINE_URL ?? '';
 if (!base) throw new Error('KINLINE_URL is not set: start the tests with tests/browser/run.sh');
-/** Milliseconds for anything to happen; on a machine with nothing else to do, a fiftieth. */
+/** Milliseconds until anything must happen; an idle machine needs a fiftieth. */
 export const PATIENCE = 15_000;
-/** How an iPhone is held, for tests that don't say otherwise. */
+/** The default screen: an iPhone upright. */
 const PORTRAIT = { width: 390, height: 844 };
 
-// Ten thousand phone numbers for each file of tests, as files run side by side. They begin anywhere, so that
-// a stack may be used again.
+// Ten thousand phone numbers for each test file, since files run side by side. They begin at random, so that
+// a stack can be used again.
 const files = readdirSync(fileURLToPath(new URL('.', import.meta.url))).filter(name => name.endsWith('.test.mjs')).sort();
 const block = files.indexOf(basename(process.argv[1] ?? '')) + 1;
 let given = randomInt(9000);
@@ -42,7 +42,7 @@ export function sql(statement, values) {
   return database.query(statement, values);
 }
 
-/** Waits until `probe` returns something, and says what it waited for when it does not. */
+/** Waits until `probe` returns something; names what it waited for if it does not. */
 export async function until(what, probe) {
   const end = Date.now() + PATIENCE;
   for (;;) {
@@ -53,7 +53,7 @@ export async function until(what, probe) {
   }
 }
 
-/** Waits for something to be seen, and says what was missing instead of which selector. */
+/** Waits for an element, and names what was missing instead of its selector. */
 export async function shows(what, locator) {
   await locator.first().waitFor({ state: 'visible' }).catch(error => {
     throw new Error(`${what}: not to be seen after ${PATIENCE / 1000} s`, { cause: error });
@@ -88,7 +88,7 @@ export async function ask(method, path, options) {
 }
 export { api };
 
-/** People who share a thread. Everything is made through the API. */
+/** A family with a thread, made through the API. */
 class Family {
   constructor() {
     this.id = `b${process.pid}-${randomBytes(5).toString('hex')}`;
@@ -113,7 +113,7 @@ class Family {
     return family;
   }
 
-  /** What the API answers to one of the family. */
+  /** The API's answer to a member. */
   async as(id, method, path, body) {
     this.tokens[id] ??= (await ask('POST', '/dev/token', { body: { userId: id, familyId: this.id } })).token;
     return ask(method, path, { token: this.tokens[id], body });
@@ -138,7 +138,7 @@ class Family {
     return (await ask('GET', `/dev/sms?to=${to}`)).messages;
   }
 
-  /** The `nth` text that `id` got, the first being 1, when it has arrived. */
+  /** Waits for the `nth` SMS of `id`, from 1 on, and returns it. */
   async text(id, nth = 1) {
     const text = await until(`text ${nth} for ${id}`, async () => (await this.texts(id))[nth - 1]);
     const links = text.body.match(/https?:\/\/\S+/g) ?? [];
@@ -146,21 +146,21 @@ class Family {
     return { ...text, link: links[0], token: links[0].split('#')[1] };
   }
 
-  /** Says something, and returns the link that `to` is texted for it. */
+  /** Posts, and returns the link in the SMS that `to` gets about it. */
   async link(from, to, body = 'Lunch on Sunday?') {
     const nth = (await this.texts(to)).length + 1;
     await this.say(from, body);
     return (await this.text(to, nth)).link;
   }
 
-  /** The link that `to` is texted for having asked with their number. */
+  /** The link in the SMS that `to` gets after a request by phone number. */
   async linkWithoutMessage(to) {
     const nth = (await this.texts(to)).length + 1;
     await ask('POST', '/links/request', { body: { phone: this.people[to].phone } });
     return (await this.text(to, nth)).link;
   }
 
-  /** Lets all links of this family be as old as links get. */
+  /** Expires all links of this family. */
   expireLinks() {
     return sql("UPDATE magic_links SET expires_at = now() - interval '1 second' WHERE family_id = $1", [this.id]);
   }
@@ -169,7 +169,7 @@ class Family {
 class Stage {
   constructor() {
     this.phones = [];
-    this.troubles = [];
+    this.problems = [];
     this.expected = [];
   }
 
@@ -177,28 +177,28 @@ class Stage {
     return Family.make(people, thread);
   }
 
-  /** A phone of somebody's: another browser than all others. */
+  /** A new phone: a separate browser context. */
   async phone(options = {}) {
     browser ??= launch();
     const context = await (await browser).newContext({ viewport: PORTRAIT, locale: 'en-GB', colorScheme: 'light', ...options });
     context.setDefaultTimeout(PATIENCE);
-    await listen(context, base, this.troubles);
+    await listen(context, base, this.problems);
     const page = await context.newPage();
     this.phones.push(page);
     return page;
   }
 
-  /** Says which complaints belong to what is tested. */
+  /** Declares browser errors that the test expects. */
   expects(...patterns) {
     this.expected.push(...patterns);
   }
 
   check() {
-    const surprises = this.troubles.filter(trouble => !this.expected.some(pattern => pattern.test(trouble)));
+    const surprises = this.problems.filter(problem => !this.expected.some(pattern => pattern.test(problem)));
     assert.deepEqual(surprises, [], 'the browser had something to complain about');
   }
 
-  /** What stood on the phones when something went wrong. */
+  /** The text on the phones' screens at a failure. */
   async describe(name) {
     const lines = [];
     for (const [i, page] of this.phones.entries()) {
@@ -210,7 +210,7 @@ class Stage {
         await page.screenshot({ path: file }).then(() => lines.push(`    ${file}`), () => {});
       }
     }
-    if (this.troubles.length) lines.push('  complaints:', ...this.troubles.map(trouble => `    ${trouble}`));
+    if (this.problems.length) lines.push('  complaints:', ...this.problems.map(problem => `    ${problem}`));
     return lines.join('\n');
   }
 
@@ -219,7 +219,7 @@ class Stage {
   }
 }
 
-/** A failure as a person reads it: what was wrong, where in the tests, and what the phones showed. */
+/** A readable failure: the error, its place in the tests, and the text on the phones' screens. */
 function readable(error, phones) {
   const plain = text => text.replace(/\x1b\[\d+m/g, '');
   const [first, ...rest] = plain(error.message).split('\n');
@@ -248,17 +248,17 @@ export function suite(name, tests) {
   });
 }
 
-// --- What a person does ---
+// --- Actions of a member ---
 
 export const open = page => page.getByRole('button', { name: 'Open the messages' });
 export const renew = page => page.getByRole('button', { name: 'Text me a fresh link' });
 export const box = page => page.locator('#box');
 export const send = page => page.locator('#send');
-/** Messages that read `text`, wherever they stand. */
+/** Messages with the text `text`. */
 export const message = (page, text) => page.locator('article .text').getByText(text, { exact: true });
 export const onThread = page => page.waitForURL(/\/t\/th_/);
 
-/** Opens a link from a text and taps its button. */
+/** Opens a link from an SMS and taps its button. */
 export async function tap(page, link) {
   await page.goto(link);
   await page.locator('#open').click();
@@ -271,11 +271,10 @@ export async function answer(page, text) {
   await send(page).click();
 }
 
-/** Moves a phone's clock, which must have been installed, to its next look for messages. */
+/** Moves a phone's clock, which must be installed, to its next poll. */
 export const nextPoll = page => page.clock.fastForward(31_000);
 
-/** Lets the server have a request and the page never hear of it. The cookies that came with the
-    answer are lost with it. */
+/** Sends a request to the server and drops the answer, with its cookies. */
 export async function loseAnswer(route) {
   const request = route.request();
   const cookies = await request.frame().page().context().cookies(request.url());

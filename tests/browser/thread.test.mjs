@@ -1,4 +1,4 @@
-// The thread: reading, answering, whatever the network does, and being left in peace.
+// The thread page: reading, answering, network failures, mutes.
 import assert from 'node:assert/strict';
 import {
   answer, box, loseAnswer, message, nextPoll, shows, suite, tap, until, vanishes,
@@ -10,7 +10,7 @@ const unsent = page => page.locator('#unsent');
 const top = page => page.locator('#scroll').evaluate(it => { it.scrollTop = 0; });
 const offline = /ERR_INTERNET_DISCONNECTED/;
 
-/** Lets a page say whether it is on the screen, which a browser without one can't. */
+/** Simulates the visibility of a page, which a headless browser lacks. */
 const hideable = page => page.addInitScript(() => {
   globalThis.away = false;
   Object.defineProperty(Document.prototype, 'hidden', { get: () => globalThis.away });
@@ -21,7 +21,7 @@ const putAway = (page, away) => page.evaluate(to => {
   document.dispatchEvent(new Event('visibilitychange'));
 }, away);
 
-/** Lets a page count the looks for new messages that it takes, and when by its clock. */
+/** Records the polls of a page, with the time of its clock. */
 const counting = page => page.addInitScript(() => {
   globalThis.looks = [];
   globalThis.answered = 0;
@@ -38,7 +38,7 @@ const counting = page => page.addInitScript(() => {
 });
 
 suite('the thread', {
-  'two people share a phone, and each page writes as who it was opened by': async stage => {
+  'two members share a phone, and each page posts as its own member': async stage => {
     const home = await stage.family({ mum: { name: 'Mum', phone: null }, dad: { name: 'Dad' }, gran: { name: 'Grandma' } });
     const [toDad, toGran] = [await home.link('mum', 'dad'), (await home.text('gran')).link];
     const grans = await stage.phone();
@@ -53,7 +53,7 @@ suite('the thread', {
     assert.deepEqual(messages.map(it => [it.authorName, it.body]).reverse().slice(1), [['Grandma', 'From Grandma'], ['Dad', 'From Dad']]);
   },
 
-  'an answer that is written offline is kept, shown as not sent, and sent once': async stage => {
+  'an answer written offline is kept, shown as not sent, and sent once': async stage => {
     stage.expects(offline, /ERR_CONNECTION/);
     const home = await lunch(stage);
     const gran = await stage.phone();
@@ -66,14 +66,14 @@ suite('the thread', {
     assert.equal(await box(gran).inputValue(), '');
     assert.deepEqual(await home.said(), ['Lunch on Sunday?']);
 
-    // The page is opened again in a network that lets nothing be sent.
+    // The page is opened again, and posts still fail.
     await gran.route('**/messages', route => (route.request().method() === 'POST' ? route.abort('connectionfailed') : route.continue()));
     await gran.context().setOffline(false);
     await gran.reload();
     await shows('that it is still not sent', unsent(gran));
     assert.deepEqual(await texts(gran), ['Lunch on Sunday?', 'I bring the pie', 'and cream']);
 
-    // It is back, and the answer to the first try is lost.
+    // The network is back, and the answer to the first try is lost.
     let posts = 0, lost = 0;
     await gran.unroute('**/messages');
     await gran.route('**/messages', async route => {
@@ -95,7 +95,7 @@ suite('the thread', {
     assert.deepEqual(await texts(gran), ['Lunch on Sunday?', 'I bring the pie', 'and cream']);
   },
 
-  'what is half written outlives a reload, and the network’s return is noticed': async stage => {
+  'a draft survives a reload, and the network’s return is noticed': async stage => {
     stage.expects(offline);
     const home = await lunch(stage);
     const gran = await stage.phone();
@@ -118,7 +118,7 @@ suite('the thread', {
     assert.equal(await gran.locator('#strip').innerText(), '');
   },
 
-  'a stranger’s answer, as of a network that wants a password, is none: nothing is lost or doubled': async stage => {
+  'the answer of a captive portal counts as no answer: nothing is lost or doubled': async stage => {
     stage.expects(/403 /);
     const home = await lunch(stage);
     const gran = await stage.phone();
@@ -134,7 +134,7 @@ suite('the thread', {
     assert.deepEqual(await home.said(), ['Lunch on Sunday?', 'I bring the pie']);
   },
 
-  'a button whose use failed is called by its name again afterwards': async stage => {
+  'a button gets its label back after its action has failed': async stage => {
     stage.expects(offline, /ERR_CONNECTION|ERR_FAILED/);
     const home = await lunch(stage);
     const gran = await stage.phone();
@@ -150,7 +150,7 @@ suite('the thread', {
     assert.equal(await gran.getByRole('button', { name: 'Try again' }).count(), 0);
   },
 
-  'what the server never takes comes back into the box with the reason': async stage => {
+  'a message that the server refuses comes back into the box with the reason': async stage => {
     stage.expects(/422 /);
     const home = await lunch(stage);
     const gran = await stage.phone();
@@ -162,20 +162,20 @@ suite('the thread', {
     await shows('why', gran.getByText('This was not sent. The text is not one.'));
     assert.equal(await box(gran).inputValue(), 'strange');
     assert.equal(await gran.locator('.pending').count(), 0);
-    // 4,000 characters, of which an emoji is one.
+    // 4,000 characters; an emoji counts as one.
     await box(gran).fill('🥧'.repeat(4001));
     await shows('by how much it is too long', gran.getByText('Too long by 1'));
     await box(gran).fill('🥧'.repeat(3990));
     await shows('how much is left', gran.getByText('Characters left: 10'));
   },
 
-  '120 messages: going back shows each once, in order, and stays where one reads': async stage => {
+  '120 messages: scrolling back shows each once, in order, and keeps the position': async stage => {
     const home = await lunch(stage);
     const link = await home.link('dad', 'gran', 'message 1');
     await home.as('gran', 'PUT', `/threads/${home.thread}/texts`, { state: 'muted' });
     for (let n = 2; n <= 120; n += 1) await home.say('dad', `message ${n}`);
     const gran = await stage.phone();
-    // Answers come when the test says so.
+    // The test releases the answers.
     let release = [];
     await gran.route(/before=/, async route => { await new Promise(done => release.push(done)); await route.continue(); });
     await tap(gran, link);
@@ -190,7 +190,7 @@ suite('the thread', {
       const before = await place();
       release.splice(0).forEach(done => done());
       await shows('earlier messages', gran.locator(`article[data-seq="${then}"]`));
-      // The day's heading moves up to the first message: what is below it moves by that at the most.
+      // The day's heading moves up to the first message: messages below it move by its height at most.
       assert.ok(Math.abs(await place() - before) < 60, `message ${from} moved from ${before} to ${await place()}`);
       assert.deepEqual(await numbers(), run(then, 120));
     }
@@ -198,7 +198,7 @@ suite('the thread', {
     await top(gran);
     await vanishes('the way to earlier ones', gran.locator('#earlier'));
 
-    // Somebody who reads further up stays there, and is told.
+    // A reader further up keeps the position, and sees a notice.
     await home.say('dad', 'message 121');
     await gran.getByRole('button', { name: /New messages/ }).waitFor();
     assert.ok(await gran.locator('#scroll').evaluate(it => it.scrollTop < 10));
@@ -207,7 +207,7 @@ suite('the thread', {
     assert.deepEqual(await numbers(), run(1, 121));
   },
 
-  'what people write is shown as written, and nothing of it runs': async stage => {
+  'messages are shown as text, and no script in them runs': async stage => {
     const words = 'w'.repeat(4000);
     const hostile = [
       '<script>alert(1)</script>', '<img src=x onerror=alert(1)>', '</script><script>alert(1)</script>', '</p></article><h1>Bank</h1>',
@@ -223,7 +223,7 @@ suite('the thread', {
     for (const text of others.slice(0, half)) await home.say('dad', text);
     const gran = await stage.phone({ viewport: { width: 320, height: 600 } });
     await tap(gran, link);
-    // The others come while the page is open: another way in.
+    // The others arrive by polling, which is another path.
     for (const text of others.slice(half)) await home.say('dad', text);
     await until('all of them', async () => (await gran.locator('article').count()) === hostile.length);
     for (const text of ['<script>alert(4)</script>', '<img src=x onerror=alert(5)>']) {
@@ -231,7 +231,7 @@ suite('the thread', {
       hostile.push(text);
       await until('the answer', async () => (await home.said()).at(-1) === text);
     }
-    // But for what would make it read backwards, which is not kept.
+    // Except for directional overrides, which are not stored.
     const kept = hostile.map(text => text.replace(/[\u202A-\u202E\u2066-\u2069]/g, ''));
     assert.deepEqual(await gran.locator('article .text').evaluateAll(all => all.map(it => it.textContent)), kept);
     assert.equal(await gran.locator('.who').first().innerText(), name);
@@ -241,7 +241,7 @@ suite('the thread', {
     assert.equal(await gran.locator('html').evaluate(it => it.scrollWidth), 320, 'a long word makes nothing wider');
     assert.equal(await gran.locator('#scroll').evaluate(it => it.scrollWidth <= it.clientWidth), true);
 
-    // An address becomes a link to what it says, and to nothing else.
+    // An address becomes a link to exactly that address.
     await home.say('dad', 'see https://example.com/a?b=<c>. or http://x.example/"onclick=alert(1)');
     await shows('the address', gran.getByRole('link').first());
     const links = await gran.getByRole('link').evaluateAll(all => all.map(a => [a.getAttribute('href'), a.textContent, a.rel, a.target]));
@@ -254,7 +254,7 @@ suite('the thread', {
     assert.deepEqual(await gran.locator('article .text').evaluateAll(all => all.slice(0, -1).map(it => it.textContent)), kept);
   },
 
-  'text me less: for eight hours, not at all from here, from nobody, and again': async stage => {
+  'SMS settings: muted for eight hours, muted here, off for all threads, and on again': async stage => {
     const home = await lunch(stage);
     const gran = await stage.phone();
     await tap(gran, await home.link('dad', 'gran'));
@@ -296,7 +296,7 @@ suite('the thread', {
     assert.equal(await queued(), 1);
   },
 
-  'signing out shuts the thread, here alone': async stage => {
+  'signing out closes the thread in this browser only': async stage => {
     stage.expects(/401 /);
     const home = await lunch(stage);
     const gran = await stage.phone();
@@ -313,7 +313,7 @@ suite('the thread', {
     assert.doesNotMatch(await gran.content(), /Our secret/);
   },
 
-  'reading marks read, and only what is in view of somebody': async stage => {
+  'only messages in view on a visible page are marked as read': async stage => {
     const home = await lunch(stage);
     const link = await home.link('dad', 'gran');
     assert.equal(await home.unread('gran'), 1);
@@ -322,7 +322,7 @@ suite('the thread', {
     await gran.clock.install();
     await tap(gran, link);
     await until('that it is read', async () => (await home.unread('gran')) === 0);
-    // A message arrives on a phone in a pocket, and the page had asked for it just before.
+    // A message arrives while the page is hidden, by a poll from just before.
     let release, held;
     const holding = new Promise(done => { held = done; });
     await gran.route(/after=/, async route => {
@@ -337,10 +337,10 @@ suite('the thread', {
     release();
     await message(gran, 'Are you there?').waitFor();
     await nextPoll(gran);
-    assert.equal(await home.unread('gran'), 1, 'nobody has seen it');
+    assert.equal(await home.unread('gran'), 1, 'it is unread');
     await putAway(gran, false);
     await until('that it is read', async () => (await home.unread('gran')) === 0);
-    // In view, but of somebody who reads further up.
+    // Visible page, but scrolled further up.
     for (let n = 0; n < 12; n += 1) await home.say('dad', `line ${n}`);
     await nextPoll(gran);
     await until('that all is read', async () => (await home.unread('gran')) === 0);
@@ -353,7 +353,7 @@ suite('the thread', {
     await until('that it is read', async () => (await home.unread('gran')) === 0);
   },
 
-  'it looks for messages often, then seldom, never when put away, and when a busy server says so': async stage => {
+  'it polls often, then rarely, never while hidden, and when a busy server allows it': async stage => {
     stage.expects(/429 /);
     const home = await lunch(stage);
     const link = await home.link('dad', 'gran');
@@ -362,11 +362,11 @@ suite('the thread', {
     await counting(gran);
     await gran.clock.install();
     await tap(gran, link);
-    // From here on, the page's clock stands still but for what the test lets pass.
+    // From here on, the page's clock moves only when the test moves it.
     await gran.clock.pauseAt(Date.now() + 60_000);
     const looks = () => gran.evaluate(() => globalThis.looks.length);
     const settled = () => until('an answer', () => gran.evaluate(() => globalThis.looks.length === globalThis.answered));
-    /** Lets time pass in steps so small that each look is answered before the next is due. */
+    /** Moves the clock in steps so small that each poll is answered before the next is due. */
     const pass = async (seconds, step = 1) => {
       const before = await looks();
       for (let at = 0; at < seconds; at += step) {
@@ -376,18 +376,18 @@ suite('the thread', {
       return await looks() - before;
     };
     await settled();
-    // Somebody comes back after a while, just after it has looked.
+    // The page becomes visible again after a while, just after a poll.
     await gran.locator('#scroll').dispatchEvent('pointerdown');
     await settled();
     const often = await pass(30, 0.5);
     assert.ok(often >= 9 && often <= 11, `${often} looks in the first half minute`);
     await pass(31);
     const seldom = await pass(120, 2);
-    assert.ok(seldom >= 10 && seldom <= 13, `${seldom} looks in two minutes that nobody touched it`);
+    assert.ok(seldom >= 10 && seldom <= 13, `${seldom} polls in two minutes without input`);
     await pass(150, 5);
     const rare = await pass(300, 5);
     assert.ok(rare >= 8 && rare <= 11, `${rare} looks in five minutes more`);
-    // A touch, and it is quick again.
+    // After a touch, it polls often again.
     await gran.locator('#scroll').dispatchEvent('pointerdown');
     await settled();
     assert.ok(await pass(12) >= 3, 'quick after a touch');

@@ -1,4 +1,4 @@
-// The phone wall: handsets side by side, each with a browser of its own.
+// The phone wall: handsets side by side, each with its own browser.
 import assert from 'node:assert/strict';
 import { api, base, shows, suite, until } from './stage.mjs';
 
@@ -6,7 +6,7 @@ const handset = (page, name) => page.locator('.handset', { has: page.getByRole('
 const inside = phone => phone.frameLocator('iframe');
 const texts = (phone, text) => phone.locator('.bubble', { hasText: text });
 
-/** The wall with a family of its own, as it is for somebody who has opened it. */
+/** The open wall, with its own family. */
 async function hang(stage, viewport) {
   const home = await stage.family({ gran: { name: 'Grandma' }, mum: { name: 'Mum' }, dad: { name: 'Dad' }, sis: { name: 'Sis' } }, { title: 'Family' });
   const page = await stage.phone(viewport);
@@ -23,7 +23,7 @@ async function post(page, author, text) {
   await shows('that it is posted', page.getByText(/^Posted\. 3 texts on their way\.$/));
 }
 
-/** Taps the link in a text, and then the button behind it, if there is one. */
+/** Taps the link in an SMS, and then the button on its page, if there is one. */
 async function tapIn(phone, text) {
   await texts(phone, text).last().locator('.link').click();
   await inside(phone).locator('#open').click();
@@ -38,7 +38,7 @@ suite('the phone wall', {
     const album = 'Bring the albums on Sunday';
     await post(page, 'Mum', album);
     for (const phone of [gran, dad, sis]) await shows('the text', texts(phone, album));
-    assert.equal(await texts(mum, album).count(), 0, 'who wrote it gets no text');
+    assert.equal(await texts(mum, album).count(), 0, 'the author gets no SMS');
 
     await tapIn(gran, album);
     await tapIn(dad, album);
@@ -52,7 +52,7 @@ suite('the phone wall', {
     assert.equal(await said(dad, pie).locator('.who').innerText(), 'Grandma');
     assert.equal(await said(gran, pie).locator('.who').innerText(), 'You');
     assert.equal(await texts(gran, pie).count(), 0);
-    // Each of the others has a text as well, and a handset with a page open counts it.
+    // Each of the others gets an SMS too, and a handset with an open page counts it.
     await shows('the count of new texts', dad.locator('.news').getByText('1'));
     await dad.getByRole('button', { name: /Back to the texts/ }).click();
     await shows('the text about it', texts(dad, pie));
@@ -63,7 +63,7 @@ suite('the phone wall', {
     await shows('what Sis texted back', sis.locator('.text.sent .bubble').getByText(back));
     assert.equal(await sis.getByPlaceholder('Text back…').inputValue(), '');
 
-    // A new phone is a stranger to the link, until a fresh one comes to its number.
+    // The link does not open on a new phone, until a fresh one comes to its number.
     await gran.getByRole('button', { name: 'New phone' }).click();
     await inside(gran).getByRole('button', { name: 'Open the messages' }).click();
     await shows('that it no longer works', inside(gran).getByRole('heading', { name: 'This link no longer works' }));
@@ -78,7 +78,7 @@ suite('the phone wall', {
     await shows('the message', said(gran, album));
   },
 
-  'a handset’s page opens in a tab, still as that person': async stage => {
+  'a handset’s page opens in a tab, still as that member': async stage => {
     const page = await hang(stage, { viewport: { width: 1280, height: 900 } });
     const soup = 'Soup tonight';
     await post(page, 'Dad', soup);
@@ -92,7 +92,7 @@ suite('the phone wall', {
     await shows('the answer in the handset', inside(sis).locator('.mine').filter({ hasText: `${soup}? Yes!` }));
   },
 
-  'it fits a phone, and a page opened there gets the width of it': async stage => {
+  'it fits a small screen, and an open page gets its whole width': async stage => {
     const page = await hang(stage, { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
     const tea = 'Tea';
     await post(page, 'Grandma', tea);
@@ -105,7 +105,7 @@ suite('the phone wall', {
     assert.equal(await inside(dad).locator('html').evaluate(it => it.scrollWidth <= innerWidth), true);
   },
 
-  'what families are called and write is text on the wall, too': async stage => {
+  'names and messages are shown as text on the wall too': async stage => {
     const name = '<img src=x onerror=alert(1)>';
     const home = await stage.family({ dad: { name }, gran: { name: '</script><b>' } });
     await home.say('dad', '<script>alert(1)</script> javascript:alert(1) https://evil.example/"onclick=alert(1)');

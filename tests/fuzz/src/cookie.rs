@@ -1,4 +1,4 @@
-//! Cookies: ours is found among any others, and nothing else is taken for it.
+//! Cookies: ours is found among any others, and no other is taken for it.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ static SITE: LazyLock<Site> =
     LazyLock::new(|| Site::new("https://kin.example").expect("an address"));
 const OURS: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// Up to three `Cookie` headers; then the first of them with ours after it.
+/// Input: up to three `Cookie` headers; then the first of them followed by ours.
 pub(crate) fn harness(bytes: &[u8]) {
     let mut headers = HeaderMap::new();
     let mut sent = Vec::new();

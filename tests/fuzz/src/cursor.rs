@@ -1,10 +1,10 @@
-//! Cursors: refused, or the one spelling of a place that the database can be asked for.
+//! Cursors: refused, or the only spelling of a place that the database accepts.
 
 use shared::cursor::{AuditCursor, ExportCursor, HistoryCursor, InboxCursor};
 
 use crate::input::byte;
 
-/// A byte that says which: the rest as a cursor, or as the bytes that one is written from.
+/// Input: a byte that selects the kind; then a cursor, or the bytes that one is encoded from.
 pub(crate) fn harness(bytes: &[u8]) {
     let (which, rest) = byte(bytes);
     let text = match (which % 2, std::str::from_utf8(rest)) {

@@ -1,4 +1,4 @@
-//! An event of API Gateway's, all the way: into a request, through every router, back into JSON.
+//! An event of API Gateway: into a request, through every router, back into JSON.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use functions::gateway;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::nowhere::{self, Nowhere, check_answer};
 
-/// The bytes as an event, in which `@member` and `@service` stand for tokens that hold.
+/// Input: an event, in which `@member` and `@service` stand for valid tokens.
 pub(crate) fn harness(bytes: &[u8]) {
     nowhere::with(|nowhere| {
         let event = String::from_utf8_lossy(bytes)
@@ -16,14 +16,14 @@ pub(crate) fn harness(bytes: &[u8]) {
             .replace("@service", &nowhere.service);
         let Ok(mut event) = serde_json::from_str::<Value>(&event) else { return };
         as_the_gateway_writes(&mut event);
-        // What is no event the runtime refuses.
+        // The runtime refuses other events.
         if let Ok(request) = serde_json::from_value::<LambdaRequest>(event) {
             answer(nowhere, request);
         }
     });
 }
 
-/// Puts right what no sender of a request has a say in.
+/// Sets the fields that no sender of a request controls.
 fn as_the_gateway_writes(event: &mut Value) {
     if !event.is_object() {
         return;

@@ -1,4 +1,4 @@
-//! Ids: refused, or the one spelling, the same from a path and from JSON.
+//! Ids: refused, or in their only spelling, the same from a path and from JSON.
 
 use std::{
     fmt::{Debug, Display},
@@ -10,7 +10,7 @@ use shared::ids::{
     AuditEventId, FamilyId, FileId, LinkRequestId, MessageId, NotificationId, ThreadId, UserId,
 };
 
-/// The bytes as each kind of id.
+/// Input: an id, parsed as each kind.
 pub(crate) fn harness(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let host = [checked::<FamilyId>(&text), checked::<UserId>(&text), checked::<FileId>(&text)];
@@ -28,7 +28,7 @@ pub(crate) fn harness(bytes: &[u8]) {
     }
 }
 
-/// Whether `text` is one.
+/// Whether `text` is a valid id; checks that its parsers agree.
 fn checked<T>(text: &str) -> bool
 where
     T: FromStr + Display + Debug + PartialEq + serde::de::DeserializeOwned,

@@ -1,9 +1,9 @@
-//! A message's body in the queue: no job, or exactly what its JSON says.
+//! The body of a message in the queue: refused, or exactly the job of its JSON.
 
 use serde_json::{Value, json};
 use shared::queue::Job;
 
-/// The bytes as a body.
+/// Input: a body.
 pub(crate) fn harness(bytes: &[u8]) {
     let body = String::from_utf8_lossy(bytes);
     let Ok(job) = Job::parse(&body) else { return };
@@ -15,7 +15,7 @@ pub(crate) fn harness(bytes: &[u8]) {
     };
     let mut said: Value = serde_json::from_str(&body).expect("JSON");
     if let Value::Object(fields) = &mut said {
-        // What is not there may be said to be null.
+        // A missing field may be null.
         fields.retain(|_, value| !value.is_null());
     }
     assert_eq!(said, expected);

@@ -1,5 +1,5 @@
-//! The host application's tokens: what nobody signed is nobody's, and of what was signed only what
-//! its claims say is believed.
+//! The host application's tokens: an unsigned one authenticates no caller, and a signed one only the
+//! caller of its claims.
 
 use std::time::SystemTime;
 
@@ -26,17 +26,17 @@ use crate::{
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/keys.json");
 const SERVICE_SECRET: &str = "another secret for fuzzing, 32 bytes and more";
 
-/// A byte that says which.
+/// Input: a byte that selects one of the harnesses below, and its input.
 pub(crate) fn harness(bytes: &[u8]) {
     let (which, rest) = byte(bytes);
     nowhere::with(|nowhere| match which % 3 {
-        0 => nobody_signed(nowhere, rest),
+        0 => unsigned(nowhere, rest),
         1 => signed(nowhere, rest),
         _ => changed(nowhere, rest),
     });
 }
 
-/// Each way of checking tokens that there is.
+/// Every configuration of authentication.
 fn auths() -> [Auth; 5] {
     let auth = |variables: &[(&str, &str)]| {
         let variable = |variable: Variable| {
@@ -57,8 +57,8 @@ fn auths() -> [Auth; 5] {
     ]
 }
 
-/// Headers as they come.
-fn nobody_signed(nowhere: &Nowhere, bytes: &[u8]) {
+/// Arbitrary headers.
+fn unsigned(nowhere: &Nowhere, bytes: &[u8]) {
     thread_local! {
         static APIS: Vec<Api> = nowhere::with(|nowhere| {
             let site = || (*nowhere.api.site).clone();
@@ -69,13 +69,13 @@ fn nobody_signed(nowhere: &Nowhere, bytes: &[u8]) {
         parts::<2>(bytes).into_iter().filter(|value| !value.is_empty()).collect();
     APIS.with(|apis| {
         for api in apis {
-            let (member, host) = who(nowhere, api, &values);
-            assert!(member.is_none() && host.is_none(), "nobody signed this");
+            let (member, host) = authenticate(nowhere, api, &values);
+            assert!(member.is_none() && host.is_none(), "an unsigned token is accepted");
         }
     });
 }
 
-/// A header and claims, signed as the host application does.
+/// An arbitrary header and claims, signed with the host application's secret.
 fn signed(nowhere: &Nowhere, bytes: &[u8]) {
     let [claims, header] = parts(bytes);
     let header = if header.is_empty() { br#"{"alg":"HS256"}"# } else { header };
@@ -84,7 +84,7 @@ fn signed(nowhere: &Nowhere, bytes: &[u8]) {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("signed");
     let value = format!("Bearer {message}.{signature}");
-    let (member, host) = who(nowhere, &nowhere.api, &[value.as_bytes()]);
+    let (member, host) = authenticate(nowhere, &nowhere.api, &[value.as_bytes()]);
     assert!(member.is_none() || host.is_none(), "a member and the host at once");
     if member.is_none() && host.is_none() {
         return;
@@ -103,18 +103,22 @@ fn signed(nowhere: &Nowhere, bytes: &[u8]) {
     }
 }
 
-/// A token that holds, changed.
+/// A valid token with changes.
 fn changed(nowhere: &Nowhere, bytes: &[u8]) {
-    // Its prefix is anybody's to write in other ways.
+    // Only the token is changed, since its prefix may be written in several ways.
     let token = edited(nowhere.member.clone().into_bytes(), bytes);
     let value = [b"Bearer ", token.trim_ascii()].concat();
-    let (member, host) = who(nowhere, &nowhere.api, &[&value]);
+    let (member, host) = authenticate(nowhere, &nowhere.api, &[&value]);
     assert!(host.is_none());
     assert_eq!(member.is_some(), token.trim_ascii() == nowhere.member.as_bytes(), "changed");
 }
 
-/// Who comes with these `Authorization` headers.
-fn who(nowhere: &Nowhere, api: &Api, values: &[&[u8]]) -> (Option<Caller>, Option<HostToken>) {
+/// The caller that these `Authorization` headers authenticate.
+fn authenticate(
+    nowhere: &Nowhere,
+    api: &Api,
+    values: &[&[u8]],
+) -> (Option<Caller>, Option<HostToken>) {
     let (mut parts, ()) = Request::new(()).into_parts();
     for value in values {
         if let Ok(value) = HeaderValue::from_bytes(value) {

@@ -1,5 +1,5 @@
-//! What must hold for any bytes. libFuzzer feeds these harnesses (`main.rs`), and so does a property
-//! test that needs nothing but `cargo test` (`tests/twin.rs`).
+//! Harnesses for readers of foreign input, with assertions that hold for any bytes. libFuzzer runs them
+//! (`main.rs`), and so does a property test under `cargo test` (`tests/twin.rs`).
 
 #![expect(clippy::expect_used, reason = "a panic is how a harness says no")]
 
@@ -20,10 +20,10 @@ mod written;
 
 pub use bodies::bodies;
 
-/// What must hold for any bytes: it panics where it doesn't.
+/// A harness: panics if an assertion does not hold for the bytes.
 pub type Harness = fn(&[u8]);
 
-/// Every harness by its name, which is that of its folder of seeds.
+/// Every harness by its name, which is also that of its folder of seeds.
 pub const HARNESSES: [(&str, Harness); 12] = [
     ("bodies", bodies::harness),
     ("cookie", cookie::harness),

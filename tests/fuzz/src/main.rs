@@ -1,4 +1,4 @@
-//! libFuzzer's way in: `KINLINE_FUZZ_HARNESS` names the harness. `run.sh` builds and runs it.
+//! libFuzzer's entry point: `KINLINE_FUZZ_HARNESS` names the harness. `run.sh` builds and runs it.
 
 #![no_main]
 #![expect(clippy::expect_used, reason = "a panic is how a harness says no")]

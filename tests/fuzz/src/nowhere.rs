@@ -1,4 +1,4 @@
-//! The whole API and the worker, with a database, a queue and a carrier that are not there.
+//! The whole API and the worker, with a database, a queue and a carrier that can't be reached.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use tokio::runtime::Runtime;
 use worker::{Worker, carriers::sns::Sns, sms::Limits};
 
 pub(crate) const SECRET: &str = "a secret for fuzzing, 32 bytes and more";
-/// Nobody listens at port 1, and there is no such folder for a socket.
+/// Never reached: port 1 is closed, and there is no such folder for a socket.
 const ENDPOINT: &str = "http://127.0.0.1:1";
 const DATABASE: &str = "postgres://nobody@localhost/none?host=/nowhere";
 const PUBLIC_URL: &str = "https://kin.example";
-/// Far from now: 2100-01-01.
+/// 2100-01-01, which is far in the future.
 const EXPIRES: u64 = 4_102_444_800;
 
-/// One a thread, since a runtime is one thread's.
+/// One for each thread, since a runtime belongs to one thread.
 pub(crate) struct Nowhere {
     pub(crate) runtime: Runtime,
     pub(crate) api: Api,
@@ -29,7 +29,7 @@ pub(crate) struct Nowhere {
     pub(crate) worker: Worker,
     /// A member's token.
     pub(crate) member: String,
-    /// The host application's.
+    /// The host application's token.
     pub(crate) service: String,
 }
 
@@ -37,7 +37,7 @@ thread_local! {
     static NOWHERE: Nowhere = Nowhere::new();
 }
 
-/// Gives `run` this thread's.
+/// Calls `run` with this thread's.
 pub(crate) fn with<T>(run: impl FnOnce(&Nowhere) -> T) -> T {
     NOWHERE.with(run)
 }
@@ -86,14 +86,14 @@ impl Nowhere {
     }
 }
 
-/// Checks what holds for every answer without a database: no fault of ours, and every error a
-/// problem, or a page that says so.
+/// Checks a response without a database: no server error but `503`, and every error is a problem body or
+/// a page.
 pub(crate) fn check_answer(status: u16, headers: &HeaderMap, body: &[u8]) {
     let header = |name| headers.get(name).map_or("", |value| value.to_str().unwrap_or_default());
     assert!((200..500).contains(&status) || status == 503, "{status}");
     assert!(!header("x-request-id").is_empty(), "{status} without a request id");
     if status == 503 || status == 429 {
-        assert!(!header("retry-after").is_empty(), "{status} says not when to try again");
+        assert!(!header("retry-after").is_empty(), "{status} without Retry-After");
     }
     if status >= 400 && !header("content-type").starts_with("text/html") {
         assert_eq!(header("content-type"), "application/problem+json");

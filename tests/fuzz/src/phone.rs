@@ -1,10 +1,10 @@
-//! Phone numbers: refused, or E.164, read the same again, and masked.
+//! Phone numbers: refused, or in E.164, parsed to the same again, and masked in `Debug`.
 
 use shared::phone::PhoneNumber;
 
 use crate::input::parts;
 
-/// What was written, and perhaps a region.
+/// Input: a number, and perhaps a region.
 pub(crate) fn harness(bytes: &[u8]) {
     let [written, region] = parts(bytes).map(String::from_utf8_lossy);
     let region = (!region.is_empty()).then_some(&*region);

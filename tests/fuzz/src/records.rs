@@ -1,4 +1,4 @@
-//! An event of the queue's: no record is lost, whatever the others hold, and none is named twice.
+//! An event of the queue: no record is lost, with any others in its batch, and none is reported twice.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use aws_lambda_events::sqs::SqsEvent;
 
 use crate::nowhere;
 
-/// The bytes as an event, for a worker without a database: all of it must come back.
+/// Input: an event. The worker has no database, so every record must be reported as failed.
 pub(crate) fn harness(bytes: &[u8]) {
     let Ok(event) = serde_json::from_slice::<SqsEvent>(bytes) else { return };
     let ids = event.records.iter().filter_map(|record| record.message_id.clone());

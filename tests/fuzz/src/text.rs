@@ -1,11 +1,11 @@
-//! The text that goes to a phone, of whatever people wrote.
+//! The text of an SMS, for any sender, message and title.
 
 use shared::i18n::Language;
 use worker::sms::{Content, Limits, Subject, compose, verify::verify};
 
 use crate::input::parts;
 
-/// Seven bytes of what is not written by people, then sender, message and title.
+/// Input: seven bytes of settings, then sender, message and title.
 pub(crate) fn harness(bytes: &[u8]) {
     let Some((set, written)) = bytes.split_at_checked(7) else { return };
     let [sender, body, thread] = parts(written).map(String::from_utf8_lossy);
@@ -22,7 +22,7 @@ pub(crate) fn harness(bytes: &[u8]) {
         file_count: i32::from(set[2]) - 1,
         waiting,
     };
-    // Any address and token that a worker starts with.
+    // Any address and token that a worker accepts.
     let (host, token) = (within(set[3], 6, 30), within(set[4], 70, 80));
     let link = format!("https://{}.ex/l#a{}", "h".repeat(host - 3), "B".repeat(token - 1));
     let content = Content {

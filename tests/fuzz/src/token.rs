@@ -1,4 +1,4 @@
-//! A link's token: only what we signed is believed, in its one spelling.
+//! A link's token: only signed ones are accepted, in one spelling.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use crate::input::{byte, edited};
 static KEYS: LazyLock<LinkKeys> =
     LazyLock::new(|| LinkKeys::parse("a=0123456789abcdef0123456789abcdef").expect("a key"));
 
-/// A byte that says which: the rest as a token, or a link's 8 bytes and what is done to its token.
+/// Input: a byte that selects the kind; then a token, or a link's 8 bytes and edits of its token.
 pub(crate) fn harness(bytes: &[u8]) {
     let (which, rest) = byte(bytes);
     if let (0, Ok(token)) = (which % 2, std::str::from_utf8(rest)) {

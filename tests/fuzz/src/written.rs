@@ -1,10 +1,10 @@
-//! What people write, as it is kept: one spelling, nothing that hides or turns around.
+//! Text as it is stored: normalised, without directional overrides, never invisible.
 
 use shared::text::{self, Name, TextError};
 
 use crate::input::byte;
 
-/// How long it may be, and what was written.
+/// Input: the maximum length, and the text.
 pub(crate) fn harness(bytes: &[u8]) {
     let (max, written) = byte(bytes);
     let (max, written) = (usize::from(max), String::from_utf8_lossy(written));

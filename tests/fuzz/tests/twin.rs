@@ -1,4 +1,4 @@
-//! The twin of fuzzing: every seed, and seeds changed at random, wherever `cargo test` runs.
+//! Fuzzing without libFuzzer: every seed, and randomly changed seeds, under `cargo test`.
 
 #![expect(clippy::expect_used, reason = "a panic is how a test says no")]
 
@@ -20,7 +20,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name)
 }
 
-/// The seeds of a harness: where it may begin, and what it once stumbled over.
+/// The seeds of a harness: starting points, and inputs that once failed.
 fn seeds(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let files = fs::read_dir(folder(name)).expect("a folder of seeds").map(|file| {
         let path = file.expect("a file").path();
@@ -67,7 +67,7 @@ fn the_body_of_every_route_is_fuzzed() {
     }
 }
 
-/// A seed, or none, after some of what fuzzers do.
+/// A seed, or no bytes, after random edits.
 fn changed(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => vec(any::<u8>(), 0..4),
@@ -80,7 +80,7 @@ fn changed(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     (beginning, vec(edit, 0..6)).prop_map(|(mut bytes, edits)| {
         for (at, length, piece) in edits {
             let at = at.index(bytes.len() + 1);
-            // Mostly little is lost: most of a seed has a meaning.
+            // Removes few bytes, since most of a seed is meaningful.
             let lost = length.index((bytes.len() - at).min(16) + 1);
             bytes.splice(at..at + lost, piece);
         }
@@ -95,7 +95,7 @@ fn twin(name: &str) {
         assert!(holds(harness, seed), "does not hold for {}", path.display());
     }
     let seeds = seeds.into_iter().map(|(_, seed)| seed).collect();
-    // Its own way of keeping what failed is no file of bytes.
+    // proptest's own files of failures don't hold the bytes.
     let config = Config { failure_persistence: None, ..Config::default() };
     let found = TestRunner::new(config).run(&changed(seeds), |bytes| {
         if holds(harness, &bytes) {
@@ -104,7 +104,7 @@ fn twin(name: &str) {
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-found"));
         fs::write(&kept, &bytes).expect("written");
         Err(TestCaseError::fail(format!(
-            "does not hold for {}; once mended, keep it in tests/fuzz/seeds/{name}/",
+            "does not hold for {}; once fixed, keep it in tests/fuzz/seeds/{name}/",
             kept.display()
         )))
     });
