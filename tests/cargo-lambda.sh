@@ -101,7 +101,7 @@ token() { # the user, or the role, as JSON
 mum=$(token '{"userId":"mum"}')
 host=$(token '{"role":"service"}')
 
-request() { # server, token, method, path, more of curl's …
+request() { # server, token, method, path, further arguments of curl …
     local server=$1 token=$2 method=$3 path=$4
     shift 4
     curl -sS -X "$method" "$server$path" -w '\n%{http_code} %{content_type}\n' \
@@ -110,7 +110,7 @@ request() { # server, token, method, path, more of curl's …
 }
 
 compared=0
-same() { # the status that both must answer, and what request() takes after the server
+same() { # the expected status of both, then the arguments of request() after the server
     local status=$1 lambda here
     shift
     lambda=$(request "$api_url" "$@")
@@ -129,23 +129,23 @@ thread=$(request "$local_url" "$mum" POST /threads -d "$dm" | string id)
 family=$(sed -n 's,.*/threads/\(th_[0-9a-f]*\)/messages.*,\1,p' "$folder/local.log")
 posts=$(request "$local_url" "$mum" GET "/threads/$family/messages?limit=1")
 message=$(grep -o 'msg_[0-9a-f]*' <<<"$posts" | head -n 1)
-nobody=th_00000000000070008000000000000000
+unknown=th_00000000000070008000000000000000
 
 same 200 "$mum" GET /health
 same 401 nonsense GET /threads
 same 401 nonsense GET "/threads/$thread/messages"
-same 404 "$mum" GET "/threads/$nobody"
-same 404 "$mum" GET "/threads/$nobody/messages"
-same 404 "$mum" POST "/threads/$nobody/messages" -d '{"body":"To nobody"}'
+same 404 "$mum" GET "/threads/$unknown"
+same 404 "$mum" GET "/threads/$unknown/messages"
+same 404 "$mum" POST "/threads/$unknown/messages" -d '{"body":"To an unknown thread"}'
 same 422 "$mum" POST /threads -d '{"memberIds":["a stranger"]}'
 same 422 "$mum" POST "/threads/$thread/messages" -d '{"body":"Hello","colour":"red"}'
 same 400 "$mum" POST "/threads/$thread/messages" -d '{'
 same 403 "$mum" PUT /families/demo -d '{"name":"Mine"}'
 same 422 "$host" PUT /families/demo/users/dad -d '{"name":"Dad","phone":"12"}'
-same 200 nobody GET /l
-same 401 nobody GET "/t/$thread"
-same 401 nobody POST /links/exchange -d '{"token":"x"}'
-same 202 nobody POST /links/renew -d '{"token":"x"}'
+same 200 nonsense GET /l
+same 401 nonsense GET "/t/$thread"
+same 401 nonsense POST /links/exchange -d '{"token":"x"}'
+same 202 nonsense POST /links/renew -d '{"token":"x"}'
 same 204 "$mum" PUT "/threads/$thread/read" -d '{"seq":1}'
 same 200 "$mum" PUT "/threads/$thread/texts" -d '{"state":"on"}'
 same 200 "$mum" POST /threads -d "$dm"
@@ -192,6 +192,6 @@ case $texts in
 esac
 same 200 "$mum" GET "/threads/$thread/messages"
 # Last, since it sends a job to the queue as well.
-same 202 nobody POST /links/request -d '{"phone":"+15550100999"}'
+same 202 nonsense POST /links/request -d '{"phone":"+15550100999"}'
 
 echo "cargo-lambda test: $compared answers the same, and an SMS from the worker invoked by hand"

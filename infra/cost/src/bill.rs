@@ -9,7 +9,7 @@ const HOURS: f64 = 730.0;
 /// One line of a bill.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
-    /// What is billed.
+    /// The billed item.
     pub what: &'static str,
     /// US dollars a month.
     pub usd: f64,

@@ -41,7 +41,7 @@ const WALL: &str = include_str!("wall.html");
 /// Longest SMS from a handset, in characters.
 const INBOUND_MAX: usize = 1600;
 
-/// What the local-only endpoints need.
+/// State of the local-only endpoints.
 #[derive(Clone)]
 pub struct Dev {
     /// The secrets that sign tokens.

@@ -22,7 +22,7 @@ const HEADERS_MAX: usize = 100;
 /// Most connections at once. Further ones wait until one ends.
 const CONNECTIONS_MAX: usize = 2048;
 
-/// How long this server waits for a client.
+/// Time-outs of this server for a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// For the head of a request, the idle time before it included.

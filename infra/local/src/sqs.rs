@@ -95,7 +95,7 @@ impl SqsEngine {
         Ok(Self { engine, address, server, client, queue_url, dead_letter_url })
     }
 
-    /// Where the engine listens.
+    /// The engine's address.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)

@@ -61,7 +61,7 @@ pub struct Stack {
     pub worker: Worker,
     /// The handsets' browsers: new ones, unless replaced before the stack serves.
     pub browsers: Browsers,
-    /// How long the server waits for clients.
+    /// The server's time-outs for clients.
     pub timeouts: Timeouts,
     /// Stops everything that runs.
     pub stop: CancellationToken,

@@ -15,7 +15,7 @@ pub enum Error {
     PgBin {
         /// The value of `PG_BIN`.
         folder: PathBuf,
-        /// What is wrong with it.
+        /// The reason why it can't be used.
         reason: String,
     },
 
@@ -101,7 +101,7 @@ pub enum Error {
     Failed {
         /// The program.
         program: &'static str,
-        /// How it failed.
+        /// Its failure, as a verb phrase.
         what: String,
         /// The file its output went to.
         log: PathBuf,

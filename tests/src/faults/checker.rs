@@ -103,7 +103,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
             format!("'{}' to {}: {state} ({reason:?}) with {sent} SMS", pair.0, pair.1)
         });
         verdict.unknown += usize::from(row.state == "unknown");
-        // An SMS that arrived isn't lost, whatever the state of its row.
+        // An SMS that arrived isn't lost, in any state of its row.
         if honest || sent > 0 {
             *accounted.entry(&row.message_id).or_default() += 1;
         }

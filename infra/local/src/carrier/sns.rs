@@ -19,7 +19,7 @@ use crate::faults::SmsFault;
 
 /// Most characters of a message (Amazon SNS API Reference, Publish: Message).
 const MESSAGE_MAX: usize = 1600;
-/// How long an answer that never comes is delayed: longer than any of our clients waits.
+/// Delay of an answer that must not come: longer than any of our clients waits.
 const NEVER: Duration = Duration::from_mins(1);
 
 impl Carrier {
