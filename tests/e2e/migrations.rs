@@ -13,10 +13,9 @@ async fn texts_that_stood_for_none_become_null() {
     let database = testing::database(&MIGRATOR).await;
     let mut owner = PgConnection::connect(database.url()).await.expect("a database");
     let role = format!("owner_{}", Uuid::new_v4().simple());
-    let mut setup = format!("CREATE ROLE {role}; GRANT USAGE ON SCHEMA public TO {role};");
-    for table in ["families", "users", "threads"] {
-        setup.push_str(&format!("ALTER TABLE {table} OWNER TO {role};"));
-    }
+    let tables = ["families", "users", "threads"];
+    let give = tables.map(|table| format!("ALTER TABLE {table} OWNER TO {role};")).concat();
+    let setup = format!("CREATE ROLE {role}; GRANT USAGE ON SCHEMA public TO {role}; {give}");
     sqlx::raw_sql(AssertSqlSafe(setup)).execute(&mut owner).await.expect("an owner");
     sqlx::raw_sql(
         "INSERT INTO families (family_id, name) VALUES ('gone', 'Former family'), ('here', 'Us');

@@ -46,7 +46,7 @@ struct Settings {
     /// Port of the API and the phone wall
     #[arg(long, env = "KINLINE_PORT", default_value_t = 3000)]
     port: u16,
-    /// Folder that keeps the data between runs [default: ~/.local/share/kinline/<PORT>]
+    /// Folder that keeps the data between runs [default: ~/.local/share/kinline/PORT]
     #[arg(long, env = "KINLINE_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// Start over: delete all data of earlier runs
