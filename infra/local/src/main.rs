@@ -41,7 +41,7 @@ use tracing_subscriber::{
 /// Kinline on this machine: PostgreSQL, queue, simulated SMS carrier, API, worker, sweeper, and a
 /// demo family
 #[derive(Parser)]
-#[command(name = "kinline", version, about)]
+#[command(name = "kinline", version)]
 struct Settings {
     /// Port of the API and the phone wall
     #[arg(long, env = "KINLINE_PORT", default_value_t = 3000)]
