@@ -262,7 +262,7 @@ async fn running_functions_pick_up_a_new_password() {
     assert_eq!(health(&of_api).await, 200);
     assert_eq!(deployment.manager.asked(), asked + 2, "it is kept");
     for function in [&of_api, &of_worker] {
-        assert!(function.log().contains("read anew"), "{}", function.log());
+        assert!(function.log().contains("read its secret again"), "{}", function.log());
         assert!(!function.log().contains("next"), "{}", function.log());
     }
 }
