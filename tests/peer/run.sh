@@ -41,6 +41,13 @@ if [ -z "$address" ]; then
     exit 1
 fi
 
+# moto loads a service when it is first asked for it, which takes seconds that a call to the carrier has not.
+for service in sns sqs; do
+    scope="Credential=key/20260101/us-east-1/$service/aws4_request"
+    curl --silent --max-time 60 --output /dev/null --header "Authorization: AWS4-HMAC-SHA256 $scope" \
+        --data "Action=List$([ $service = sns ] && echo Topics || echo Queues)" "http://$address/" || true
+done
+
 tests=("$@")
 if [ $# = 0 ]; then
     tests=(cap:: delivery:: lambda::the_worker links:: posting::)
