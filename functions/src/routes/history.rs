@@ -96,6 +96,8 @@ struct OneMessage {
 }
 
 /// Get a message
+///
+/// By its id, in the form in which a page of messages has it.
 #[utoipa::path(
     get, path = "/threads/{threadId}/messages/{messageId}", tag = "Messages",
     operation_id = "getMessage",
