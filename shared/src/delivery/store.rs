@@ -1,6 +1,6 @@
 //! All SQL statements that write notifications.
 //!
-//! Where another module's statement writes them too, that part is a macro here.
+//! Statements of other modules that write them too take that part from a macro here.
 
 use std::time::Duration;
 

@@ -31,7 +31,7 @@ impl Normalized {
     }
 }
 
-/// What was skipped since the last character.
+/// Characters skipped since the last one kept.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Gap {
     #[default]
