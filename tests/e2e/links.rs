@@ -511,7 +511,7 @@ async fn a_request_that_the_queue_lost_is_answered_by_the_sweeper() {
         .execute(&system.owner)
         .await
         .expect("time passed");
-    assert_eq!(system.sweep().await.enqueued, 1);
+    assert_eq!(system.sweep_into_queue().await, 1);
     system.deliver().await;
     assert_eq!(system.sms_of(1).len(), 2);
     // A request that is too old is dropped.

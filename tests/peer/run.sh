@@ -50,10 +50,12 @@ done
 
 tests=("$@")
 if [ $# = 0 ]; then
-    tests=(cap:: delivery:: lambda::the_worker links:: posting::)
+    tests=(cap:: delivery:: lambda::worker_and_sweeper links:: posting::)
 fi
-# These need the carrier's faults, or /dev/sms.
+# One test at a time: moto is one process, and each test begins with an empty one.
+# The skipped ones need the carrier's faults, or /dev/sms.
 KINLINE_TEST_PEER=$address INSTA_UPDATE=no cargo test --quiet --locked --workspace --test e2e -- "${tests[@]}" \
+    --test-threads=1 \
     --skip cap::an_sms_that_is_not_sent_is_refunded \
     --skip cap::an_sms_waits_for_segments_that_may_be_refunded \
     --skip links::an_opt_out_at_the_carrier_is_of_the_number \

@@ -8,7 +8,6 @@ use std::{
 
 use local::carrier::{Direction, Sms};
 use serde_json::Value;
-use shared::links::LinkKeys;
 use time::OffsetDateTime;
 use worker::sms::{self, Encoding, Measure};
 
@@ -18,16 +17,16 @@ pub fn address() -> Option<SocketAddr> {
     env::var("KINLINE_TEST_PEER").ok().map(|at| at.parse().expect("an address and a port"))
 }
 
-/// The SMS that moto accepted whose links `keys` signed, oldest first: it has other systems' too.
+/// Makes moto forget everything: it answers the more slowly the more it holds. So it serves one test at a time.
+pub fn reset(address: SocketAddr) {
+    call(address, "POST", "/moto-api/reset");
+}
+
+/// The SMS that moto accepted, oldest first.
 #[must_use]
-pub fn sms(address: SocketAddr, keys: &LinkKeys) -> Vec<Sms> {
-    let ours = |sms: &Sms| {
-        let link = sms.body.split_once("/l#");
-        let token = link.and_then(|(_, rest)| rest.split_whitespace().next());
-        token.is_some_and(|token| keys.verify(token).is_ok())
-    };
-    let remembered = get(address, "/moto-api/data.json");
-    remembered["sns"]["SMS"].as_array().into_iter().flatten().map(from_moto).filter(ours).collect()
+pub fn sms(address: SocketAddr) -> Vec<Sms> {
+    let remembered = call(address, "GET", "/moto-api/data.json");
+    remembered["sns"]["SMS"].as_array().into_iter().flatten().map(from_moto).collect()
 }
 
 /// An SMS from moto's record.
@@ -48,10 +47,12 @@ fn from_moto(taken: &Value) -> Sms {
     }
 }
 
-/// The JSON at `path`. Blocks, so that [`sms`] has the signature of the local carrier's method.
-fn get(address: SocketAddr, path: &str) -> Value {
+/// The JSON that a call of moto's own API answers with. Blocks, so that [`sms`] has the signature of the local
+/// carrier's method.
+fn call(address: SocketAddr, method: &str, path: &str) -> Value {
     let mut stream = TcpStream::connect(address).expect("moto listens");
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").expect("sent");
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");

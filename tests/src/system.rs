@@ -1,6 +1,9 @@
 //! A whole system for one test: database, queue, carrier, API. The test drives the worker.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use functions::Rules;
@@ -12,7 +15,10 @@ use local::{
 use platform::config::ExposeSecret;
 use postgres::testing::{self, TestDatabase};
 use serde_json::json;
-use shared::db::{MIGRATOR, Role};
+use shared::{
+    db::{MIGRATOR, Role},
+    delivery, links,
+};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use worker::Swept;
@@ -98,6 +104,9 @@ impl System {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let secrets = Secrets::new();
+        if let Some(address) = peer::address() {
+            peer::reset(address);
+        }
         let stack = Stack::new(Parts {
             app_database_url: database_url(Role::App),
             worker_database_url: database_url(Role::Worker),
@@ -188,6 +197,36 @@ impl System {
 
     /// Runs the worker until the queue is empty.
     pub async fn deliver(&self) {
+        self.drain().await;
+        if peer::address().is_some() {
+            self.enqueue_overlooked().await;
+            self.drain().await;
+        }
+    }
+
+    /// Enqueues what is due and was perhaps never enqueued, until the queue has taken it, as the sweeper
+    /// does half a minute after a post. Only moto needs it: on a busy machine it answers later than a post
+    /// waits for the queue. A job that it took all the same is there twice, which does no harm.
+    pub async fn enqueue_overlooked(&self) {
+        for statement in [
+            "UPDATE notifications SET wake_at = now()
+             WHERE state = 'pending' AND next_attempt_at <= now()",
+            "UPDATE link_requests SET wake_at = now()",
+        ] {
+            sqlx::query(statement).execute(&self.owner).await.expect("time passed");
+        }
+        let (db, queue) = (&self.stack.worker.db, self.stack.queue());
+        loop {
+            let deadline = Instant::now() + Duration::from_mins(1);
+            let texts = delivery::wake_due(db, &queue, deadline).await.expect("due SMS");
+            let requests = links::wake_due(db, &queue).await.expect("due link requests");
+            if texts.not_taken + requests.not_taken == 0 {
+                break;
+            }
+        }
+    }
+
+    async fn drain(&self) {
         let poller = self.stack.poller();
         // A receive that only moves dead letters returns no records too.
         while poller.poll_once().await.expect("a queue") > 0 || self.waiting().await > 0 {}
@@ -228,6 +267,18 @@ impl System {
         swept
     }
 
+    /// Runs the sweeper, with moto until it has taken all due jobs, and returns the number of jobs that the
+    /// queue took.
+    pub async fn sweep_into_queue(&self) -> usize {
+        let mut swept = self.sweep().await;
+        let mut enqueued = swept.enqueued;
+        while swept.not_taken > 0 && peer::address().is_some() {
+            swept = self.sweep().await;
+            enqueued += swept.enqueued;
+        }
+        enqueued
+    }
+
     /// Moves every waiting notification back by `time`, as if it had passed.
     pub async fn pass(&self, time: Duration) {
         sqlx::query(
@@ -246,10 +297,7 @@ impl System {
     /// The SMS that handsets received, oldest first, from the carrier or from moto.
     #[must_use]
     pub fn sms(&self) -> Vec<Sms> {
-        peer::address().map_or_else(
-            || self.stack.carrier.received(None),
-            |address| peer::sms(address, &self.secrets.link_keys().expect("keys")),
-        )
+        peer::address().map_or_else(|| self.stack.carrier.received(None), peer::sms)
     }
 
     /// The SMS that `u{i}`'s handset received, oldest first.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_sns::config::{AsyncSleep, Sleep};
 use aws_sdk_sqs::config::{Credentials, Region};
 use platform::{aws::behavior_version, http_client};
 
@@ -33,4 +34,15 @@ pub fn sns(endpoint: &str) -> aws_sdk_sns::config::Builder {
         .region(Region::from_static(REGION))
         .credentials_provider(credentials())
         .endpoint_url(endpoint)
+}
+
+/// The SDK's timers for a carrier whose slowness means nothing: another implementation, on a machine that may
+/// be busy. A call that times out would leave its SMS `unknown` for good.
+#[derive(Debug)]
+pub struct Patient;
+
+impl AsyncSleep for Patient {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::new(tokio::time::sleep(duration * 60))
+    }
 }

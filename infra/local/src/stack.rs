@@ -80,6 +80,10 @@ impl Stack {
         let sqs = SqsEngine::start(parts.carrier.faults.clone(), parts.peer).await?;
         let (own_carrier, carrier_server) = parts.carrier.serve().await?;
         let carrier_endpoint = parts.peer.map_or(own_carrier, |peer| format!("http://{peer}"));
+        let mut sns = aws::sns(&carrier_endpoint);
+        if parts.peer.is_some() {
+            sns = sns.sleep_impl(aws::Patient);
+        }
         let (limits, stop_notices) = (Limits::from_env()?, worker::stop_notices_from_env()?);
         let public_url = parts.public_url.trim_end_matches('/');
         limits.check_url(config::PUBLIC_URL, public_url, stop_notices.is_some())?;
@@ -93,7 +97,7 @@ impl Stack {
             ),
             worker: Worker {
                 db: pool(&parts.worker_database_url, Role::Worker, 8)?,
-                sns: Sns::new(aws::sns(&carrier_endpoint)),
+                sns: Sns::new(sns),
                 keys: Arc::new(parts.secrets.link_keys()?),
                 public_url: public_url.into(),
                 limits,
