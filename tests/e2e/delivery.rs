@@ -1,12 +1,19 @@
 //! From a post to the handsets, also without the queue.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use local::poller::Poller;
-use serde_json::json;
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
+use local::{poller::Poller, secrets::TokenClaims};
+use serde_json::{Value, json};
 use shared::{db, links::LinkId};
 use sqlx::Row;
-use tests::{System, peer, system::phone};
+use tests::{
+    System, peer,
+    system::{FAMILY, phone},
+};
 
 #[tokio::test]
 async fn each_member_but_the_author_gets_one_sms() {
@@ -100,6 +107,54 @@ async fn the_queue_holds_ids_only() {
         assert_eq!(job["familyId"], "fam");
         assert!(job["notificationId"].as_str().is_some_and(|id| id.starts_with("ntf_")));
     }
+}
+
+/// A fair queue tells the families apart by the groups.
+#[tokio::test]
+async fn jobs_have_their_family_as_an_opaque_group_also_after_a_redrive() {
+    let system = System::start().await;
+    for family in [FAMILY, "otherfam"] {
+        let members = system.family_named(family, 3).await;
+        let u0 = system.caller(&TokenClaims::member(family, "u0"));
+        let thread = u0.thread(&members).await;
+        u0.say(&thread, "Hello").await;
+    }
+    if peer::address().is_some() {
+        system.enqueue_overlooked().await;
+    }
+    let groups = groups(&system).await;
+    let distinct: BTreeSet<&String> = groups.values().collect();
+    assert_eq!((groups.len(), distinct.len()), (4, 2), "{groups:?}");
+    for (body, group) in &groups {
+        assert!(!group.contains("fam"), "{group}");
+        let family_of =
+            |body: &str| serde_json::from_str::<Value>(body).unwrap()["familyId"].clone();
+        for (other, others) in &groups {
+            assert_eq!(group == others, family_of(body) == family_of(other));
+        }
+    }
+
+    let dead = &system.stack.sqs.dead_letter_url;
+    for body in groups.keys() {
+        let send = system.stack.sqs.client().send_message().queue_url(dead).message_body(body);
+        send.send().await.expect("a dead letter");
+    }
+    let redriven = system.stack.queue().redrive(dead).await.expect("moved");
+    assert_eq!(redriven.moved, 4);
+    assert_eq!(self::groups(&system).await, groups);
+}
+
+/// The group of each job that the queue can hand out now, by the job's body.
+async fn groups(system: &System) -> BTreeMap<String, String> {
+    let receive = system.stack.sqs.client().receive_message().max_number_of_messages(10);
+    let receive =
+        receive.message_system_attribute_names(MessageSystemAttributeName::MessageGroupId);
+    let received = receive.queue_url(&system.stack.sqs.queue_url).send().await.expect("a queue");
+    let group = |message: &Message| {
+        let group = message.attributes()?.get(&MessageSystemAttributeName::MessageGroupId)?;
+        Some((message.body.clone()?, group.clone()))
+    };
+    received.messages().iter().filter_map(group).collect()
 }
 
 #[tokio::test]

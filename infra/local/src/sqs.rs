@@ -33,6 +33,10 @@ pub const WORKER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Receives of a record before it goes to the dead-letter queue.
 const MAX_RECEIVES: u32 = 5;
 
+/// The group of a message. The engine refuses groups in standard queues, which SQS accepts since it has fair
+/// queues: so a group is in the engine as a message attribute of this name.
+const GROUP: &str = "MessageGroupId";
+
 /// The engine. It keeps messages in memory only: the database has what they stand for.
 pub struct SqsEngine {
     engine: Engine,
@@ -165,6 +169,7 @@ impl Service {
             let body = body.map_err(|_| SqsError::invalid_parameter_value("no body"))?.to_bytes();
             match operation {
                 SqsOperation::SendMessageBatch => self.send_batch(body, &id).await,
+                SqsOperation::ReceiveMessage => self.receive(body, &id).await,
                 operation => self.handler.handle_operation(operation, body).await,
             }
         };
@@ -195,17 +200,55 @@ impl Service {
                 let answer = json!({ "Successful": [], "Failed": refused });
                 return Ok(json_response(answer.to_string().into_bytes(), id));
             }
-        }
-        if refused.is_empty() {
-            return hand_on(body).await;
+            for entry in entries {
+                if let Some(group) = entry.as_object_mut().and_then(|entry| entry.remove(GROUP)) {
+                    entry["MessageAttributes"][GROUP] =
+                        json!({ "DataType": "String", "StringValue": group });
+                }
+            }
         }
         let taken = hand_on(request.to_string().into()).await?;
-        let taken = taken.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
-        let mut answer: Value = serde_json::from_slice(&taken).unwrap_or_default();
+        if refused.is_empty() {
+            return Ok(taken);
+        }
+        let mut answer = parsed(taken).await;
         refused.extend(answer["Failed"].as_array().cloned().unwrap_or_default());
         answer["Failed"] = Value::Array(refused);
         Ok(json_response(answer.to_string().into_bytes(), id))
     }
+
+    /// Receives messages, with their groups where SQS has them.
+    async fn receive(&self, body: Bytes, id: &str) -> Result<Response<SqsResponseBody>, SqsError> {
+        let hand_on = |body| self.handler.handle_operation(SqsOperation::ReceiveMessage, body);
+        let Ok(mut request) = serde_json::from_slice::<Value>(&body) else {
+            return hand_on(body).await;
+        };
+        let names = ["MessageSystemAttributeNames", "AttributeNames"].map(|key| &request[key]);
+        let wanted = names
+            .iter()
+            .filter_map(|names| names.as_array())
+            .flatten()
+            .any(|name| name == "All" || name == GROUP);
+        match &mut request["MessageAttributeNames"] {
+            Value::Array(names) => names.push(GROUP.into()),
+            none => *none = json!([GROUP]),
+        }
+        let mut answer = parsed(hand_on(request.to_string().into()).await?).await;
+        for message in answer["Messages"].as_array_mut().into_iter().flatten() {
+            let attributes = message["MessageAttributes"].as_object_mut();
+            let group = attributes.and_then(|attributes| attributes.remove(GROUP));
+            if let (Some(group), true) = (group, wanted) {
+                message["Attributes"][GROUP] = group["StringValue"].clone();
+            }
+        }
+        Ok(json_response(answer.to_string().into_bytes(), id))
+    }
+}
+
+/// The JSON of an answer.
+async fn parsed(answer: Response<SqsResponseBody>) -> Value {
+    let body = answer.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
+    serde_json::from_slice(&body).unwrap_or_default()
 }
 
 fn serve(listener: TcpListener, engine: Engine) -> JoinHandle<()> {

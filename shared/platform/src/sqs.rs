@@ -40,6 +40,17 @@ pub struct Queue {
     url: String,
 }
 
+/// A message to send.
+#[derive(Debug)]
+pub struct NewMessage {
+    /// Its body.
+    pub body: String,
+    /// Whom it belongs to, in up to 128 characters. While one group has most of the messages in progress, SQS
+    /// hands out those of the others first (Amazon SQS Developer Guide, Fair queues). Without a group, a
+    /// message is a group by itself.
+    pub group: Option<String>,
+}
+
 /// A received message.
 #[derive(Debug)]
 pub struct Message {
@@ -84,13 +95,13 @@ impl Queue {
         Self { client: self.client.clone(), url: url.to_owned() }
     }
 
-    /// Sends `bodies` in concurrent batches of ten, within `budget` in all. Returns the indices of those that
+    /// Sends `messages` in concurrent batches of ten, within `budget` in all. Returns the indices of those that
     /// the queue did not accept, and logs the reason.
-    pub async fn send(&self, bodies: &[String], budget: Duration) -> Vec<usize> {
-        let batches = bodies.chunks(BATCH_MAX).enumerate().map(|(batch, bodies)| async move {
-            let not_taken = timeout(budget, self.send_batch(bodies)).await.unwrap_or_else(|_| {
-                tracing::warn!(jobs = bodies.len(), "queue timed out");
-                (0..bodies.len()).collect()
+    pub async fn send(&self, messages: &[NewMessage], budget: Duration) -> Vec<usize> {
+        let batches = messages.chunks(BATCH_MAX).enumerate().map(|(batch, messages)| async move {
+            let not_taken = timeout(budget, self.send_batch(messages)).await.unwrap_or_else(|_| {
+                tracing::warn!(jobs = messages.len(), "queue timed out");
+                (0..messages.len()).collect()
             });
             not_taken.into_iter().map(|i| batch * BATCH_MAX + i).collect::<Vec<_>>()
         });
@@ -98,8 +109,8 @@ impl Queue {
     }
 
     /// Sends up to ten messages and returns the indices of those not accepted.
-    async fn send_batch(&self, bodies: &[String]) -> Vec<usize> {
-        let all = || (0..bodies.len()).collect();
+    async fn send_batch(&self, messages: &[NewMessage]) -> Vec<usize> {
+        let all = || (0..messages.len()).collect();
         let mut request = self.client.send_message_batch().queue_url(&self.url);
         let request_id = trace::request_id().and_then(|id| {
             MessageAttributeValue::builder().data_type("String").string_value(id).build().ok()
@@ -111,9 +122,11 @@ impl Queue {
                 .build()
                 .ok()
         });
-        for (i, body) in bodies.iter().enumerate() {
-            let mut entry =
-                SendMessageBatchRequestEntry::builder().id(i.to_string()).message_body(body);
+        for (i, message) in messages.iter().enumerate() {
+            let mut entry = SendMessageBatchRequestEntry::builder()
+                .id(i.to_string())
+                .message_body(&message.body)
+                .set_message_group_id(message.group.clone());
             if let Some(id) = request_id.clone() {
                 entry = entry.message_attributes(REQUEST_ID, id);
             }
@@ -134,7 +147,7 @@ impl Queue {
                     .failed()
                     .iter()
                     .filter_map(|entry| entry.id().parse().ok())
-                    .filter(|i| *i < bodies.len())
+                    .filter(|i| *i < messages.len())
                     .collect();
                 if !refused.is_empty() {
                     tracing::warn!(jobs = refused.len(), "queue refused jobs");
@@ -143,7 +156,7 @@ impl Queue {
             }
             Err(error) => {
                 let error = DisplayErrorContext(&error).to_string();
-                tracing::warn!(jobs = bodies.len(), error, "can't send jobs to the queue");
+                tracing::warn!(jobs = messages.len(), error, "can't send jobs to the queue");
                 all()
             }
         }
