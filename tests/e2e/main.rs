@@ -17,6 +17,7 @@ mod export;
 mod faults;
 mod history;
 mod lambda;
+mod large;
 mod links;
 mod migrations;
 mod openapi;

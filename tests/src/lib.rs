@@ -12,6 +12,7 @@ pub mod document;
 pub mod events;
 pub mod faults;
 pub mod lambda;
+pub mod large;
 pub mod partitions;
 pub mod peer;
 pub mod pooler;
