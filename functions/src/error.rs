@@ -247,6 +247,10 @@ impl From<Error> for Problem {
                 "A thread has at most 256 members, including the caller.",
             )
             .field("memberIds"),
+            Error::TooManyThreads => Self::unprocessable(
+                "too_many_threads",
+                "A family has at most 10,000 threads. Use one that exists.",
+            ),
             Error::UnknownReply => Self::unprocessable(
                 "unknown_reply",
                 "The message to reply to is not in this thread.",

@@ -29,17 +29,23 @@ pub struct Api {
 pub struct Rules {
     /// The rate of posts of a member; `None` for no limit.
     pub posts: Option<Pace>,
+    /// The rate of new threads of a member; `None` for no limit.
+    pub threads: Option<Pace>,
     /// Countries that SMS of a family without a country may go to; `None` for all.
     pub regions: Option<Vec<Region>>,
 }
 
 impl Rules {
-    /// Reads `KINLINE_POSTS_PER_HOUR` and `KINLINE_SMS_REGIONS`.
+    /// Reads `KINLINE_POSTS_PER_HOUR`, `KINLINE_THREADS_PER_HOUR` and `KINLINE_SMS_REGIONS`.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self { posts: Pace::of_posts()?, regions: Region::list_from_env()? })
+        Ok(Self {
+            posts: Pace::of_posts()?,
+            threads: Pace::of_threads()?,
+            regions: Region::list_from_env()?,
+        })
     }
 }
 

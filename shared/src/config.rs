@@ -28,6 +28,7 @@ platform::variables! {
     SERVICE_SECRET_FILE = "KINLINE_SERVICE_SECRET_FILE", "a file with that secret";
     SERVICE_SECRET_ARN = "KINLINE_SERVICE_SECRET_ARN", "that secret in AWS Secrets Manager";
     POSTS_PER_HOUR = "KINLINE_POSTS_PER_HOUR", "how many messages a member may post an hour";
+    THREADS_PER_HOUR = "KINLINE_THREADS_PER_HOUR", "how many threads a member may create an hour";
     SMS_REGIONS = "KINLINE_SMS_REGIONS", "the countries that SMS may go to, as US,CA";
     SMS_MAX_SEGMENTS = "KINLINE_SMS_MAX_SEGMENTS", "the most segments of an SMS";
     SMS_MAX_SEGMENTS_UCS2 = "KINLINE_SMS_MAX_SEGMENTS_UCS2", "the most segments of an SMS in UCS-2";

@@ -47,6 +47,9 @@ pub enum Error {
     /// The thread would have more than [`crate::threads::MEMBERS_MAX`] members.
     #[error("too many members")]
     TooManyMembers,
+    /// The family has [`crate::threads::THREADS_MAX`] threads.
+    #[error("too many threads")]
+    TooManyThreads,
     /// The message to reply to is not in the thread.
     #[error("the message that is replied to is not in this thread")]
     UnknownReply,

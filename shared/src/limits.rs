@@ -1,8 +1,9 @@
 //! Rate limits, kept in the database.
 //!
 //! Two algorithms, on purpose. Limits of links are by the hour and day, which sliding windows count exactly;
-//! a due time with a burst of three would allow five in an hour. The pace of posts is a due time in a row
-//! that the post locks anyway; windows would rewrite hundreds of timestamps with every post.
+//! a due time with a burst of three would allow five in an hour. The pace of posts and of new threads is a due
+//! time, that of posts in a row that the post locks anyway; windows would rewrite hundreds of timestamps with
+//! every post.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -34,6 +35,11 @@ pub const FAMILY_LINKS: Limit = Limit { hourly: 20, daily: 50 };
 pub const SOURCE_LINKS: Limit = Limit { hourly: 30, daily: 100 };
 /// Limit of tokens without a valid signature from one source address.
 pub const SOURCE_GUESSES: Limit = Limit { hourly: 100, daily: 500 };
+
+/// Default of `KINLINE_THREADS_PER_HOUR`.
+pub const THREADS_PER_HOUR: u32 = 60;
+/// New threads of a member at once: a host application brings its conversations, or a member's contacts.
+const THREADS_BURST: u32 = 200;
 
 /// The subject of a limit, as a SHA-256: phone numbers from requests are not stored in plain text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -185,6 +191,20 @@ impl Pace {
         Ok(Self::hourly(config::POSTS_PER_HOUR.parsed(600)?))
     }
 
+    /// A pace of `hourly` new threads an hour, with a burst of 200. `None` for 0, which is unlimited.
+    #[must_use]
+    pub fn of_threads_hourly(hourly: u32) -> Option<Self> {
+        Some(Self { burst: THREADS_BURST, ..Self::hourly(hourly)? })
+    }
+
+    /// Reads `KINLINE_THREADS_PER_HOUR`, the pace of a member's new threads. 60 by default.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is not a number.
+    pub fn of_threads() -> Result<Option<Self>, ConfigError> {
+        Ok(Self::of_threads_hourly(config::THREADS_PER_HOUR.parsed(THREADS_PER_HOUR)?))
+    }
+
     /// The interval, in seconds.
     pub(crate) fn every_seconds(self) -> f64 {
         self.every.as_secs_f64()
@@ -234,6 +254,14 @@ mod tests {
         let slow = Pace::hourly(1).expect("a pace");
         assert_eq!((slow.every_seconds(), slow.burst), (3600.0, 10));
         assert_eq!(Pace::hourly(0), None);
+    }
+
+    #[test]
+    fn two_hundred_threads_at_once_are_allowed_at_any_pace() {
+        let pace = Pace::of_threads_hourly(THREADS_PER_HOUR).expect("a pace");
+        assert_eq!((pace.every_seconds(), pace.ahead_seconds()), (60.0, 60.0 * 199.0));
+        assert_eq!(Pace::of_threads_hourly(7200).map(|pace| pace.burst), Some(200));
+        assert_eq!(Pace::of_threads_hourly(0), None);
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Work {
                 assert_eq!(page.await.expect("a page").messages.len(), 50);
             }
             Self::Resolve(at, new) => {
-                let found = threads::resolve_or_create(pool, &at.actor(), new).await;
+                let found = threads::resolve_or_create(pool, &at.actor(), new, None).await;
                 assert!(!found.expect("found").1, "it was there");
             }
             Self::Post(at, new) => {

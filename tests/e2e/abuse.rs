@@ -108,7 +108,7 @@ async fn a_family_is_sent_at_most_twenty_links_an_hour() {
 #[tokio::test]
 async fn a_member_posts_no_faster_than_the_rate_limit() {
     // Ten at once, and one a minute.
-    let system = System::start_with(Rules { posts: Pace::hourly(60), regions: None }).await;
+    let system = System::start_with(Rules { posts: Pace::hourly(60), ..Rules::default() }).await;
     let members = system.family(3).await;
     let (u0, u1) = (system.member("u0"), system.member("u1"));
     let thread = u0.thread(&members).await;
@@ -149,9 +149,73 @@ async fn a_member_posts_no_faster_than_the_rate_limit() {
 }
 
 #[tokio::test]
+async fn a_member_creates_threads_no_faster_than_the_rate_limit() {
+    // 200 at once, and one a minute.
+    let threads = Pace::of_threads_hourly(60);
+    let system = System::start_with(Rules { threads, ..Rules::default() }).await;
+    let members = system.family(3).await;
+    let (u0, u1) = (system.member("u0"), system.member("u1"));
+    let first = u0.thread(&members).await;
+    // Two of the 200 are left.
+    sqlx::query("UPDATE thread_paces SET due_at = now() + interval '198 minutes'")
+        .execute(&system.owner)
+        .await
+        .expect("threads created");
+    let new = json!({ "memberIds": ["u1"], "distinct": true });
+    let calls = (0..20).map(|_| u0.post("/threads", &new));
+    let (created, refused): (Vec<_>, Vec<_>) =
+        join_all(calls).await.into_iter().partition(|answer| answer.status == 201);
+    assert_eq!((created.len(), refused.len()), (2, 18));
+    for answer in &refused {
+        assert!((55..=61).contains(&wait_of(answer)), "{}", answer.header("retry-after"));
+    }
+    assert_eq!(system.count("threads").await, 3);
+    assert_eq!(system.count("thread_members").await, 3 + 2 + 2);
+
+    // What exists is found, which counts nothing.
+    assert_eq!(u0.thread(&members).await, first);
+    // Neither does what is refused for another reason. Other members have their own rate.
+    let unknown = u0.post("/threads", &json!({ "memberIds": ["nobody"] })).await;
+    assert_eq!(unknown.problem(), "422 unknown_member");
+    u1.thread(&["u0".to_owned()]).await;
+    wait_of(&u0.post("/threads", &new).await);
+    sqlx::query("UPDATE thread_paces SET due_at = due_at - interval '1 minute'")
+        .execute(&system.owner)
+        .await
+        .expect("time passed");
+    assert_eq!(u0.post("/threads", &new).await.status, 201);
+    wait_of(&u0.post("/threads", &new).await);
+
+    // Erased with the member.
+    system.host().delete("/families/fam/users/u0?erase=true").await;
+    assert_eq!(system.count("thread_paces").await, 1);
+    system.host().delete("/families/fam?erase=true").await;
+    assert_eq!(system.count("thread_paces").await, 0);
+}
+
+#[tokio::test]
+async fn losing_the_race_to_create_a_thread_counts_nothing() {
+    let threads = Pace::of_threads_hourly(60);
+    let system = System::start_with(Rules { threads, ..Rules::default() }).await;
+    let members = system.family(4).await;
+    let callers: Vec<_> = members.iter().map(|id| system.member(id)).collect();
+    let body = json!({ "memberIds": members });
+    let calls = (0..64).map(|i| callers[i % callers.len()].post("/threads", &body));
+    let answers = join_all(calls).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+    assert!(answers.iter().all(|answer| [200, 201].contains(&answer.status)));
+    assert_eq!((system.count("threads").await, system.count("thread_paces").await), (1, 1));
+    let counted: i32 = sqlx::query_scalar("SELECT threads FROM thread_counts")
+        .fetch_one(&system.owner)
+        .await
+        .expect("a count");
+    assert_eq!(counted, 1);
+}
+
+#[tokio::test]
 async fn sms_go_only_to_the_familys_countries() {
     let elsewhere = vec!["US".parse().expect("a country")];
-    let system = System::start_with(Rules { posts: None, regions: Some(elsewhere) }).await;
+    let system = System::start_with(Rules { regions: Some(elsewhere), ..Rules::default() }).await;
     let host = system.host();
     let family = async |more: Value| {
         let mut body = json!({ "name": "Family" });

@@ -34,6 +34,11 @@ fn line(event: &Value) -> String {
     if text("/threadId").is_some() {
         line.push_str(" in a thread");
     }
+    if let Some(members) = event["memberIds"].as_array() {
+        let ids: Vec<&str> = members.iter().filter_map(Value::as_str).collect();
+        line.push_str(" with ");
+        line.push_str(&ids.join(","));
+    }
     line
 }
 

@@ -45,8 +45,8 @@ const MORE_ROWS: [(&str, f64); 2] = [
 ];
 
 /// The indexes that the hot paths must use, with the searched columns: post, history, claim, record,
-/// mark as read, find a thread by its members.
-const USED: [(&str, &[&str]); 6] = [
+/// mark as read, find a thread by its members, create one.
+const USED: [(&str, &[&str]); 7] = [
     (
         "messages::insert",
         &[
@@ -104,6 +104,8 @@ const USED: [(&str, &[&str]); 6] = [
             "users_pkey (family_id, user_id)",
         ],
     ),
+    // Each member by its key, however many users the family has.
+    ("threads::insert", &["users_pkey (family_id, user_id)"]),
 ];
 
 /// The output of `EXPLAIN (FORMAT JSON)`.
@@ -350,6 +352,8 @@ async fn large_database() -> PgConnection {
          FROM users",
         "INSERT INTO erasures (family_id, thread_id, user_id, up_to_seq)
          SELECT family_id, thread_id, 'u1', last_seq FROM threads",
+        "INSERT INTO thread_paces (family_id, user_id, due_at) SELECT family_id, user_id, now() FROM users",
+        "INSERT INTO thread_counts (family_id, threads) SELECT family_id, count(*) FROM threads GROUP BY 1",
         "INSERT INTO sms_spending (family_id, month)
          SELECT family_id, '2026-01-01'::date + make_interval(months => m)
          FROM families, generate_series(0, 11) m",

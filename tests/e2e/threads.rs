@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use functions::Rules;
 use futures_util::{StreamExt, future::join_all, stream};
+use local::secrets::TokenClaims;
 use serde_json::{Value, json};
+use shared::limits::Pace;
 use tests::{Answer, System};
 
 use crate::posting::text_of;
@@ -118,6 +121,119 @@ async fn two_hundred_sets_and_thirty_two_callers_each_make_two_hundred_threads()
     }
     assert_eq!(ids.len(), 200);
     assert_eq!(system.count("threads").await, 200);
+}
+
+#[tokio::test]
+async fn finding_a_thread_writes_nothing() {
+    let threads = Pace::of_threads_hourly(60);
+    let system = System::start_with(Rules { threads, ..Rules::default() }).await;
+    let members = system.family(3).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&members).await;
+    // A write or a lock changes one of these columns.
+    let versions = async || -> Vec<String> {
+        sqlx::query_scalar(
+            "SELECT concat(tableoid, ctid, xmin, xmax) FROM threads
+             UNION ALL SELECT concat(tableoid, ctid, xmin, xmax) FROM thread_members
+             UNION ALL SELECT concat(tableoid, ctid, xmin, xmax) FROM users
+             UNION ALL SELECT concat(tableoid, ctid, xmin, xmax) FROM families
+             UNION ALL SELECT concat(tableoid, ctid, xmin, xmax) FROM thread_paces
+             UNION ALL SELECT concat(tableoid, ctid, xmin, xmax) FROM thread_counts
+             UNION ALL SELECT concat(tableoid, ctid, xmin, xmax) FROM audit_events
+             ORDER BY 1",
+        )
+        .fetch_all(&system.owner)
+        .await
+        .expect("rows")
+    };
+    let before = versions().await;
+    assert_eq!(u0.thread(&members).await, thread);
+    assert_eq!(versions().await, before);
+}
+
+#[tokio::test]
+async fn a_member_that_is_being_deactivated_is_waited_for() {
+    let system = System::start().await;
+    system.family(3).await;
+    let u0 = system.member("u0");
+    let new = json!({ "memberIds": ["u1", "u2"] });
+    for (is_deactivated, answer) in [(true, "422 unknown_member"), (false, "201")] {
+        let mut tx = system.owner.begin().await.expect("a transaction");
+        let pid: i32 = sqlx::query_scalar(
+            "UPDATE users SET deactivated_at = now() WHERE family_id = 'fam' AND user_id = 'u2'
+             RETURNING pg_backend_pid()",
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .expect("deactivated");
+        let decide = async {
+            let blocked = "SELECT EXISTS (
+                SELECT FROM pg_stat_activity
+                WHERE datname = current_database() AND $1 = ANY(pg_blocking_pids(pid)))";
+            let waits = async || -> bool {
+                sqlx::query_scalar(blocked).bind(pid).fetch_one(&system.owner).await.expect("known")
+            };
+            while !waits().await {}
+            if is_deactivated { tx.commit().await } else { tx.rollback().await }.expect("decided");
+        };
+        let (created, ()) = tokio::join!(u0.post("/threads", &new), decide);
+        if is_deactivated {
+            assert_eq!(created.problem(), answer);
+            assert_eq!(created.at("/memberIds"), json!(["u2"]));
+            assert_eq!(system.count("threads").await, 0);
+            let back = json!({ "name": "Back", "phone": "+15550100002" });
+            system.host().put("/families/fam/users/u2", &back).await;
+        } else {
+            assert_eq!(created.status.to_string(), answer);
+            assert_eq!(created.at("/thread/members").as_array().map(Vec::len), Some(3));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_family_has_ten_thousand_threads_at_most() {
+    let system = System::start().await;
+    let members = system.family(8).await;
+    let (u0, u1) = (system.member("u0"), system.member("u1"));
+    let thread = u0.thread(&members).await;
+    assert_eq!(threads_counted(&system).await, 1);
+    sqlx::query("UPDATE thread_counts SET threads = 9995")
+        .execute(&system.owner)
+        .await
+        .expect("set");
+
+    // Thirty sets of two callers at once, for five threads.
+    let pairs: Vec<Value> = (2..8)
+        .flat_map(|a| {
+            (a + 1..8).map(move |b| json!({ "memberIds": [format!("u{a}"), format!("u{b}")] }))
+        })
+        .collect();
+    let calls =
+        pairs.iter().flat_map(|body| [u0.post("/threads", body), u1.post("/threads", body)]);
+    let (created, refused): (Vec<_>, Vec<_>) =
+        join_all(calls).await.into_iter().partition(|answer| answer.status == 201);
+    assert_eq!((created.len(), refused.len()), (5, 25));
+    for answer in refused {
+        assert_eq!(answer.problem(), "422 too_many_threads");
+    }
+    assert_eq!(threads_counted(&system).await, 10_000);
+    assert_eq!((system.count("threads").await, system.count("thread_members").await), (6, 8 + 15));
+
+    // What exists is found, and other families are not concerned.
+    assert_eq!(u0.thread(&members).await, thread);
+    system.family_named("other", 2).await;
+    let other = TokenClaims { family_id: Some("other"), ..TokenClaims::member("other", "u0") };
+    system.caller(&other).thread(&["u1".to_owned()]).await;
+    // An unknown member is the first thing to be told.
+    let unknown = u0.post("/threads", &json!({ "memberIds": ["nobody"] })).await;
+    assert_eq!(unknown.problem(), "422 unknown_member");
+}
+
+async fn threads_counted(system: &System) -> i32 {
+    sqlx::query_scalar("SELECT threads FROM thread_counts WHERE family_id = 'fam'")
+        .fetch_one(&system.owner)
+        .await
+        .expect("a count")
 }
 
 #[tokio::test]

@@ -300,7 +300,7 @@ mod tests {
                 title: None,
                 distinct: false,
             };
-            let found = threads::resolve_or_create(&pool, &actor, &new).await;
+            let found = threads::resolve_or_create(&pool, &actor, &new, None).await;
             let (thread, created) = found.expect("found");
             assert_eq!((thread.thread_id, created), (*thread_id, false));
 

@@ -17,7 +17,9 @@ use postgres::testing::{self, TestDatabase};
 use serde_json::json;
 use shared::{
     db::{MIGRATOR, Role},
-    delivery, links,
+    delivery,
+    limits::Pace,
+    links,
 };
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -83,7 +85,8 @@ impl System {
         let owner = database.url().to_owned();
         let proxy = Proxy::before(&owner).await;
         let url = format!("{}?sslmode=disable", proxy.url(&owner));
-        (Self::on(Some(database), &owner, url, Rules::default()).await, proxy)
+        let rules = Rules { threads: Pace::of_threads_hourly(1), ..Rules::default() };
+        (Self::on(Some(database), &owner, url, rules).await, proxy)
     }
 
     /// Starts a system that reaches the database of `owner` at `database_url`.

@@ -71,6 +71,9 @@ struct EventView {
     /// The user's role in the thread, for a membership.
     #[schema(required = true)]
     role: Option<Role>,
+    /// The members of a new thread: the actor is its owner, and the others have the role `MEMBER`.
+    #[schema(value_type = Option<Vec<shapes::UserId>>, required = true, max_items = 256)]
+    member_ids: Option<Vec<UserId>>,
     /// The source address of the request.
     #[schema(required = true, examples("203.0.113.7"))]
     source: Option<String>,
@@ -99,6 +102,7 @@ impl From<AuditEvent> for EventView {
             user_id: event.user_id,
             thread_id: event.thread_id,
             role: event.role,
+            member_ids: event.member_ids,
             source: event.source,
         }
     }

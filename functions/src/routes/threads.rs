@@ -91,6 +91,8 @@ impl Validate for NewThread {
             Error::UnknownMembers(vec!["stranger".to_owned()]).into(),
             Error::DmNeedsTwo.into(),
             Error::TooManyMembers.into(),
+            Error::TooManyThreads.into(),
+            Problem::too_often(),
         ]
     }
 }
@@ -112,7 +114,8 @@ struct OneThread<T> {
 /// Find or create a thread
 ///
 /// Returns the thread of this family, kind and set of members, or creates it. Concurrent requests
-/// create one thread.
+/// create one thread. Only new threads count towards the limits: a member's in an hour, and 10,000 in a
+/// family.
 #[utoipa::path(
     post, path = "/threads", tag = "Threads", operation_id = "resolveThread",
     request_body(content = NewThread, example = json!({
@@ -139,7 +142,8 @@ async fn resolve_or_create(
     let members = MemberSet::new(new.kind, &actor.user, new.others)?;
     let new =
         threads::NewThread { kind: new.kind, members, title: new.title, distinct: new.distinct };
-    let (thread, created) = threads::resolve_or_create(&api.db, &actor, &new).await?;
+    let (thread, created) =
+        threads::resolve_or_create(&api.db, &actor, &new, api.rules.threads).await?;
     let location = format!("/threads/{}", thread.thread_id);
     let body = Json(OneThread { thread: ThreadView::from(thread) });
     Ok(if created {

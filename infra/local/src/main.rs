@@ -25,7 +25,11 @@ use platform::{
     config::{self as aws_config, ExposeSecret},
     logging,
 };
-use shared::{config, limits::Pace, phone::Region};
+use shared::{
+    config,
+    limits::{self, Pace},
+    phone::Region,
+};
 use sqlx::{Connection, PgConnection};
 use tokio::{
     net::TcpListener,
@@ -62,6 +66,9 @@ struct Settings {
     /// Most messages that a member may post in an hour [default: no limit]
     #[arg(long, env = config::POSTS_PER_HOUR.name, default_value_t = 0, hide_default_value = true)]
     posts_per_hour: u32,
+    /// Most threads that a member may create in an hour, 200 of them at once; 0 is no limit
+    #[arg(long, env = config::THREADS_PER_HOUR.name, default_value_t = limits::THREADS_PER_HOUR)]
+    threads_per_hour: u32,
     /// URL of a PostgreSQL database (15 or later) to use instead of starting one
     #[arg(long, env = config::DATABASE_URL.name, hide_env_values = true)]
     database_url: Option<String>,
@@ -202,6 +209,7 @@ async fn start(
         public_url: public_url.clone(),
         rules: Rules {
             posts: Pace::hourly(settings.posts_per_hour),
+            threads: Pace::of_threads_hourly(settings.threads_per_hour),
             regions: Region::list_from_env()?,
         },
         peer: None,

@@ -5,6 +5,8 @@
 
 mod store;
 
+pub(crate) use self::store::note_thread;
+
 use std::net::IpAddr;
 
 use sqlx::PgConnection;
@@ -100,9 +102,9 @@ pub enum Action {
     FamilyErased,
     /// A part of a family's data was exported.
     ExportMade,
-    /// A thread was created.
+    /// A thread was created, with all of its members: the actor as the owner.
     ThreadCreated,
-    /// A user became an active member of a thread, with a role.
+    /// A former member of a thread became an active one again, with a role.
     MemberJoined,
     /// A user's membership of a thread ended.
     MemberLeft,
@@ -115,7 +117,8 @@ pub enum Action {
 }
 
 impl Action {
-    const fn as_str(self) -> &'static str {
+    /// The value in the database and the API.
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::FamilyPut => "family.put",
             Self::UserPut => "user.put",
@@ -196,6 +199,8 @@ pub struct AuditEvent {
     pub thread_id: Option<ThreadId>,
     /// The user's new role.
     pub role: Option<Role>,
+    /// The members of a new thread.
+    pub member_ids: Option<Vec<UserId>>,
     /// The source address of the request, if known.
     pub source: Option<String>,
 }

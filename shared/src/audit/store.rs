@@ -9,6 +9,18 @@ use crate::{
     ids::{AuditEventId, FamilyId, ThreadId},
 };
 
+/// Inserts the event `$12` with the action `$13` for the thread `created.thread_id` of the family `$2`: the
+/// member `$8` created it with the members `$3`, from the address `$14`. In the statement that creates the
+/// thread, since a statement of its own is a round trip more.
+macro_rules! note_thread {
+    () => {
+        "INSERT INTO audit_events (family_id, audit_event_id, actor, actor_id, action, thread_id,
+                                   member_ids, source)
+         SELECT $2, $12, 'member', $8, $13, created.thread_id, $3, $14::text::inet FROM created "
+    };
+}
+pub(crate) use note_thread;
+
 /// Inserts `events` in order: ids made by one process are ascending.
 pub(super) async fn insert(
     tx: &mut PgConnection,
@@ -64,7 +76,7 @@ pub(super) async fn list(
          FROM families f
          LEFT JOIN LATERAL (
              SELECT audit_event_id, at, actor, actor_id, action, user_id, thread_id, role,
-                    host(source) AS source
+                    member_ids, host(source) AS source
              FROM audit_events
              WHERE family_id = $1 AND audit_event_id < $2
              ORDER BY audit_event_id DESC LIMIT $3

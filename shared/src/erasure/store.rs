@@ -73,6 +73,13 @@ pub(super) async fn forget_users(
     )
     .bind(family_id)
     .bind(user_id)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "DELETE FROM thread_paces WHERE family_id = $1 AND ($2::text IS NULL OR user_id = $2)",
+    )
+    .bind(family_id)
+    .bind(user_id)
     .execute(tx)
     .await?;
     Ok(users)

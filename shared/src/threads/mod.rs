@@ -13,22 +13,24 @@ use crate::{
     access::Role,
     actor::Actor,
     audit::{self, Action, Event},
-    db::{self, Pool},
+    db::{self, Pool, Transaction},
     ids::{FamilyId, ThreadId, UserId},
+    limits::Pace,
     text::preview,
     text_enum::text_enum,
 };
 
 /// Maximum members of a thread, the caller included.
 pub const MEMBERS_MAX: usize = 256;
+/// Maximum threads of a family.
+pub const THREADS_MAX: i32 = 10_000;
 /// Maximum length of a title, in characters.
 pub const TITLE_MAX: usize = 200;
 /// Maximum length of a last message's preview, in characters.
 pub const PREVIEW_MAX: usize = 140;
 
-/// Attempts to find or create a thread: a second after losing the race to create it, a third after a member
-/// was deactivated meanwhile.
-const RESOLVE_ROUNDS: usize = 3;
+/// Attempts to find or create a thread: a second after losing the race to create it.
+const RESOLVE_ROUNDS: usize = 2;
 
 text_enum! {
     /// The kind of a thread.
@@ -217,61 +219,113 @@ pub struct NewThread {
 /// Finds the thread of this family, kind and member set, or creates it.
 ///
 /// Concurrent calls create one thread, which all of them return. The flag is `true` for the call that created
-/// it.
+/// it. Only that one counts towards `pace` and [`THREADS_MAX`].
 ///
 /// # Errors
-/// [`Error::UnknownMembers`] if a member is not an active user of the family.
+/// [`Error::UnknownMembers`] if a member is not an active user of the family; [`Error::TooOften`] for new
+/// threads faster than `pace`; [`Error::TooManyThreads`].
 pub async fn resolve_or_create(
     pool: &Pool,
     actor: &Actor,
     new: &NewThread,
+    pace: Option<Pace>,
 ) -> Result<(Thread, bool)> {
-    let (family_id, caller) = (&actor.family, &actor.user);
     let member_key = new.members.key();
-    let mut tx = db::begin_for_family(pool, family_id).await?;
     for _ in 0..RESOLVE_ROUNDS {
-        let found = store::find_by_members(&mut tx, family_id, new, &member_key).await?;
-        if !found.unknown.is_empty() {
-            return Err(Error::UnknownMembers(found.unknown));
-        }
-        // `Some` with the returning members of an existing thread.
-        let (thread_id, back) = match found.thread {
+        let mut tx = db::begin_for_family(pool, &actor.family).await?;
+        let found = if new.distinct {
+            None
+        } else {
+            store::find_by_members(&mut tx, &actor.family, new, &member_key).await?
+        };
+        match found {
             Some(thread) if thread.members.len() == new.members.ids().len() => {
                 tx.end();
                 return Ok((thread, false));
             }
-            // A member was deactivated and provisioned again.
             Some(thread) => {
-                let back = store::rejoin(&mut tx, family_id, thread.thread_id).await?;
-                (thread.thread_id, Some(back))
+                return Ok((rejoin(tx, actor, new, &member_key, thread.thread_id).await?, false));
             }
-            None => match store::insert(&mut tx, family_id, caller, new, &member_key).await? {
-                Some(thread_id) => (thread_id, None),
-                // Another caller created it, or a member has just been deactivated: look again.
-                None => continue,
-            },
-        };
-        let thread = store::get(&mut tx, family_id, thread_id).await?;
-        let events = joined(&thread, back.as_deref());
-        audit::record(&mut tx, family_id, &actor.into(), &events).await?;
-        tx.commit().await?;
-        return Ok((thread, back.is_none()));
+            None => {
+                if let Some(thread) = create(tx, actor, new, member_key.clone(), pace).await? {
+                    return Ok((thread, true));
+                }
+            }
+        }
     }
     Err(Error::Corrupt("a thread can be neither found nor created"))
 }
 
-/// Returns the audit events of a new thread with all its members or, with `back`, of the returning members.
-fn joined(thread: &Thread, back: Option<&[UserId]>) -> Vec<Event> {
-    let mut events = Vec::new();
-    if back.is_none() {
-        events.push(Event::new(Action::ThreadCreated).in_thread(thread.thread_id));
+/// Creates a thread and commits. `None` if another call has just created it.
+async fn create(
+    mut tx: Transaction,
+    actor: &Actor,
+    new: &NewThread,
+    member_key: String,
+    pace: Option<Pace>,
+) -> Result<Option<Thread>> {
+    let (thread_id, wanted) = (ThreadId::new(), new.members.ids());
+    let row = store::insert(&mut tx, actor, thread_id, new, &member_key, pace).await?;
+    let Some(created_at) = row.created_at else {
+        // Nothing was created, and the dropped transaction takes back what was counted.
+        if row.ids.len() < wanted.len() {
+            let unknown = wanted.iter().filter(|id| !row.ids.contains(id));
+            return Err(Error::UnknownMembers(unknown.map(ToString::to_string).collect()));
+        }
+        return match pace {
+            Some(pace) if !row.paced => {
+                Err(Error::TooOften { retry_after: store::get_wait(&mut tx, actor, pace).await? })
+            }
+            _ if !row.counted => Err(Error::TooManyThreads),
+            _ => Ok(None),
+        };
+    };
+    tx.commit().await?;
+    let members = row.ids.into_iter().zip(row.names).map(|(user_id, name)| {
+        let role = if user_id == actor.user { Role::Owner } else { Role::Member };
+        Member { user_id, name, role, joined_at: created_at }
+    });
+    Ok(Some(Thread {
+        thread_id,
+        family_id: actor.family.clone(),
+        kind: new.kind,
+        title: new.title.clone(),
+        member_key,
+        last_seq: 0,
+        last_message_at: None,
+        created_at,
+        updated_at: created_at,
+        members: members.collect(),
+    }))
+}
+
+/// Reactivates the memberships of users that were deactivated and provisioned again, commits, and returns
+/// the thread.
+async fn rejoin(
+    mut tx: Transaction,
+    actor: &Actor,
+    new: &NewThread,
+    member_key: &str,
+    thread_id: ThreadId,
+) -> Result<Thread> {
+    let family_id = &actor.family;
+    let unknown = store::list_unknown(&mut tx, family_id, new.members.ids()).await?;
+    if !unknown.is_empty() {
+        return Err(Error::UnknownMembers(unknown));
     }
-    let new = |member: &&Member| back.is_none_or(|back| back.contains(&member.user_id));
-    events.extend(thread.members.iter().filter(new).map(|member| {
-        let joined = Event::of(Action::MemberJoined, &member.user_id);
-        joined.in_thread(thread.thread_id).in_role(member.role)
-    }));
-    events
+    let back = store::rejoin(&mut tx, family_id, thread_id).await?;
+    let thread = store::find_by_members(&mut tx, family_id, new, member_key).await?;
+    let thread = thread.ok_or(Error::ThreadNotFound)?;
+    let joined = thread.members.iter().filter(|member| back.contains(&member.user_id));
+    let events: Vec<Event> = joined
+        .map(|member| {
+            let joined = Event::of(Action::MemberJoined, &member.user_id);
+            joined.in_thread(thread_id).in_role(member.role)
+        })
+        .collect();
+    audit::record(&mut tx, family_id, &actor.into(), &events).await?;
+    tx.commit().await?;
+    Ok(thread)
 }
 
 /// Returns up to `limit` of the caller's threads within its scope, the most recently active first, and the

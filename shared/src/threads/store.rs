@@ -1,11 +1,17 @@
 //! SQL statements on threads and their members.
 
-use sqlx::{FromRow, PgConnection, Row};
+use std::time::Duration;
 
-use super::{InboxCursor, InboxEntry, NewThread, Thread};
+use sqlx::{FromRow, PgConnection};
+use time::OffsetDateTime;
+
+use super::{InboxCursor, InboxEntry, NewThread, THREADS_MAX, Thread};
 use crate::{
-    Error, Result,
-    ids::{FamilyId, ThreadId, UserId},
+    Result,
+    actor::Actor,
+    audit::{Action, note_thread},
+    ids::{AuditEventId, FamilyId, ThreadId, UserId},
+    limits::Pace,
 };
 
 /// The columns of a [`Thread`], read from `threads t`.
@@ -43,87 +49,149 @@ macro_rules! inbox {
     };
 }
 
-/// The result of [`find_by_members`].
-pub(super) struct MemberLookup {
-    /// Requested members that are not active users of the family.
-    pub(super) unknown: Vec<String>,
-    /// The thread, with its active members.
-    pub(super) thread: Option<Thread>,
-}
-
+/// Finds the thread of these members, with the active ones.
 pub(super) async fn find_by_members(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     new: &NewThread,
     member_key: &str,
-) -> Result<MemberLookup> {
-    let row = sqlx::query(concat!(
-        "SELECT ARRAY(
-             SELECT wanted FROM unnest($2::text[]) AS wanted
-             WHERE NOT EXISTS (
-                 SELECT FROM users u
-                 WHERE u.family_id = $1 AND u.user_id = wanted AND u.deactivated_at IS NULL
-             )
-         ) AS unknown, ",
+) -> Result<Option<Thread>> {
+    let thread = sqlx::query_as(concat!(
+        "SELECT ",
         thread_columns!(),
-        " FROM (SELECT) AS nothing
-         LEFT JOIN threads t
-             ON t.family_id = $1 AND t.kind = $3 AND t.member_key = $4 AND NOT t.is_distinct AND NOT $5",
+        " FROM threads t
+         WHERE t.family_id = $1 AND t.kind = $2 AND t.member_key = $3 AND NOT t.is_distinct",
     ))
     .bind(family_id)
-    .bind(new.members.ids())
     .bind(new.kind)
     .bind(member_key)
-    .bind(new.distinct)
-    .fetch_one(tx)
+    .fetch_optional(tx)
     .await?;
-    let found: Option<ThreadId> = row.try_get("thread_id")?;
-    Ok(MemberLookup {
-        unknown: row.try_get("unknown")?,
-        thread: found.map(|_| Thread::from_row(&row)).transpose()?,
-    })
+    Ok(thread)
 }
 
-/// Creates the thread with its members. `None` if another call has just created it, or a member has just been
-/// deactivated.
-pub(super) async fn insert(
+/// Returns the ids that are not active users of the family.
+pub(super) async fn list_unknown(
     tx: &mut PgConnection,
     family_id: &FamilyId,
-    caller: &UserId,
+    user_ids: &[UserId],
+) -> Result<Vec<String>> {
+    let unknown = sqlx::query_scalar(
+        "SELECT wanted FROM unnest($2::text[]) AS wanted
+         WHERE NOT EXISTS (
+             SELECT FROM users u
+             WHERE u.family_id = $1 AND u.user_id = wanted AND u.deactivated_at IS NULL
+         )",
+    )
+    .bind(family_id)
+    .bind(user_ids)
+    .fetch_all(tx)
+    .await?;
+    Ok(unknown)
+}
+
+/// The result of [`insert`].
+#[derive(FromRow)]
+pub(super) struct Inserted {
+    /// Those of the wanted members that are active users of the family, in the database's order.
+    pub(super) ids: Vec<UserId>,
+    /// Their names.
+    pub(super) names: Vec<String>,
+    /// Whether the caller's pace allowed it.
+    pub(super) paced: bool,
+    /// Whether the family's number of threads allowed it.
+    pub(super) counted: bool,
+    /// When the thread was created; `None` if a limit or an unknown member forbade it, or another call has
+    /// just created it.
+    pub(super) created_at: Option<OffsetDateTime>,
+}
+
+/// Creates the thread with its members and its audit event, and counts it for both limits, in one statement.
+/// If it creates none, the transaction must not be committed: the limits may have been counted.
+pub(super) async fn insert(
+    tx: &mut PgConnection,
+    actor: &Actor,
+    thread_id: ThreadId,
     new: &NewThread,
     member_key: &str,
-) -> Result<Option<ThreadId>> {
-    let created = sqlx::query_scalar(
-        "WITH wanted AS (
-             -- Locked, so that no member is deactivated before the commit.
-             SELECT user_id FROM users
-             WHERE family_id = $2 AND user_id = ANY($3) AND deactivated_at IS NULL
-             ORDER BY user_id
-             FOR SHARE
+    pace: Option<Pace>,
+) -> Result<Inserted> {
+    let inserted = sqlx::query_as(concat!(
+        "WITH wanted AS MATERIALIZED (
+             -- Each by its key, in order, and locked, so that no member is deactivated before the commit.
+             SELECT u.user_id, u.name
+             FROM (SELECT id FROM unnest($3::text[]) AS id ORDER BY id) w
+             CROSS JOIN LATERAL (
+                 SELECT user_id, name FROM users
+                 WHERE family_id = $2 AND user_id = w.id AND deactivated_at IS NULL
+                 FOR SHARE
+             ) u
+         ), members AS MATERIALIZED (
+             -- An aggregate: all users are locked before the rows of the limits.
+             SELECT coalesce(array_agg(user_id), '{}') AS ids, coalesce(array_agg(name), '{}') AS names
+             FROM wanted
+         ), paced AS (
+             INSERT INTO thread_paces AS p (family_id, user_id, due_at)
+             SELECT $2, $8, now() + make_interval(secs => $9) FROM members m
+             WHERE cardinality(m.ids) = cardinality($3) AND $9::float8 IS NOT NULL
+             ON CONFLICT (family_id, user_id) DO UPDATE
+             SET due_at = greatest(p.due_at, now()) + make_interval(secs => $9)
+             WHERE p.due_at <= now() + make_interval(secs => $10)
+             RETURNING user_id
+         ), counted AS (
+             INSERT INTO thread_counts AS n (family_id, threads)
+             SELECT $2, 1 FROM members m
+             WHERE cardinality(m.ids) = cardinality($3)
+               AND ($9::float8 IS NULL OR EXISTS (SELECT FROM paced))
+             ON CONFLICT (family_id) DO UPDATE SET threads = n.threads + 1 WHERE n.threads < $11
+             RETURNING family_id
          ), created AS (
              INSERT INTO threads (thread_id, family_id, kind, title, member_key, is_distinct, created_by)
-             SELECT $1, $2, $4, $5, $6, $7, $8
-             WHERE (SELECT count(*) FROM wanted) = cardinality($3::text[])
+             SELECT $1, $2, $4, $5, $6, $7, $8 FROM counted
              ON CONFLICT (family_id, kind, member_key) WHERE NOT is_distinct DO NOTHING
-             RETURNING thread_id
+             RETURNING thread_id, created_at
          ), joined AS (
              INSERT INTO thread_members (family_id, thread_id, user_id, role)
              SELECT $2, c.thread_id, w.user_id, CASE WHEN w.user_id = $8 THEN 'OWNER' ELSE 'MEMBER' END
              FROM created c CROSS JOIN wanted w
-         )
-         SELECT thread_id FROM created",
-    )
-    .bind(ThreadId::new())
-    .bind(family_id)
+         ), noted AS (",
+        note_thread!(),
+        ")
+         SELECT m.ids, m.names, $9 IS NULL OR EXISTS (SELECT FROM paced) AS paced,
+                EXISTS (SELECT FROM counted) AS counted, c.created_at
+         FROM members m LEFT JOIN created c ON true",
+    ))
+    .bind(thread_id)
+    .bind(&actor.family)
     .bind(new.members.ids())
     .bind(new.kind)
     .bind(&new.title)
     .bind(member_key)
     .bind(new.distinct)
-    .bind(caller)
+    .bind(&actor.user)
+    .bind(pace.map(Pace::every_seconds))
+    .bind(pace.map(Pace::ahead_seconds))
+    .bind(THREADS_MAX)
+    .bind(AuditEventId::new())
+    .bind(Action::ThreadCreated.as_str())
+    .bind(actor.source.map(|source| source.to_string()))
+    .fetch_one(tx)
+    .await?;
+    Ok(inserted)
+}
+
+/// Returns the time until the caller may create a thread, which may be over.
+pub(super) async fn get_wait(tx: &mut PgConnection, actor: &Actor, pace: Pace) -> Result<Duration> {
+    let seconds: Option<f64> = sqlx::query_scalar(
+        "SELECT extract(epoch FROM due_at - now())::float8 - $3
+         FROM thread_paces WHERE family_id = $1 AND user_id = $2",
+    )
+    .bind(&actor.family)
+    .bind(&actor.user)
+    .bind(pace.ahead_seconds())
     .fetch_optional(tx)
     .await?;
-    Ok(created)
+    Ok(Duration::from_secs_f64(seconds.unwrap_or_default().max(0.0)))
 }
 
 /// Reactivates the memberships of users that left the thread, and returns the users.
@@ -152,23 +220,6 @@ pub(super) async fn rejoin(
     .fetch_all(tx)
     .await?;
     Ok(back)
-}
-
-pub(super) async fn get(
-    tx: &mut PgConnection,
-    family_id: &FamilyId,
-    thread_id: ThreadId,
-) -> Result<Thread> {
-    sqlx::query_as(concat!(
-        "SELECT ",
-        thread_columns!(),
-        " FROM threads t WHERE t.family_id = $1 AND t.thread_id = $2",
-    ))
-    .bind(family_id)
-    .bind(thread_id)
-    .fetch_optional(tx)
-    .await?
-    .ok_or(Error::ThreadNotFound)
 }
 
 pub(super) async fn find_entry(
