@@ -1,5 +1,5 @@
--- Splits messages and notifications into partitions, in one transaction: messages by hash of their
--- thread, notifications by hash of their family, which a job names. docs/operations.md says when, and
+-- Splits messages, SMS and their covers into partitions, in one transaction: messages by hash of their
+-- thread, SMS and covers by hash of their family, which a job names. docs/operations.md says when, and
 -- what it costs. Run it as the owner of the schema, with API, worker and sweeper stopped:
 --
 --     psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -c "SET kinline.partitions = 64" -f partition.sql
@@ -140,7 +140,8 @@ END
 $$;
 
 SELECT pg_temp.partition('messages', 'thread_id', partitions),
-       pg_temp.partition('notifications', 'family_id', partitions)
+       pg_temp.partition('sms', 'family_id', partitions),
+       pg_temp.partition('sms_covers', 'family_id', partitions)
 FROM (SELECT coalesce(nullif(current_setting('kinline.partitions', true), ''), '16')::integer) p (partitions);
 
 DO $$
@@ -155,4 +156,4 @@ $$;
 
 COMMIT;
 
-ANALYZE messages, notifications;
+ANALYZE messages, sms, sms_covers;

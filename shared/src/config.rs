@@ -32,6 +32,9 @@ platform::variables! {
     SMS_REGIONS = "KINLINE_SMS_REGIONS", "the countries that SMS may go to, as US,CA";
     SMS_MAX_SEGMENTS = "KINLINE_SMS_MAX_SEGMENTS", "the most segments of an SMS";
     SMS_MAX_SEGMENTS_UCS2 = "KINLINE_SMS_MAX_SEGMENTS_UCS2", "the most segments of an SMS in UCS-2";
+    SMS_DEFAULT_CAP_SEGMENTS = "KINLINE_SMS_DEFAULT_CAP_SEGMENTS",
+        "the monthly cap of families without one, in segments";
+    SMS_PER_MINUTE = "KINLINE_SMS_PER_MINUTE", "how many SMS about messages a family may get a minute";
     SMS_STOP_NOTICE_DAYS = "KINLINE_SMS_STOP_NOTICE_DAYS", "after how many days an SMS says again how to opt out";
 }
 

@@ -157,7 +157,11 @@ typed_id!(
     MessageId, "msg_"
 );
 typed_id!(
-    /// The id of one recipient's notification of a message: `ntf_` and 32 hex digits.
+    /// An SMS's id: `sms_` and 32 hex digits.
+    SmsId, "sms_"
+);
+typed_id!(
+    /// The id by which jobs of version 1 name an SMS: `ntf_` and 32 hex digits.
     NotificationId, "ntf_"
 );
 typed_id!(

@@ -8,75 +8,114 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     config,
-    ids::{FamilyId, LinkRequestId, NotificationId},
+    ids::{FamilyId, LinkRequestId, NotificationId, SmsId, ThreadId, UserId},
 };
 
 /// Time limit for enqueueing. The sweeper enqueues the rest.
 const BUDGET: Duration = Duration::from_secs(1);
 
 /// A job of the worker: a message of the queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Job {
-    /// A notification is due.
-    Notification(NotificationJob),
+    /// A member of a thread may be due an SMS.
+    Reach(Recipient),
+    /// An SMS is due, again or for the first time.
+    Sms(SmsJob),
     /// A link was requested.
     LinkRequest(LinkRequestId),
 }
 
-/// A notification to send, with its family.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotificationJob {
-    /// The notification's family.
+/// A member of a thread.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::FromRow)]
+pub struct Recipient {
+    /// The family.
     pub family_id: FamilyId,
-    /// The notification.
-    pub notification_id: NotificationId,
+    /// The thread.
+    pub thread_id: ThreadId,
+    /// The user.
+    pub user_id: UserId,
 }
 
-/// A body that is not a job of the supported version. Never holds the body.
+/// An SMS that has a row, with its family.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, sqlx::FromRow)]
+pub struct SmsJob {
+    /// The SMS's family.
+    pub family_id: FamilyId,
+    /// The SMS.
+    pub sms_id: SmsId,
+}
+
+/// A body that is not a job of a supported version. Never holds the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a job")]
 pub struct NotAJob;
 
 /// The wire format of a job: only ids, so that the queue holds no personal data.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Wire {
     v: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<Kind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     family_id: Option<FamilyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    notification_id: Option<NotificationId>,
+    thread_id: Option<ThreadId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<UserId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sms_id: Option<SmsId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     link_request_id: Option<LinkRequestId>,
+    /// Of version 1, which had a notification for each recipient of a message: its SMS has its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notification_id: Option<NotificationId>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Reach,
+    Sms,
+    LinkRequest,
 }
 
 impl Job {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
 
-    /// Makes a job for this notification.
-    #[must_use]
-    pub const fn notification(family_id: FamilyId, notification_id: NotificationId) -> Self {
-        Self::Notification(NotificationJob { family_id, notification_id })
-    }
-
-    /// Parses a message's body.
+    /// Parses a message's body, of this version or the one before.
     ///
     /// # Errors
     /// [`NotAJob`].
     pub fn parse(body: &str) -> Result<Self, NotAJob> {
-        match serde_json::from_str(body).map_err(|_| NotAJob)? {
-            Wire {
-                v: Self::VERSION,
-                family_id: Some(family_id),
-                notification_id: Some(notification_id),
-                link_request_id: None,
-            } => Ok(Self::notification(family_id, notification_id)),
-            Wire {
-                v: Self::VERSION,
-                family_id: None,
-                notification_id: None,
-                link_request_id: Some(id),
-            } => Ok(Self::LinkRequest(id)),
+        let Wire {
+            v,
+            kind,
+            family_id,
+            thread_id,
+            user_id,
+            sms_id,
+            link_request_id,
+            notification_id,
+        } = serde_json::from_str(body).map_err(|_| NotAJob)?;
+        let ids = (family_id, thread_id, user_id, sms_id, link_request_id, notification_id);
+        match (v, kind, ids) {
+            (
+                Self::VERSION,
+                Some(Kind::Reach),
+                (Some(family_id), Some(thread_id), Some(user_id), None, None, None),
+            ) => Ok(Self::Reach(Recipient { family_id, thread_id, user_id })),
+            (
+                Self::VERSION,
+                Some(Kind::Sms),
+                (Some(family_id), None, None, Some(sms_id), None, None),
+            ) => Ok(Self::Sms(SmsJob { family_id, sms_id })),
+            (Self::VERSION, Some(Kind::LinkRequest), (None, None, None, None, Some(id), None))
+            | (1, None, (None, None, None, None, Some(id), None)) => Ok(Self::LinkRequest(id)),
+            (1, None, (Some(family_id), None, None, None, None, Some(id))) => {
+                let sms_id = SmsId::from_bytes(id.to_bytes());
+                Ok(Self::Sms(SmsJob { family_id, sms_id }))
+            }
             _ => Err(NotAJob),
         }
     }
@@ -86,7 +125,8 @@ impl Job {
     /// link has no family yet, so it waits for none.
     fn group(&self) -> Option<String> {
         let family_id = match self {
-            Self::Notification(job) => &job.family_id,
+            Self::Reach(member) => &member.family_id,
+            Self::Sms(sms) => &sms.family_id,
             Self::LinkRequest(_) => return None,
         };
         Some(hex::encode(Sha256::digest(format!("job-group:{}", family_id.as_str()))))
@@ -99,14 +139,25 @@ impl Job {
 
     /// Returns the message's body.
     fn body(&self) -> Result<String, serde_json::Error> {
-        let (notification, link_request_id) = match self {
-            Self::Notification(job) => (Some(job.clone()), None),
-            Self::LinkRequest(id) => (None, Some(*id)),
-        };
-        let (family_id, notification_id) =
-            notification.map(|job| (job.family_id, job.notification_id)).unzip();
-        let v = Self::VERSION;
-        serde_json::to_string(&Wire { v, family_id, notification_id, link_request_id })
+        let wire = Wire { v: Self::VERSION, ..Wire::default() };
+        serde_json::to_string(&match self.clone() {
+            Self::Reach(Recipient { family_id, thread_id, user_id }) => Wire {
+                kind: Some(Kind::Reach),
+                family_id: Some(family_id),
+                thread_id: Some(thread_id),
+                user_id: Some(user_id),
+                ..wire
+            },
+            Self::Sms(SmsJob { family_id, sms_id }) => Wire {
+                kind: Some(Kind::Sms),
+                family_id: Some(family_id),
+                sms_id: Some(sms_id),
+                ..wire
+            },
+            Self::LinkRequest(id) => {
+                Wire { kind: Some(Kind::LinkRequest), link_request_id: Some(id), ..wire }
+            }
+        })
     }
 }
 
@@ -116,15 +167,6 @@ const EMPTY_POLLS: u32 = 5;
 /// Visibility timeout of dead letters while they are moved, in seconds: longer than a redrive takes, so that
 /// each is received once.
 const REDRIVE_SECONDS: i32 = 60 * 60;
-
-/// The result of enqueueing due jobs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Woken {
-    /// Jobs that the queue accepted.
-    pub enqueued: usize,
-    /// Jobs that it did not accept: they are due again.
-    pub not_taken: usize,
-}
 
 /// The result of a redrive of dead letters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -209,14 +251,24 @@ mod tests {
 
     use super::*;
 
+    fn family() -> FamilyId {
+        "fam".parse().expect("an id")
+    }
+
     #[test]
     fn a_job_has_only_ids_and_round_trips() {
-        let (id, request) = (NotificationId::new(), LinkRequestId::new());
-        let job = Job::notification("fam".parse().expect("an id"), id);
+        let (thread_id, sms_id, request) = (ThreadId::new(), SmsId::new(), LinkRequestId::new());
+        let user_id = "u1".parse().expect("an id");
+        let reach = Job::Reach(Recipient { family_id: family(), thread_id, user_id });
         for (job, body) in [
-            (job, format!(r#"{{"v":1,"familyId":"fam","notificationId":"{id}"}}"#)),
-            (Job::LinkRequest(request), format!(r#"{{"v":1,"linkRequestId":"{request}"}}"#)),
+            (reach, format!(r#""kind":"reach","familyId":"fam","threadId":"{thread_id}","userId":"u1""#)),
+            (
+                Job::Sms(SmsJob { family_id: family(), sms_id }),
+                format!(r#""kind":"sms","familyId":"fam","smsId":"{sms_id}""#),
+            ),
+            (Job::LinkRequest(request), format!(r#""kind":"link_request","linkRequestId":"{request}""#)),
         ] {
+            let body = format!(r#"{{"v":2,{body}}}"#);
             assert_eq!(job.body().expect("JSON"), body);
             assert_eq!(Job::parse(&body), Ok(job));
         }
@@ -225,7 +277,8 @@ mod tests {
     #[test]
     fn jobs_of_a_family_have_its_group_which_does_not_name_it() {
         let group = |family: &str| {
-            Job::notification(family.parse().expect("an id"), NotificationId::new()).group()
+            let family_id = family.parse().expect("an id");
+            Job::Sms(SmsJob { family_id, sms_id: SmsId::new() }).group()
         };
         let of_kin = group("kin").expect("a group");
         assert_eq!(group("kin").as_ref(), Some(&of_kin));
@@ -237,22 +290,39 @@ mod tests {
     }
 
     #[test]
-    fn other_bodies_are_refused() {
+    fn jobs_of_version_1_are_understood() {
         let (id, request) = (NotificationId::new(), LinkRequestId::new());
+        let sms_id = SmsId::from_bytes(id.to_bytes());
+        for (job, body) in [
+            (
+                Job::Sms(SmsJob { family_id: family(), sms_id }),
+                format!(r#"{{"v":1,"familyId":"fam","notificationId":"{id}"}}"#),
+            ),
+            (Job::LinkRequest(request), format!(r#"{{"v":1,"linkRequestId":"{request}"}}"#)),
+        ] {
+            assert_eq!(Job::parse(&body), Ok(job));
+        }
+    }
+
+    #[test]
+    fn other_bodies_are_refused() {
+        let (id, request, thread) = (SmsId::new(), LinkRequestId::new(), ThreadId::new());
         for body in [
             String::new(),
             "{}".to_owned(),
             "null".to_owned(),
-            r#"{"v":1}"#.to_owned(),
-            r#"{"v":1,"familyId":"fam"}"#.to_owned(),
-            format!(r#"{{"v":2,"familyId":"fam","notificationId":"{id}"}}"#),
-            format!(r#"{{"v":2,"linkRequestId":"{request}"}}"#),
-            format!(r#"{{"v":1,"familyId":"a,b","notificationId":"{id}"}}"#),
-            format!(r#"{{"v":1,"familyId":"fam","notificationId":"{id}","phone":"+1"}}"#),
-            format!(
-                r#"{{"v":1,"familyId":"fam","notificationId":"{id}","linkRequestId":"{request}"}}"#
-            ),
-            r#"{"v":1,"familyId":"fam","notificationId":"msg_00"}"#.to_owned(),
+            r#"{"v":2}"#.to_owned(),
+            r#"{"v":2,"kind":"sms","familyId":"fam"}"#.to_owned(),
+            format!(r#"{{"v":3,"kind":"sms","familyId":"fam","smsId":"{id}"}}"#),
+            format!(r#"{{"v":2,"familyId":"fam","smsId":"{id}"}}"#),
+            format!(r#"{{"v":2,"kind":"reach","familyId":"fam","smsId":"{id}"}}"#),
+            format!(r#"{{"v":2,"kind":"reach","familyId":"fam","threadId":"{thread}"}}"#),
+            format!(r#"{{"v":1,"kind":"sms","familyId":"fam","smsId":"{id}"}}"#),
+            format!(r#"{{"v":2,"kind":"sms","familyId":"a,b","smsId":"{id}"}}"#),
+            format!(r#"{{"v":2,"kind":"sms","familyId":"fam","smsId":"{id}","phone":"+1"}}"#),
+            format!(r#"{{"v":2,"kind":"sms","familyId":"fam","smsId":"{id}","linkRequestId":"{request}"}}"#),
+            r#"{"v":2,"kind":"sms","familyId":"fam","smsId":"msg_00"}"#.to_owned(),
+            format!(r#"{{"v":1,"familyId":"fam","notificationId":"{id}"}}"#),
         ] {
             assert_eq!(Job::parse(&body), Err(NotAJob), "{body}");
         }

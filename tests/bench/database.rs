@@ -17,10 +17,10 @@ use futures_util::future::join_all;
 use shared::{
     actor::Actor,
     db::{Database, Pool, Role},
-    delivery::{self, Attempt, Outcome},
+    delivery::{self, Attempt, Outcome, Pacing, Wanted},
     ids::{FamilyId, ThreadId, UserId},
     messages::{self, NewMessage, Range},
-    queue::NotificationJob,
+    queue::{Job, Recipient},
 };
 use sqlx::PgPool;
 use tests::pooler::{Pooler, Pooling};
@@ -101,18 +101,16 @@ async fn run(name: &str, clients: usize, places: &[Place], url: impl Fn(Role) ->
 async fn round((app, worker): &(Pool, Pool), places: &[Place]) -> [Duration; 4] {
     let new = NewMessage::new(Some("Bring the albums on Sunday".to_owned()), vec![], None);
     let new = new.expect("a message");
-    let mut jobs = Vec::new();
+    let (mut jobs, mut due) = (Wanted::default(), 0);
     let began = Instant::now();
     for (family, thread, user) in places {
         let actor = Actor::member(family.clone(), user.clone());
         let posted = messages::post(app, &actor, *thread, &new, None, None).await;
-        let ids = posted.expect("posted").to_enqueue;
-        jobs.extend(
-            ids.into_iter().map(|notification_id| NotificationJob {
-                family_id: family.clone(),
-                notification_id,
-            }),
-        );
+        for user_id in posted.expect("posted").due {
+            let (family_id, thread_id) = (family.clone(), *thread);
+            jobs.add(&Job::Reach(Recipient { family_id, thread_id, user_id }));
+            due += 1;
+        }
     }
     let posted = began.elapsed() / u32::try_from(places.len()).expect("a number");
 
@@ -124,15 +122,14 @@ async fn round((app, worker): &(Pool, Pool), places: &[Place]) -> [Duration; 4] 
     let read = began.elapsed();
 
     let began = Instant::now();
-    let claim = delivery::claim(worker, &jobs, None).await.expect("claimed");
+    let claim = delivery::claim(worker, &jobs, None, Pacing { per_minute: 0 }).await.expect("claimed");
     let (lease, claimed) = (claim.lease, claim.claimed);
     let claim = began.elapsed();
-    assert_eq!(claimed.len(), jobs.len());
+    assert_eq!(claimed.len(), due);
     let attempts: Vec<Attempt> = claimed
         .into_iter()
         .map(|claimed| Attempt {
-            notification_id: claimed.notification_id,
-            family_id: claimed.family_id,
+            sms: claimed.sms,
             phone: claimed.phone,
             called: true,
             outcome: Outcome::Sent {

@@ -206,10 +206,12 @@ async fn content_and_credentials_appear_in_no_log_queue_or_error() {
     }
     dev.put("/dev/faults", &json!({})).await;
     stage.system.pass(Duration::from_mins(1)).await;
+    stage.system.sweep().await;
     assert_eq!(stage.ask("messages", &post, u0, text).await.status, 201);
     stage.work().await;
     let sms = stage.system.stack.carrier.received(Some(PHONE)).pop().expect("an SMS");
-    assert!(sms.body.contains("Canary-Name0: Canary-Text"), "the handset gets it");
+    let of_both = sms.body.contains("Canary-Name0") && sms.body.contains(": Canary-Text");
+    assert!(of_both, "the handset gets it");
     let token = token_in(&sms);
     stage.secrets.push(("link", token.clone()));
 

@@ -63,8 +63,8 @@ async fn an_sms_has_sender_preview_and_a_signed_link_with_a_row() {
     let row = sqlx::query(
         "SELECT l.user_id, l.thread_id, l.family_id, n.state, n.segments, n.carrier_message_id,
                 l.expires_at > now() + interval '23 hours' AS lives,
-                n.recipient_id = l.user_id AS theirs
-         FROM magic_links l JOIN notifications n USING (notification_id) WHERE l.jti = $1",
+                n.user_id = l.user_id AS theirs
+         FROM magic_links l JOIN sms n USING (sms_id) WHERE l.jti = $1",
     )
     .bind(link.as_bytes().as_slice())
     .fetch_one(&system.owner)
@@ -103,9 +103,9 @@ async fn the_queue_holds_ids_only() {
     for body in bodies {
         let job: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         let keys: Vec<&String> = job.as_object().expect("an object").keys().collect();
-        assert_eq!(keys, ["familyId", "notificationId", "v"]);
-        assert_eq!(job["familyId"], "fam");
-        assert!(job["notificationId"].as_str().is_some_and(|id| id.starts_with("ntf_")));
+        assert_eq!(keys, ["familyId", "kind", "threadId", "userId", "v"]);
+        assert_eq!((&job["kind"], &job["familyId"]), (&json!("reach"), &json!("fam")));
+        assert!(job["userId"] == "u1" || job["userId"] == "u2");
     }
 }
 
@@ -176,17 +176,19 @@ async fn while_the_queue_is_down_posts_succeed_and_the_sweeper_delivers_afterwar
 
     system.stack.sqs.resume().await.expect("the port is free");
     // The first post's jobs are in the queue already: waking them again does no harm.
-    assert_eq!(system.sweep_into_queue().await, 44);
+    assert_eq!(system.sweep_into_queue().await, 11);
     system.deliver().await;
     for i in 1..12 {
-        assert_eq!(system.sms_of(i).len(), 4, "u{i}");
+        let sent = system.sms_of(i);
+        assert_eq!(sent.len(), 1, "u{i}");
+        assert!(sent[0].body.contains("meanwhile 2"), "the newest of four: {}", sent[0].body);
     }
     assert_eq!(system.sms_of(0).len(), 0);
     // Nothing is left to do.
     system.pass(Duration::from_hours(1)).await;
     assert_eq!(system.sweep().await.enqueued, 0);
     system.deliver().await;
-    assert_eq!(system.sms().len(), 44);
+    assert_eq!(system.sms().len(), 11);
 }
 
 #[tokio::test]
@@ -270,8 +272,11 @@ async fn after_a_restore_nothing_is_sent_that_may_have_been_sent_since() {
     // Open at the moment of the restore: one is being sent, the others wait.
     u0.say(&thread, "at that moment").await;
     sqlx::query(
-        "UPDATE notifications SET state = 'sending', lease_token = gen_random_uuid(), lease_until = now()
-         WHERE recipient_id = 'u1' AND state = 'pending'",
+        "INSERT INTO sms (sms_id, family_id, thread_id, user_id, kind, state, lease_token, lease_until,
+                          expires_at)
+         SELECT uuid_v7(), family_id, thread_id, user_id, 'message', 'sending', gen_random_uuid(), now(),
+                now() + interval '1 day'
+         FROM thread_members WHERE user_id = 'u1'",
     )
     .execute(&system.owner)
     .await
@@ -289,7 +294,7 @@ async fn after_a_restore_nothing_is_sent_that_may_have_been_sent_since() {
     system.deliver().await;
     assert_eq!(system.sms().len(), 3, "those of before");
     let states: Vec<String> =
-        sqlx::query_scalar("SELECT DISTINCT state FROM notifications WHERE reason = 'restored'")
+        sqlx::query_scalar("SELECT DISTINCT state FROM sms WHERE reason = 'restored'")
             .fetch_all(&system.owner)
             .await
             .expect("states");

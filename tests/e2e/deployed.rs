@@ -9,7 +9,7 @@ use postgres::testing;
 use serde_json::{Value, json};
 use shared::{
     db::{Database, Login, MIGRATOR},
-    ids::NotificationId,
+    ids::SmsId,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, migrate::Migrator};
 use tests::{
@@ -223,9 +223,9 @@ async fn health(function: &Function) -> u16 {
     HttpAnswer::from_gateway(&answer.expect("an answer")).status
 }
 
-/// A job of a notification that does not exist, which a worker acknowledges after asking the database.
+/// A job of an SMS that does not exist, which a worker acknowledges after asking the database.
 fn job() -> Value {
-    let body = json!({ "v": 1, "familyId": "fam", "notificationId": NotificationId::new() });
+    let body = json!({ "v": 2, "kind": "sms", "familyId": "fam", "smsId": SmsId::new() });
     sqs_event(&[("record", &body.to_string())])
 }
 

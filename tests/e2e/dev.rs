@@ -172,9 +172,9 @@ async fn each_phone_is_a_separate_browser() {
 #[tokio::test]
 async fn faults_can_be_set_and_are_survived() {
     let system = System::start().await;
-    system.family(3).await;
+    let members = system.family(3).await;
     let (u0, anonymous) = (system.member("u0"), system.anonymous());
-    let thread = u0.thread(&["u1".to_owned(), "u2".to_owned()]).await;
+    let thread = u0.thread(&members).await;
     let faults = async |body: serde_json::Value| anonymous.put("/dev/faults", &body).await;
     for body in [
         json!({ "sms": { "mode": "sulk" } }),
@@ -187,6 +187,7 @@ async fn faults_can_be_set_and_are_survived() {
     }
     let states = async |posted: &tests::Answer| {
         let message = posted.text("/message/id");
+        let thread = posted.text("/message/threadId");
         let path = format!("/threads/{thread}/messages/{message}/deliveries");
         let deliveries = u0.get(&path).await.at("/deliveries");
         let deliveries = deliveries.as_array().expect("deliveries").clone();
@@ -199,6 +200,8 @@ async fn faults_can_be_set_and_are_survived() {
         ("opted_out", r#""failed" "opted_out""#),
     ] {
         assert_eq!(faults(json!({ "sms": { "mode": mode }, "seed": 7 })).await.status, 204);
+        // In a thread each: while an SMS waits, the next message waits for it.
+        let thread = u0.new_thread(&members).await;
         let posted = u0.say(&thread, mode).await;
         system.deliver().await;
         assert_eq!(states(&posted).await, [state, state], "{mode}");

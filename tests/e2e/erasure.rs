@@ -7,10 +7,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shared::{
     actor::Host,
-    delivery::{self, Attempt, Claim, Outcome, Reason},
+    delivery::{self, Attempt, Claim, Outcome, Pacing, Reason, Wanted},
     erasure::{self, Erased},
     ids::{FamilyId, UserId},
-    queue::NotificationJob,
+    queue::{Job, Recipient},
 };
 use tests::{
     Answer, Client, System,
@@ -54,6 +54,7 @@ async fn talkative() -> (System, String) {
     let new = json!({ "memberIds": members, "title": "Canary-Title" });
     let thread = u1.post("/threads", &new).await.text("/thread/id");
     u0.say(&thread, "Stays-Here").await;
+    system.deliver().await;
     let path = format!("/threads/{thread}/messages");
     let body = json!({ "body": "Canary-Body", "fileIds": ["Canary-File"] });
     let request = u1.request(Method::POST, &path).header("idempotency-key", "Canary-Key");
@@ -326,8 +327,8 @@ async fn the_sweeper_finishes_an_erasure() {
     system.member("u0").thread(&members).await;
     u1.say(&thread, "Back again").await;
     // Two sweepers at once share the work.
-    let queue = system.stack.queue();
-    let (one, two) = tokio::join!(worker::sweep(&pool, &queue), worker::sweep(&pool, &queue));
+    let (queue, pacing) = (system.stack.queue(), Pacing::default());
+    let (one, two) = tokio::join!(worker::sweep(&pool, &queue, pacing), worker::sweep(&pool, &queue, pacing));
     let batches = one.emptied + two.emptied;
     assert_eq!(batches, 5, "of 2,000 numbers each");
     assert_eq!(left_of_u1(&system).await, 1);
@@ -382,12 +383,6 @@ async fn a_function_killed_in_the_middle_leaves_the_rest_to_the_sweeper() {
     assert_eq!(erased.count(), 1);
 }
 
-/// The job of the only notification.
-async fn only_job(system: &System) -> NotificationJob {
-    let id = sqlx::query_scalar("SELECT notification_id FROM notifications");
-    let notification_id = id.fetch_one(&system.owner).await.expect("a notification");
-    NotificationJob { family_id: FAMILY.parse().expect("an id"), notification_id }
-}
 
 #[tokio::test]
 async fn an_sms_being_sent_restores_nothing_erased() {
@@ -406,15 +401,19 @@ async fn an_sms_being_sent_restores_nothing_erased() {
             let members = system.family(2).await;
             let thread = system.member("u0").thread(&members).await;
             system.member("u0").say(&thread, "Canary-Body").await;
-            let job = only_job(&system).await;
-            let db = &system.stack.worker.db;
-            let claim = delivery::claim(db, std::slice::from_ref(&job), None).await;
+            let mut wanted = Wanted::default();
+            wanted.add(&Job::Reach(Recipient {
+                family_id: FAMILY.parse().expect("an id"),
+                thread_id: thread.parse().expect("an id"),
+                user_id: "u1".parse().expect("an id"),
+            }));
+            let (db, pacing) = (&system.stack.worker.db, Pacing::default());
+            let claim = delivery::claim(db, &wanted, None, pacing).await;
             let Claim { lease, claimed, .. } = claim.expect("claimed");
             let path = format!("/families/fam/users/{erased}?erase=true");
             assert_eq!(system.host().delete(&path).await.status, 204);
             let attempt = Attempt {
-                notification_id: job.notification_id,
-                family_id: job.family_id,
+                sms: claimed[0].sms.clone(),
                 phone: claimed[0].phone.clone(),
                 called: true,
                 outcome,
@@ -424,7 +423,7 @@ async fn an_sms_being_sent_restores_nothing_erased() {
             system.sweep().await;
             system.deliver().await;
             assert_eq!(system.stack.carrier.received(None).len(), 0);
-            let found: String = sqlx::query_scalar("SELECT state FROM notifications")
+            let found: String = sqlx::query_scalar("SELECT state FROM sms")
                 .fetch_one(&system.owner)
                 .await
                 .expect("a state");

@@ -40,6 +40,7 @@ async fn an_export_has_all_data_of_one_family() {
     let body = json!({
         "body": "An answer", "fileIds": ["photo-1"], "replyToId": first.text("/message/id"),
     });
+    system.deliver().await;
     let u1 = system.member("u1");
     assert_eq!(u1.post(&format!("/threads/{thread}/messages"), &body).await.status, 201);
     system.deliver().await;

@@ -29,7 +29,6 @@ mod posting;
 mod provisioning;
 mod retention;
 mod routes;
-mod search;
 mod structure;
 mod sweeping;
 mod template;

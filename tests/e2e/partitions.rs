@@ -1,4 +1,4 @@
-//! A system whose messages and notifications are split while it is in use.
+//! A system whose messages, SMS and covers are split while it is in use.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn held_by(owner: &PgPool) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn splitting_changes_three_keys_only() {
+async fn splitting_changes_no_key() {
     let system = System::start().await;
     if partitions::wanted().is_some() {
         return;
@@ -77,10 +77,11 @@ async fn a_family_continues_on_split_tables() {
         send(request.header("idempotency-key", "once").json(&json!({ "body": body })))
     };
     let posted = keyed(&u0, "before").await;
+    system.deliver().await;
     for i in 0..10 {
         u0.say(&thread, &format!("Message {i}")).await;
+        system.deliver().await;
     }
-    system.deliver().await;
     let token = system.token_of(1);
     // Left pending, with its jobs in the queue.
     u0.say(&thread, "on its way").await;
@@ -111,7 +112,7 @@ async fn a_family_continues_on_split_tables() {
     let opened = system.anonymous().post("/links/exchange", &json!({ "token": token })).await;
     assert_eq!(opened.status, 200, "{}", opened.as_text());
     let opened: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM notifications WHERE opened_at IS NOT NULL")
+        sqlx::query_scalar("SELECT count(*) FROM sms WHERE opened_at IS NOT NULL")
             .fetch_one(&system.owner)
             .await
             .expect("a count");
@@ -132,7 +133,7 @@ async fn a_family_continues_on_split_tables() {
     let other: FamilyId = "other".parse().expect("an id");
     let mut tx = db::begin_for_family(&pool, &other).await.expect("a transaction");
     let seen: (i64, i64) = sqlx::query_as(
-        "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM notifications)",
+        "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM sms)",
     )
     .fetch_one(&mut *tx)
     .await
@@ -173,8 +174,9 @@ async fn a_request_reads_one_partition() {
     let u0 = system.member("u0");
     let thread = u0.thread(&members).await;
     u0.say(&thread, "planned").await;
-    let (thread, message, notification): (String, String, String) = sqlx::query_as(
-        "SELECT thread_id::text, message_id::text, notification_id::text FROM notifications LIMIT 1",
+    system.deliver().await;
+    let (thread, sms): (String, String) = sqlx::query_as(
+        "SELECT thread_id::text, sms_id::text FROM sms LIMIT 1",
     )
     .fetch_one(&system.owner)
     .await
@@ -183,24 +185,22 @@ async fn a_request_reads_one_partition() {
         "SELECT * FROM messages WHERE family_id = '{FAMILY}' AND thread_id = '{thread}' AND seq <= 1"
     );
     assert_eq!(parts_read(&system, "messages", &history).await, 1);
-    let deliveries = format!(
-        "SELECT * FROM messages m
-         JOIN notifications n ON n.family_id = m.family_id AND n.message_id = m.message_id
-         WHERE m.family_id = '{FAMILY}' AND m.thread_id = '{thread}' AND m.message_id = '{message}'"
+    let covers = format!(
+        "SELECT * FROM sms_covers c
+         JOIN sms s ON s.family_id = c.family_id AND s.sms_id = c.sms_id
+         WHERE c.family_id = '{FAMILY}' AND c.thread_id = '{thread}' AND c.to_seq >= 1"
     );
-    assert_eq!(parts_read(&system, "notifications", &deliveries).await, 1);
+    assert_eq!(parts_read(&system, "sms_covers", &covers).await, 1);
+    assert_eq!(parts_read(&system, "sms", &covers).await, 1);
     // A job's ids, which are known at run time only.
     let claim = format!(
-        "SELECT * FROM unnest(ARRAY['{notification}']::uuid[], ARRAY['{FAMILY}'])
-             AS job (notification_id, family_id)
-         JOIN notifications n
-             ON n.notification_id = job.notification_id AND n.family_id = job.family_id
+        "SELECT * FROM unnest(ARRAY['{sms}']::uuid[], ARRAY['{FAMILY}']) AS job (sms_id, family_id)
+         JOIN sms s ON s.sms_id = job.sms_id AND s.family_id = job.family_id
          LEFT JOIN LATERAL (
-             SELECT * FROM messages
-             WHERE thread_id = n.thread_id AND message_id = n.message_id LIMIT 1
+             SELECT * FROM messages WHERE thread_id = s.thread_id AND seq > 0 AND seq <= 1 LIMIT 1
          ) m ON true
-         FOR UPDATE OF n SKIP LOCKED"
+         FOR UPDATE OF s SKIP LOCKED"
     );
-    assert_eq!(parts_read(&system, "notifications", &claim).await, 1);
+    assert_eq!(parts_read(&system, "sms", &claim).await, 1);
     assert_eq!(parts_read(&system, "messages", &claim).await, 1);
 }

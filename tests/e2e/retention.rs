@@ -2,30 +2,32 @@
 
 use reqwest::Method;
 use serde_json::json;
+use shared::delivery::Pacing;
 use tests::{Answer, Client, System, client::send};
 
-/// Moves every notification back by `days`: its times, and its id, which begins with the time.
-async fn age_notifications(system: &System, days: i32) {
+/// Moves every SMS back by `days`: its times, and its id, which begins with the time.
+async fn age_sms(system: &System, days: i32) {
     let mut tx = system.owner.begin().await.expect("a transaction");
-    let aged = "(lpad(to_hex(('x' || substr(replace(notification_id::text, '-', ''), 1, 12))::bit(48)::bigint
+    let aged = "(lpad(to_hex(('x' || substr(replace(sms_id::text, '-', ''), 1, 12))::bit(48)::bigint
                              - $1::bigint * 86400000), 12, '0')
-                 || substr(replace(notification_id::text, '-', ''), 13))::uuid";
+                 || substr(replace(sms_id::text, '-', ''), 13))::uuid";
     sqlx::raw_sql("SET LOCAL session_replication_role = 'replica'")
         .execute(&mut *tx)
         .await
         .expect("no foreign keys");
     for (table, more) in [
-        ("notifications", ", created_at = created_at - make_interval(days => $1)"),
+        ("sms", ", created_at = created_at - make_interval(days => $1)"),
+        ("sms_covers", ""),
         ("magic_links", ", expires_at = expires_at - make_interval(days => $1)"),
     ] {
-        let sql = format!("UPDATE {table} SET notification_id = {aged}{more}");
+        let sql = format!("UPDATE {table} SET sms_id = {aged}{more}");
         sqlx::query(sqlx::AssertSqlSafe(sql)).bind(days).execute(&mut *tx).await.expect("aged");
     }
     tx.commit().await.expect("committed");
 }
 
 #[tokio::test]
-async fn finished_notifications_and_their_links_go_after_ninety_days() {
+async fn finished_sms_with_links_and_covers_go_after_ninety_days() {
     let system = System::start().await;
     let members = system.family(3).await;
     let u0 = system.member("u0");
@@ -34,20 +36,23 @@ async fn finished_notifications_and_their_links_go_after_ninety_days() {
     system.deliver().await;
     let token = system.token_of(1);
     // A pending one is not finished, however old.
-    sqlx::query("UPDATE notifications SET state = 'held' WHERE recipient_id = 'u2'")
-        .execute(&system.owner)
-        .await
-        .expect("held");
-    let held = "UPDATE notifications SET next_attempt_at = 'infinity', wake_at = 'infinity'";
-    sqlx::query(held).execute(&system.owner).await.expect("held");
-    age_notifications(&system, 89).await;
+    sqlx::query(
+        "UPDATE sms SET state = 'pending', next_attempt_at = now() + interval '1 year', wake_at = now() + interval '1 year'
+         WHERE user_id = 'u2'",
+    )
+    .execute(&system.owner)
+    .await
+    .expect("waits");
+    age_sms(&system, 89).await;
     assert_eq!(system.sweep().await.forgotten, 0);
-    assert_eq!((system.count("notifications").await, system.count("magic_links").await), (2, 2));
-    age_notifications(&system, 2).await;
+    assert_eq!((system.count("sms").await, system.count("magic_links").await), (2, 2));
+    age_sms(&system, 2).await;
     u0.say(&thread, "Today").await;
     system.deliver().await;
     assert_eq!(system.sweep().await.forgotten, 1);
-    assert_eq!((system.count("notifications").await, system.count("magic_links").await), (3, 3));
+    // Today's SMS to one of them, and the old one to the other, which still waits.
+    assert_eq!((system.count("sms").await, system.count("magic_links").await), (2, 2));
+    assert_eq!(system.count("sms_covers").await, 2);
     // The message stays; its deliveries are gone, and its link opens nothing.
     let deliveries = u0.get(&format!("/threads/{thread}/messages/{message}/deliveries")).await;
     assert_eq!(deliveries.at("/deliveries/0/userId"), "u2");
@@ -135,7 +140,7 @@ async fn the_sweep_of_old_keys_reaches_every_thread() {
     sqlx::query(sql).bind(first.replace("th_", "")).execute(&system.owner).await.expect("messages");
     // Two sweepers at once: one of them does the work.
     let (pool, queue) = (&system.stack.worker.db, system.stack.queue());
-    let sweep = || worker::sweep(pool, &queue);
+    let sweep = || worker::sweep(pool, &queue, Pacing::default());
     let (one, two) = tokio::join!(sweep(), sweep());
     let forgotten = one.forgotten + two.forgotten;
     let again = system.sweep().await.forgotten;

@@ -1,11 +1,12 @@
 //! A post's request id and trace in the logs of API, queue and worker, and its metrics.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use axum::{Json, Router};
 use local::{poller, secrets::TokenClaims};
 use serde_json::{Value, json};
+use shared::delivery::{self, Pacing};
 use tests::{
     System,
     events::{http_event, schedule_event},
@@ -98,7 +99,7 @@ async fn a_posts_request_id_and_trace_reach_its_sms() {
     for line in sent {
         assert_eq!(line["span"]["request.id"], "the-evening's-first", "{line}");
         assert_eq!(line["span"]["trace.id"], json!(trace), "{line}");
-        assert!(line["span"]["notification.id"].is_string(), "{line}");
+        assert!(line["span"]["sms.id"].is_string(), "{line}");
     }
 
     sweeper.invoke(&schedule_event(), TIMEOUT).await.expect("swept");
@@ -149,7 +150,19 @@ async fn posts_and_claims_count_their_outcomes() {
         "UPDATE thread_members SET muted_until = 'infinity' WHERE user_id = 'u1'",
         "UPDATE users SET opted_out_at = now() WHERE user_id = 'u2'",
         "UPDATE thread_members SET status = 'removed', ended_at = now() WHERE user_id = 'u3'",
-        "UPDATE notifications SET expires_at = now() WHERE recipient_id = 'u4'",
+        // Throttled until now, one of them for three days.
+        "WITH throttled AS (
+             INSERT INTO sms (sms_id, family_id, thread_id, user_id, kind, state, expires_at)
+             SELECT uuid_v7(), family_id, thread_id, user_id, 'message', 'pending',
+                    now() + CASE user_id WHEN 'u4' THEN interval '0' ELSE interval '1 day' END
+             FROM thread_members WHERE user_id BETWEEN 'u1' AND 'u4'
+             RETURNING *
+         ), covered AS (
+             INSERT INTO sms_covers (family_id, thread_id, user_id, from_seq, to_seq, sms_id)
+             SELECT family_id, thread_id, user_id, 1, 1, sms_id FROM throttled
+         )
+         INSERT INTO reach (family_id, thread_id, user_id, covered_seq)
+         SELECT family_id, thread_id, user_id, 1 FROM throttled",
     ] {
         execute(sql).await.expect(sql);
     }
@@ -167,7 +180,7 @@ async fn posts_and_claims_count_their_outcomes() {
     let not_sent = told.iter().filter(|line| line["message"] == "not to be sent");
     let said = |line: &Value| {
         assert_eq!(line["request.id"], "for-nobody", "{line}");
-        assert!(line["notification.id"].is_string(), "{line}");
+        assert!(line["sms.id"].is_string(), "{line}");
         format!("{} {}", line["state"], line["reason"]).replace('"', "")
     };
     let mut reasons: Vec<String> = not_sent.map(said).collect();
@@ -179,18 +192,18 @@ async fn posts_and_claims_count_their_outcomes() {
 }
 
 #[tokio::test]
-async fn the_sweeper_counts_what_it_expires() {
+async fn the_sweeper_counts_what_it_gives_up() {
     let system = System::start().await;
     let members = system.family(4).await;
     let u0 = system.member("u0");
     let thread = u0.thread(&members).await;
     u0.say(&thread, "given up").await;
     sqlx::query(
-        "UPDATE notifications SET
-             state = CASE WHEN recipient_id = 'u1' THEN 'sending' ELSE 'pending' END,
-             lease_token = CASE WHEN recipient_id = 'u1' THEN gen_random_uuid() END,
-             lease_until = CASE WHEN recipient_id = 'u1' THEN now() END,
-             wake_at = now(), expires_at = now()",
+        "INSERT INTO sms (sms_id, family_id, thread_id, user_id, kind, state, lease_token, lease_until,
+                          expires_at)
+         SELECT uuid_v7(), family_id, thread_id, user_id, 'message', 'sending', gen_random_uuid(), now(),
+                now() + interval '1 day'
+         FROM thread_members WHERE user_id = 'u1'",
     )
     .execute(&system.owner)
     .await
@@ -201,7 +214,6 @@ async fn the_sweeper_counts_what_it_expires() {
     }
     let said = lines(&sweeper);
     assert_eq!(counted(&said, "TextsUnknown"), [json!(1)]);
-    assert_eq!(counted(&said, "TextsFailed"), [json!(2)]);
 }
 
 #[tokio::test]
@@ -261,22 +273,31 @@ async fn the_trace_header_goes_to_the_queue() {
 
 #[tokio::test]
 async fn outbox_age_is_that_of_the_oldest_due_sms() {
-    let mut system = System::start().await;
+    let system = System::start().await;
     let members = system.family(2).await;
     let u0 = system.member("u0");
     let thread = u0.thread(&members).await;
-    let age = async |system: &System| {
-        shared::delivery::outbox_age(&system.stack.worker.db).await.expect("an age").as_secs()
+    let (db, queue) = (&system.stack.worker.db, system.stack.queue());
+    let age = async || {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let members = delivery::wake_members(db, &queue, Pacing::default(), deadline).await;
+        let sms = delivery::wake_sms(db, &queue, deadline).await;
+        members.expect("woken").oldest.max(sms.expect("woken").oldest).as_secs()
     };
-    assert_eq!(age(&system).await, 0);
-    system.stack.sqs.stop().await;
+    let fault = async |fault| assert_eq!(u0.put("/dev/faults", &fault).await.status, 204);
+    assert_eq!(age().await, 0);
+    fault(json!({ "queue": { "mode": "down", "rate": 1 } })).await;
     u0.say(&thread, "waits").await;
     system.pass(Duration::from_secs(100)).await;
-    assert!((100..200).contains(&age(&system).await));
-    system.stack.sqs.resume().await.expect("the port is free");
-    system.sweep().await;
+    assert!((100..200).contains(&age().await));
     // A wake-up is not a send.
-    assert!(age(&system).await >= 100);
+    fault(json!({ "sms": { "mode": "throttle", "rate": 1 } })).await;
+    assert!(age().await >= 100);
     system.deliver().await;
-    assert_eq!(age(&system).await, 0);
+    system.pass(Duration::from_secs(100)).await;
+    assert!(age().await >= 90, "the SMS waits for its next attempt");
+    fault(json!({})).await;
+    system.deliver().await;
+    system.pass(Duration::from_mins(10)).await;
+    assert_eq!(age().await, 0);
 }

@@ -83,6 +83,12 @@ impl Client {
         answer.text("/thread/id")
     }
 
+    /// Creates a new thread with these members, also if they have one, and returns its id.
+    pub async fn new_thread(&self, members: &[String]) -> String {
+        let new = json!({ "memberIds": members, "distinct": true });
+        self.post("/threads", &new).await.text("/thread/id")
+    }
+
     /// Posts `text` to a thread and returns the answer, which must be a `201`.
     pub async fn say(&self, thread: &str, text: &str) -> Answer {
         let answer =

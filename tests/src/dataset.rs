@@ -167,23 +167,29 @@ const THREADS: &str = "
         FROM wanted
     ), made AS (
         INSERT INTO threads (thread_id, family_id, kind, title, member_key, is_distinct, last_seq,
-                             last_message_at, created_by, created_at, updated_at)
+                             last_message_at, last_loud_seq, last_loud_at, created_by, created_at,
+                             updated_at)
         SELECT (lpad(to_hex((extract(epoch FROM began) * 1000)::bigint), 12, '0')
                 || '7' || substr(bits, 1, 3) || '8' || substr(bits, 4, 15))::uuid,
                family_id, 'FAMILY', NULL,
                member_key, is_distinct, messages,
+               began + interval '730 days' * ((messages - 0.5) / messages), messages,
                began + interval '730 days' * ((messages - 0.5) / messages), 'u0', began,
                began + interval '730 days' * ((messages - 0.5) / messages)
         FROM named
         RETURNING thread_id, family_id, member_key, is_distinct, last_seq, created_at
+    ), joined AS (
+        INSERT INTO thread_members (family_id, thread_id, user_id, role, joined_at)
+        SELECT family_id, m.thread_id, 'u' || u, CASE u WHEN 0 THEN 'OWNER' ELSE 'MEMBER' END, m.created_at
+        FROM made m
+        JOIN named n USING (family_id, member_key, is_distinct)
+        CROSS JOIN generate_series(0, n.members - 1) u
+        RETURNING family_id, thread_id, user_id
     )
-    INSERT INTO thread_members (family_id, thread_id, user_id, role, last_read_seq, joined_at)
-    SELECT family_id, m.thread_id, 'u' || u, CASE u WHEN 0 THEN 'OWNER' ELSE 'MEMBER' END,
-           -- Every fifth has read it all.
-           greatest(m.last_seq - u % 5, 0), m.created_at
-    FROM made m
-    JOIN named n USING (family_id, member_key, is_distinct)
-    CROSS JOIN generate_series(0, n.members - 1) u";
+    INSERT INTO reach (family_id, thread_id, user_id, last_read_seq, covered_seq)
+    -- Every fifth has read it all.
+    SELECT family_id, j.thread_id, user_id, greatest(m.last_seq - substr(user_id, 2)::int % 5, 0), m.last_seq
+    FROM joined j JOIN made m USING (family_id, thread_id)";
 
 /// Writes the messages of a part of the two years: each thread's share, its members in turn.
 const POSTS: &str = "
@@ -209,15 +215,14 @@ const POSTS: &str = "
     ) post
     ORDER BY at, thread_id";
 
-/// Writes the last week's notifications, all sent, each with its link.
+/// Writes the last week's SMS, one for each recipient of a message, all sent, each with its link.
 const TEXTS: &str = "
     WITH texted AS (
-        INSERT INTO notifications (notification_id, family_id, thread_id, message_id, recipient_id,
-                                   state, attempts, segments, carrier_message_id, next_attempt_at,
-                                   wake_at, expires_at, created_at, sent_at)
+        INSERT INTO sms (sms_id, family_id, thread_id, user_id, kind, state, attempts, segments,
+                         carrier_message_id, next_attempt_at, wake_at, expires_at, created_at, sent_at)
         SELECT overlay(m.message_id::text PLACING substr(bits, 1, 12) FROM 25)::uuid, m.family_id,
-               m.thread_id, m.message_id, tm.user_id, 'sent', 1, 1, bits, m.created_at,
-               m.created_at + interval '30 seconds', m.created_at + interval '24 hours',
+               m.thread_id, tm.user_id, 'message', 'sent', 1, 1, bits, m.created_at,
+               m.created_at + interval '30 seconds', m.created_at + interval '72 hours',
                m.created_at, m.created_at + interval '1 second'
         FROM messages m
         JOIN thread_members tm ON tm.family_id = m.family_id AND tm.thread_id = m.thread_id
@@ -226,11 +231,16 @@ const TEXTS: &str = "
         WHERE m.created_at > $1 - interval '7 days'
         ORDER BY m.created_at
         RETURNING *
+    ), covered AS (
+        INSERT INTO sms_covers (family_id, thread_id, user_id, to_seq, from_seq, sms_id, created_at)
+        SELECT t.family_id, t.thread_id, t.user_id, m.seq, m.seq, t.sms_id, t.created_at
+        FROM texted t
+        JOIN messages m ON m.thread_id = t.thread_id AND m.created_at = t.created_at
     )
-    INSERT INTO magic_links (jti, family_id, thread_id, user_id, notification_id, access_epoch,
-                             expires_at, created_at)
-    SELECT substr(decode(carrier_message_id, 'hex'), 9), family_id, thread_id, recipient_id,
-           notification_id, 0, expires_at, created_at
+    INSERT INTO magic_links (jti, family_id, thread_id, user_id, sms_id, access_epoch, expires_at,
+                             created_at)
+    SELECT substr(decode(carrier_message_id, 'hex'), 9), family_id, thread_id, user_id, sms_id, 0,
+           created_at + interval '24 hours', created_at
     FROM texted";
 
 #[cfg(test)]
@@ -277,8 +287,9 @@ mod tests {
                         SELECT count(*) FROM messages m WHERE m.thread_id = t.thread_id)
                     OR t.last_message_at <> (
                         SELECT max(created_at) FROM messages m WHERE m.thread_id = t.thread_id)),
-                    (SELECT count(*) FROM notifications n
-                     JOIN magic_links l USING (notification_id) WHERE n.sent_at IS NOT NULL)",
+                    (SELECT count(*) FROM sms
+                     JOIN sms_covers c USING (sms_id) JOIN magic_links l USING (sms_id)
+                     WHERE sms.sent_at IS NOT NULL)",
         )
         .fetch_one(&mut owner)
         .await

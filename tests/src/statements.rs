@@ -80,10 +80,14 @@ pub async fn everything_once(system: &System) {
     system.deliver().await;
     done(browser.post("/sessions/end", &json!({})).await);
 
-    // The sweeper, also for jobs that the queue refuses.
+    // The sweeper, for a throttled SMS and a member that nobody enqueued, also if the queue refuses them.
+    done(u0.put("/dev/faults", &json!({ "sms": { "mode": "throttle", "rate": 1 } })).await);
+    u0.say(&thread, "Who is there?").await;
+    system.deliver().await;
     let down = json!({ "queue": { "mode": "down", "rate": 1 } });
     done(u0.put("/dev/faults", &down).await);
-    u0.say(&thread, "Anybody?").await;
+    let another = u0.new_thread(&members).await;
+    u0.say(&another, "Anybody?").await;
     done(anonymous.post("/links/request", &json!({ "phone": phone(3) })).await);
     let due = "UPDATE link_requests SET wake_at = now()";
     sqlx::query(due).execute(&system.owner).await.expect("due");
@@ -122,6 +126,8 @@ pub fn fragments() -> Vec<Fragment> {
         for file in ["policy.rs", "store.rs"] {
             files.push((module.clone(), folder.path().join(file)));
         }
+        let parts = fs::read_dir(folder.path().join("store")).into_iter().flatten().flatten();
+        files.extend(parts.map(|part| (module.clone(), part.path())));
     }
     for (module, file) in files {
         let Ok(text) = fs::read_to_string(file) else { continue };

@@ -212,8 +212,8 @@ impl System {
     /// waits for the queue. A job that it took all the same is there twice, which does no harm.
     pub async fn enqueue_overlooked(&self) {
         for statement in [
-            "UPDATE notifications SET wake_at = now()
-             WHERE state = 'pending' AND next_attempt_at <= now()",
+            "UPDATE sms SET wake_at = now() WHERE state = 'pending' AND next_attempt_at <= now()",
+            "UPDATE threads SET wake_at = now() WHERE wake_at IS NOT NULL",
             "UPDATE link_requests SET wake_at = now()",
         ] {
             sqlx::query(statement).execute(&self.owner).await.expect("time passed");
@@ -221,9 +221,11 @@ impl System {
         let (db, queue) = (&self.stack.worker.db, self.stack.queue());
         loop {
             let deadline = Instant::now() + Duration::from_mins(1);
-            let texts = delivery::wake_due(db, &queue, deadline).await.expect("due SMS");
+            let sms = delivery::wake_sms(db, &queue, deadline).await.expect("due SMS");
+            let pacing = self.stack.worker.pacing;
+            let members = delivery::wake_members(db, &queue, pacing, deadline).await;
             let requests = links::wake_due(db, &queue).await.expect("due link requests");
-            if texts.not_taken + requests.not_taken == 0 {
+            if sms.not_taken + members.expect("due members").not_taken + requests.not_taken == 0 {
                 break;
             }
         }
@@ -265,7 +267,7 @@ impl System {
 
     /// Runs the sweeper once.
     pub async fn sweep(&self) -> Swept {
-        let swept = worker::sweep(&self.stack.worker.db, &self.stack.queue()).await;
+        let swept = worker::sweep(&self.stack.worker.db, &self.stack.queue(), self.stack.worker.pacing).await;
         assert_eq!(swept.failed, [""; 0]);
         swept
     }
@@ -282,19 +284,21 @@ impl System {
         enqueued
     }
 
-    /// Moves every waiting notification back by `time`, as if it had passed.
+    /// Moves all that deliveries depend on back by `time`, as if it had passed.
     pub async fn pass(&self, time: Duration) {
-        sqlx::query(
-            "UPDATE notifications SET
-                 wake_at = wake_at - make_interval(secs => $1),
-                 next_attempt_at = next_attempt_at - make_interval(secs => $1),
-                 lease_until = lease_until - make_interval(secs => $1),
-                 expires_at = expires_at - make_interval(secs => $1)",
-        )
-        .bind(time.as_secs_f64())
-        .execute(&self.owner)
-        .await
-        .expect("time passed");
+        for moved in [
+            "sms SET wake_at = wake_at - by, next_attempt_at = next_attempt_at - by,
+                     lease_until = lease_until - by, expires_at = expires_at - by",
+            "threads SET wake_at = wake_at - by, last_loud_at = last_loud_at - by",
+            "messages SET created_at = created_at - by",
+            "users SET texts_from = texts_from - by",
+            "thread_members SET texts_from = texts_from - by, muted_until = muted_until - by",
+            "sms_pace SET due_at = due_at - by, open_at = open_at - by",
+        ] {
+            let moved = moved.replace("by", "make_interval(secs => $1)");
+            let moved = sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE {moved}")));
+            moved.bind(time.as_secs_f64()).execute(&self.owner).await.expect("time passed");
+        }
     }
 
     /// The SMS that handsets received, oldest first, from the carrier or from moto.

@@ -19,6 +19,7 @@ use platform::config::ConfigError;
 use shared::{
     config,
     db::{Database, Pool},
+    delivery::Pacing,
     links::LinkKeys,
     queue::Job,
 };
@@ -44,6 +45,10 @@ pub struct Worker {
     pub limits: Limits,
     /// How often SMS to a user must say how to opt out; `None` is never.
     pub stop_notices: Option<Duration>,
+    /// The pace of a family's SMS.
+    pub pacing: Pacing,
+    /// The monthly cap of families without one, in segments; `None` is no cap.
+    pub default_cap: Option<i32>,
 }
 
 /// Reads `KINLINE_SMS_STOP_NOTICE_DAYS`: how often SMS to a user say how to opt out, from the first SMS on. 0
@@ -56,6 +61,19 @@ pub fn stop_notices_from_env() -> Result<Option<Duration>, ConfigError> {
         0 => Ok(None),
         days if days <= 3650 => Ok(Some(Duration::from_hours(24 * u64::from(days)))),
         _ => Err(config::SMS_STOP_NOTICE_DAYS.invalid("must be 0 to 3650")),
+    }
+}
+
+/// Reads `KINLINE_SMS_DEFAULT_CAP_SEGMENTS`: the monthly cap of families that have none of their own. 2,000 by
+/// default; 0 is no cap.
+///
+/// # Errors
+/// [`ConfigError`] when it is not such a number.
+pub fn default_cap_from_env() -> Result<Option<i32>, ConfigError> {
+    match config::SMS_DEFAULT_CAP_SEGMENTS.parsed(2000)? {
+        0 => Ok(None),
+        segments if segments > 0 => Ok(Some(segments)),
+        _ => Err(config::SMS_DEFAULT_CAP_SEGMENTS.invalid("must be 0 or more")),
     }
 }
 
@@ -77,6 +95,8 @@ impl Worker {
             public_url: url.into(),
             limits,
             stop_notices,
+            pacing: Pacing::from_env()?,
+            default_cap: default_cap_from_env()?,
         })
     }
 

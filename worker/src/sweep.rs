@@ -3,7 +3,14 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shared::{Result, db::Pool, delivery, erasure, links, queue::Queue, retention};
+use shared::{
+    Result,
+    db::Pool,
+    delivery::{self, Pacing},
+    erasure, links,
+    queue::Queue,
+    retention,
+};
 use tokio::time::timeout;
 
 /// Time limit of a step with one statement: longer than the server's statement time-out.
@@ -26,10 +33,8 @@ pub struct Swept {
     pub enqueued: usize,
     /// Jobs that the queue did not accept; the next run tries again.
     pub not_taken: usize,
-    /// Expired leases, whose notifications are `unknown` now.
+    /// Expired leases, whose SMS are `unknown` now.
     pub leases_expired: u64,
-    /// Unsent notifications past their expiry, which are `failed` now.
-    pub expired: u64,
     /// Rows and keys deleted by retention.
     pub forgotten: u64,
     /// Batches of messages emptied for erasures.
@@ -52,15 +57,10 @@ impl Swept {
     }
 }
 
-/// Enqueues due jobs, expires leases and unsent notifications, and continues retention and erasure.
+/// Expires leases, enqueues due jobs, and continues retention and erasure.
 /// Concurrent runs are safe; each run is bounded.
-pub async fn sweep(pool: &Pool, queue: &Queue) -> Swept {
+pub async fn sweep(pool: &Pool, queue: &Queue, pacing: Pacing) -> Swept {
     let mut swept = Swept::default();
-    // First, because the other steps change the age.
-    match step("outbox age", STATEMENT, delivery::outbox_age(pool)).await {
-        Ok(age) => metrics::gauge!("OutboxAgeSeconds").set(age.as_secs_f64()),
-        Err(step) => swept.failed.push(step),
-    }
     match step("expired leases", STATEMENT, delivery::expire_leases(pool)).await {
         Ok(expired) => {
             metrics::counter!("TextsUnknown").increment(expired);
@@ -68,21 +68,22 @@ pub async fn sweep(pool: &Pool, queue: &Queue) -> Swept {
         }
         Err(step) => swept.failed.push(step),
     }
-    match step("expired SMS", STATEMENT, delivery::expire_unsent(pool)).await {
-        Ok(expired) => {
-            metrics::counter!("TextsFailed").increment(expired);
-            swept.expired = expired;
+    let waking = delivery::wake_sms(pool, queue, Instant::now() + WAKING);
+    let sms = step("due SMS", WAKING + LAST_BATCH, waking).await;
+    let waking = delivery::wake_members(pool, queue, pacing, Instant::now() + WAKING);
+    let members = step("due members", WAKING + LAST_BATCH, waking).await;
+    let mut oldest = Duration::ZERO;
+    for woken in [sms, members] {
+        match woken {
+            Ok(woken) => {
+                oldest = oldest.max(woken.oldest);
+                swept.enqueued += woken.enqueued;
+                swept.not_taken += woken.not_taken;
+            }
+            Err(step) => swept.failed.push(step),
         }
-        Err(step) => swept.failed.push(step),
     }
-    let waking = delivery::wake_due(pool, queue, Instant::now() + WAKING);
-    match step("due SMS", WAKING + LAST_BATCH, waking).await {
-        Ok(woken) => {
-            swept.enqueued += woken.enqueued;
-            swept.not_taken += woken.not_taken;
-        }
-        Err(step) => swept.failed.push(step),
-    }
+    metrics::gauge!("OutboxAgeSeconds").set(oldest.as_secs_f64());
     if let Ok(woken) = step("link requests", STATEMENT + GRACE, links::wake_due(pool, queue)).await
     {
         swept.enqueued += woken.enqueued;

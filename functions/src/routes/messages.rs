@@ -11,7 +11,7 @@ use shared::{
     delivery, failpoint,
     ids::MessageId,
     messages::{self, BODY_MAX, EmptyMessage, FILES_MAX},
-    queue::{Job, Queue},
+    queue::{Job, Queue, Recipient},
     text::{self, TextError},
 };
 use utoipa::ToSchema;
@@ -134,8 +134,7 @@ struct QueuedView {
 
 /// Post a message
 ///
-/// The message and its notifications are stored together or not at all, whether or not the queue is
-/// available. A repeated request with the same `Idempotency-Key` and body gets the same response, and
+/// Whoever is due an SMS gets it, whether or not the queue is available. A repeated request with the same `Idempotency-Key` and body gets the same response, and
 /// nothing is posted or sent twice.
 #[utoipa::path(
     post, path = "/threads/{threadId}/messages", tag = "Messages", operation_id = "postMessage",
@@ -162,8 +161,10 @@ async fn post_message(
     failpoint::reach("post.before");
     let (key, pace) = (key.as_ref(), api.rules.posts);
     let posted = messages::post(&api.db, &actor, thread_id, &new, key, pace).await?;
-    let jobs: Vec<Job> =
-        posted.to_enqueue.iter().map(|&id| Job::notification(actor.family.clone(), id)).collect();
+    let due = posted.due.into_iter().map(|user_id| {
+        Job::Reach(Recipient { family_id: actor.family.clone(), thread_id, user_id })
+    });
+    let jobs: Vec<Job> = due.collect();
     failpoint::reach("post.after");
     // Committed: the sweeper enqueues what the queue does not accept now.
     queue.enqueue(&jobs).await;

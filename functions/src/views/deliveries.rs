@@ -3,7 +3,7 @@
 use serde::Serialize;
 use shared::{
     delivery::{Delivery, DeliveryState, Reason},
-    ids::UserId,
+    ids::{MessageId, UserId},
 };
 use utoipa::ToSchema;
 
@@ -31,8 +31,17 @@ pub struct DeliveryView {
     sent_at: Option<Timestamp>,
     #[schema(required = true)]
     opened_at: Option<Timestamp>,
+    /// When the message was read, or at the latest.
     #[schema(required = true)]
     read_at: Option<Timestamp>,
+    /// The later message whose SMS stands for this one as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<shapes::MessageId>, nullable = false)]
+    covered_by: Option<MessageId>,
+    /// When the SMS is due, if it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    due_at: Option<Timestamp>,
 }
 
 impl From<Delivery> for DeliveryView {
@@ -46,6 +55,8 @@ impl From<Delivery> for DeliveryView {
             sent_at: delivery.sent_at.map(Timestamp::from),
             opened_at: delivery.opened_at.map(Timestamp::from),
             read_at: delivery.read_at.map(Timestamp::from),
+            covered_by: delivery.covered_by,
+            due_at: delivery.due_at.map(Timestamp::from),
         }
     }
 }

@@ -8,6 +8,7 @@ use functions::{Api, Rules, auth::Auth, edge, web::site::Site};
 use shared::{
     config,
     db::{self, Database, Pool, Role},
+    delivery::Pacing,
     queue::Queue,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -102,6 +103,8 @@ impl Stack {
                 public_url: public_url.into(),
                 limits,
                 stop_notices,
+                pacing: Pacing::from_env()?,
+                default_cap: worker::default_cap_from_env()?,
             },
             sqs,
             carrier: parts.carrier,
@@ -150,7 +153,9 @@ impl Stack {
         for _ in 0..POLLERS {
             self.tasks.spawn(self.poller().run(self.stop.clone()));
         }
-        self.tasks.spawn(sweep_often(self.worker.db.clone(), self.queue(), self.stop.clone()));
+        let (worker, queue) = (&self.worker, self.queue());
+        let sweeping = sweep_often(worker.db.clone(), queue, worker.pacing, self.stop.clone());
+        self.tasks.spawn(sweeping);
     }
 
     /// Serves HTTP on `listener` until [`Self::stop`].
@@ -178,9 +183,9 @@ impl Drop for Stack {
     }
 }
 
-async fn sweep_often(db: Pool, queue: Queue, stop: CancellationToken) {
+async fn sweep_often(db: Pool, queue: Queue, pacing: Pacing, stop: CancellationToken) {
     loop {
-        let swept = worker::sweep(&db, &queue).await;
+        let swept = worker::sweep(&db, &queue, pacing).await;
         if swept != Swept::default() {
             tracing::info!(?swept, "swept");
         }

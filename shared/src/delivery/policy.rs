@@ -1,29 +1,28 @@
-//! The rules for which SMS are sent, as parts of SQL statements: `u` is the user, `tm` the user's
-//! membership of the thread.
+//! The rules for who is texted, as parts of SQL statements: `u` is the user, `tm` the user's membership of
+//! the thread `t`, and `r` how far it has been reached, which may be null.
 
-/// The branches of a `CASE` with the reasons against an SMS, used by the post and again by the claim.
-/// `$if_muted` is a further condition on a mute.
+/// The branches of a `CASE` with the reasons against any SMS about a message.
 macro_rules! suppressed {
-    ($if_muted:literal) => {
-        concat!(
-            "WHEN u.phone IS NULL THEN 'no_number'
-             WHEN u.opted_out_at IS NOT NULL THEN 'opted_out'
-             WHEN tm.muted_until > now()",
-            $if_muted,
-            " THEN 'muted' "
-        )
+    () => {
+        "WHEN u.phone IS NULL THEN 'no_number'
+         WHEN u.opted_out_at IS NOT NULL THEN 'opted_out'
+         WHEN tm.muted_until > now() THEN 'muted' "
     };
 }
 pub(crate) use suppressed;
 
 /// Selects the members of the thread `$2` except the author `$3`, each with the reason against an SMS about
-/// a message; null if it is sent.
+/// a message; null if it is sent. `open` says that an SMS about the thread is waiting or being sent, which
+/// or whose successor covers the message.
 macro_rules! recipients {
     () => {
         concat!(
             "SELECT tm.user_id, CASE ",
-            $crate::delivery::suppressed!(""),
-            "END AS reason
+            $crate::delivery::suppressed!(),
+            "END AS reason,
+                EXISTS (SELECT FROM sms s
+                        WHERE s.family_id = $1 AND s.thread_id = $2 AND s.user_id = tm.user_id
+                          AND s.kind = 'message' AND s.state IN ('pending', 'sending')) AS open
              FROM thread_members tm
              JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
              WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id <> $3 AND tm.status = 'active' "
@@ -32,35 +31,47 @@ macro_rules! recipients {
 }
 pub(crate) use recipients;
 
-/// The reason why the claim does not send the notification `n` about a message `m`; null if it does.
-/// `allowed.regions` are the countries that the family's SMS may go to.
-macro_rules! not_to_be_sent {
+/// Why a member who is not active gets nothing.
+macro_rules! not_active {
+    () => {
+        "WHEN tm.status <> 'active'
+             THEN CASE WHEN u.deactivated_at IS NULL THEN tm.status ELSE 'deactivated' END "
+    };
+}
+pub(crate) use not_active;
+
+/// The newest message that needs no further SMS: the member has read it, an SMS covers it, or it was posted
+/// before the member joined.
+macro_rules! mark {
+    () => {
+        "greatest(r.last_read_seq, r.covered_seq, tm.joined_seq)"
+    };
+}
+pub(crate) use mark;
+
+/// Messages posted at this time or before are owed to no one. A mute that ends needs no event.
+macro_rules! floor {
+    () => {
+        "greatest(u.texts_from, tm.texts_from, tm.muted_until, now() - interval '72 hours')"
+    };
+}
+pub(crate) use floor;
+
+/// Whether the member is owed an SMS. Says so too often, for instance about a deleted message, never too
+/// seldom; the claim decides.
+macro_rules! owed {
     () => {
         concat!(
-            "CASE WHEN n.expires_at <= now() THEN 'expired'
-                  WHEN tm.status <> 'active' THEN tm.status
-                  WHEN m.deleted_at IS NOT NULL THEN 'message_deleted' ",
-            // A mute does not apply to a requested link.
-            $crate::delivery::suppressed!(" AND n.kind = 'message'"),
-            "     WHEN u.phone_region <> ALL(allowed.regions) THEN 'region_not_allowed'
-             END "
+            "(tm.status = 'active' AND u.phone IS NOT NULL AND u.opted_out_at IS NULL
+              AND t.last_loud_seq > ",
+            $crate::delivery::mark!(),
+            " AND t.last_loud_at > ",
+            $crate::delivery::floor!(),
+            ")"
         )
     };
 }
-pub(crate) use not_to_be_sent;
-
-/// The state of a claimed notification, by the `reason` against sending it.
-macro_rules! claimed_state {
-    () => {
-        "CASE WHEN reason IS NULL THEN 'sending'
-              WHEN reason = 'expired' THEN 'failed'
-              WHEN reason IN ('message_deleted', 'invited', 'left', 'removed', 'banned')
-                  THEN 'cancelled'
-              ELSE 'suppressed'
-         END "
-    };
-}
-pub(crate) use claimed_state;
+pub(crate) use owed;
 
 /// Whether a link may be sent to the user. Ignores mutes.
 macro_rules! may_get_link {
@@ -69,3 +80,24 @@ macro_rules! may_get_link {
     };
 }
 pub(crate) use may_get_link;
+
+/// The countries that the SMS of the family `f` may go to; null for all.
+macro_rules! regions {
+    () => {
+        "coalesce(f.sms_regions, CASE WHEN f.region <> '' THEN ARRAY[f.region] END)"
+    };
+}
+pub(crate) use regions;
+
+/// The state of a claimed SMS, by the `reason` against sending it.
+macro_rules! claimed_state {
+    () => {
+        "CASE WHEN reason IS NULL THEN 'sending'
+              WHEN reason = 'expired' THEN 'failed'
+              WHEN reason IN ('read', 'message_deleted', 'deactivated', 'invited', 'left', 'removed',
+                              'banned') THEN 'cancelled'
+              ELSE 'suppressed'
+         END"
+    };
+}
+pub(crate) use claimed_state;

@@ -1,13 +1,13 @@
-//! The states of a notification, their reasons, and the outcomes that lead to them.
+//! The states of an SMS, their reasons, and the outcomes that lead to them.
 //!
-//! `pending` → `sending` by a claim; `sending` → `sent`, `unknown`, `failed`, `suppressed` or
+//! A claim makes it `sending`, a new one or from `pending`; `sending` → `sent`, `unknown`, `failed`, `suppressed` or
 //! `pending` again by an outcome; `sending` → `unknown` when the lease expires, and then only to
 //! `sent`, by a late record. `pending` → `suppressed`, `cancelled` or `failed` without a carrier call.
 
 use crate::text_enum::text_enum;
 
 text_enum! {
-    /// The state of a notification.
+    /// The state of an SMS, and of a message's delivery to a recipient.
     ///
     /// `unknown` is never retried automatically: the carrier may have accepted the SMS.
     #[derive(utoipa::ToSchema)]
@@ -24,17 +24,13 @@ text_enum! {
         Failed = "failed",
         /// Not to be sent.
         Suppressed = "suppressed",
-        /// Covered by another notification's SMS.
-        Merged = "merged",
-        /// Held until a later time.
-        Held = "held",
-        /// The message was deleted, or the recipient's membership has ended.
+        /// Not needed any more: the messages were read or deleted, or the recipient's membership has ended.
         Cancelled = "cancelled",
     }
 }
 
 text_enum! {
-    /// The reason for a notification's state.
+    /// The reason for a state.
     pub enum Reason {
         /// The recipient has no phone number.
         NoNumber = "no_number",
@@ -46,6 +42,8 @@ text_enum! {
         RegionNotAllowed = "region_not_allowed",
         /// It was not sent before its expiry.
         Expired = "expired",
+        /// The recipient had read it before an SMS was sent.
+        Read = "read",
         /// The message was deleted.
         MessageDeleted = "message_deleted",
         /// The recipient was deactivated.

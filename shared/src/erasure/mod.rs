@@ -13,7 +13,7 @@ use crate::{
     actor::Host,
     audit::{self, Action, Event},
     db::{self, Pool},
-    delivery, failpoint, families,
+    failpoint, families,
     ids::{FamilyId, UserId},
     limits::{self, Subject},
 };
@@ -96,10 +96,8 @@ async fn deactivate_and_forget(pool: &Pool, host: &Host, user_id: Option<&UserId
     let users = store::forget_users(&mut tx, family_id, user_id).await?;
     let mut events = vec![event];
     events.extend(families::end_everything(&mut tx, family_id, user_id).await?);
-    // Separate statements: they see what the transactions committed that held the locks before.
-    let emptied = store::empty_waiting(&mut tx, family_id, user_id).await?;
-    // A notification that is being sent and must be retried finds its message deleted.
-    delivery::cancel_about(&mut tx, family_id, &emptied).await?;
+    // A separate statement: it sees what the transactions committed that held the locks before. From this
+    // commit on, no claim quotes these authors, also where messages are still to be emptied.
     store::insert_erasures(&mut tx, family_id, user_id).await?;
     store::delete_links(&mut tx, family_id, user_id).await?;
 

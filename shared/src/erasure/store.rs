@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::ErasureScope;
 use crate::{
     Error, Result,
-    ids::{FamilyId, MessageId, UserId},
+    ids::{FamilyId, UserId},
     phone::PhoneNumber,
 };
 
@@ -54,7 +54,7 @@ pub(super) async fn forget_users(
          UPDATE users u SET
              name = NULL, phone = NULL, locale = NULL, time_zone = NULL, quiet_from = NULL,
              quiet_to = NULL, opted_out_at = NULL, stop_notice_at = NULL, phone_region = NULL,
-             post_due_at = NULL,
+             post_due_at = NULL, texts_from = NULL,
              deactivated_at = coalesce(u.deactivated_at, now()), updated_at = now()
          FROM before
          WHERE u.family_id = $1 AND u.user_id = before.user_id
@@ -68,8 +68,9 @@ pub(super) async fn forget_users(
         return Err(Error::UserNotFound);
     }
     sqlx::query(
-        "UPDATE thread_members SET muted_until = NULL
-         WHERE family_id = $1 AND ($2::text IS NULL OR user_id = $2) AND muted_until IS NOT NULL",
+        "UPDATE thread_members SET muted_until = NULL, texts_from = NULL
+         WHERE family_id = $1 AND ($2::text IS NULL OR user_id = $2)
+           AND (muted_until IS NOT NULL OR texts_from IS NOT NULL)",
     )
     .bind(family_id)
     .bind(user_id)
@@ -83,36 +84,6 @@ pub(super) async fn forget_users(
     .execute(tx)
     .await?;
     Ok(users)
-}
-
-/// Empties the messages that have unsent SMS, and returns their ids.
-pub(super) async fn empty_waiting(
-    tx: &mut PgConnection,
-    family_id: &FamilyId,
-    user_id: Option<&UserId>,
-) -> Result<Vec<MessageId>> {
-    let emptied = sqlx::query_scalar(concat!(
-        "WITH waiting AS (
-             SELECT DISTINCT n.thread_id, n.message_id
-             FROM (SELECT thread_id, message_id FROM notifications
-                   WHERE family_id = $1 AND state IN ('pending', 'held')
-                   UNION
-                   SELECT thread_id, message_id FROM notifications
-                   WHERE state = 'sending' AND family_id = $1) n
-             WHERE n.message_id IS NOT NULL
-         )
-         UPDATE messages m SET ",
-        emptied!(),
-        "FROM waiting w
-         WHERE m.family_id = $1 AND m.thread_id = w.thread_id AND m.message_id = w.message_id
-           AND ($2::text IS NULL OR m.author_id = $2)
-         RETURNING m.message_id",
-    ))
-    .bind(family_id)
-    .bind(user_id)
-    .fetch_all(tx)
-    .await?;
-    Ok(emptied)
 }
 
 /// Stores the ranges of messages, by thread, that have to be emptied.

@@ -60,10 +60,12 @@ pub(super) async fn list_threads(
         "SELECT t.thread_id, t.kind, t.title, t.created_by, t.last_seq, t.last_message_at, t.created_at,
                 (SELECT coalesce(json_agg(json_build_object(
                             'user_id', tm.user_id, 'role', tm.role, 'status', tm.status,
-                            'last_read_seq', tm.last_read_seq, 'joined_at', tm.joined_at,
+                            'last_read_seq', coalesce(r.last_read_seq, 0), 'joined_at', tm.joined_at,
                             'ended_at', tm.ended_at
                         ) ORDER BY tm.joined_at, tm.user_id), '[]')
                  FROM thread_members tm
+                 LEFT JOIN reach r ON r.family_id = tm.family_id AND r.thread_id = tm.thread_id
+                     AND r.user_id = tm.user_id
                  WHERE tm.family_id = t.family_id AND tm.thread_id = t.thread_id) AS members
          FROM threads t WHERE t.family_id = $1 AND ($2::uuid IS NULL OR t.thread_id > $2)
          ORDER BY t.thread_id LIMIT $3",

@@ -10,7 +10,6 @@ use crate::{
     actor::Host,
     audit::{self, Action, Event},
     db::{self, Pool},
-    delivery,
     ids::{FamilyId, ThreadId, UserId},
     phone::{PhoneNumber, Region},
     text::Name,
@@ -139,8 +138,8 @@ pub async fn put_user(
     Ok(put)
 }
 
-/// Deactivates a user in one transaction: ends memberships, links and sessions, and cancels unsent SMS. A
-/// repeated call changes nothing.
+/// Deactivates a user in one transaction: ends memberships, links and sessions. Unsent SMS are cancelled when
+/// they would be sent. A repeated call changes nothing.
 ///
 /// # Errors
 /// [`crate::Error::UserNotFound`].
@@ -172,8 +171,7 @@ pub async fn deactivate_family(pool: &Pool, host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Ends memberships, links, sessions and unsent SMS of a deactivated user or, with `None`, of all users of a
-/// family. Returns the audit events.
+/// Ends memberships, links and sessions of a deactivated user or, with `None`, of all users of a family. Returns the audit events.
 ///
 /// Runs after the statement that deactivated: its snapshot includes memberships of a thread that was being
 /// created, for whose lock that statement waited.
@@ -183,7 +181,6 @@ pub(crate) async fn end_everything(
     user_id: Option<&UserId>,
 ) -> Result<Vec<Event>> {
     let ended = store::end_everything(tx, family_id, user_id).await?;
-    delivery::cancel_waiting(tx, family_id, user_id).await?;
     let event = |(action, user_id, thread_id): (Action, UserId, ThreadId)| {
         Event::of(action, &user_id).in_thread(thread_id)
     };

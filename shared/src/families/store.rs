@@ -89,6 +89,10 @@ pub(super) async fn upsert_user(
                  CASE WHEN users.phone <> excluded.phone THEN NULL ELSE users.opted_out_at END,
              stop_notice_at =
                  CASE WHEN users.phone = excluded.phone THEN users.stop_notice_at END,
+             -- A new number, or a return, is owed nothing from before.
+             texts_from = CASE WHEN users.phone IS DISTINCT FROM excluded.phone
+                                    OR users.deactivated_at IS NOT NULL
+                               THEN now() ELSE users.texts_from END,
              deactivated_at = NULL,
              updated_at = now()
          RETURNING user_id, family_id, name, phone, locale, time_zone, quiet_from, quiet_to,
@@ -167,10 +171,13 @@ pub(super) async fn end_everything(
 ) -> Result<Vec<(Action, UserId, ThreadId)>> {
     let ended: Vec<(bool, UserId, ThreadId)> = sqlx::query_as(
         "WITH memberships AS (
-             UPDATE thread_members
-             SET status = 'left', ended_at = now(), access_epoch = access_epoch + 1
-             WHERE family_id = $1 AND ($2::text IS NULL OR user_id = $2) AND status = 'active'
-             RETURNING user_id, thread_id
+             UPDATE thread_members tm
+             SET status = 'left', ended_at = now(), left_seq = t.last_seq,
+                 access_epoch = tm.access_epoch + 1
+             FROM threads t
+             WHERE tm.family_id = $1 AND ($2::text IS NULL OR tm.user_id = $2) AND tm.status = 'active'
+               AND t.family_id = tm.family_id AND t.thread_id = tm.thread_id
+             RETURNING tm.user_id, tm.thread_id
          ), links AS (
              UPDATE magic_links SET revoked_at = now()
              WHERE family_id = $1 AND ($2::text IS NULL OR user_id = $2) AND revoked_at IS NULL

@@ -16,11 +16,11 @@ use crate::{
     Error, Result,
     audit::{self, Action, Event, Principal},
     db::{self, Pool, RowKeys},
-    delivery,
+    delivery::{self, Woken},
     ids::{FamilyId, LinkRequestId, ThreadId, UserId},
     limits::{self, FAMILY_LINKS, FRESH_LINKS, SOURCE_LINKS, Subject},
     phone::PhoneNumber,
-    queue::{Job, NotificationJob, Queue, Woken},
+    queue::{Job, Queue},
     sessions::BrowserSecret,
 };
 
@@ -106,7 +106,7 @@ pub async fn renew(
         }
     }
     tx.commit().await?;
-    Ok(job.map(Job::Notification))
+    Ok(job)
 }
 
 /// Queues a link for a user, unless a limit is reached or a link is queued already.
@@ -116,7 +116,7 @@ async fn send_fresh(
     family_id: FamilyId,
     user_id: UserId,
     thread_id: ThreadId,
-) -> Result<Option<NotificationJob>> {
+) -> Result<Option<Job>> {
     // A repeated request sends no second link, so it is not counted.
     if let Some(false) = delivery::find_fresh_link(tx, &family_id, thread_id, &user_id).await? {
         return Ok(None);
@@ -133,7 +133,7 @@ async fn send_fresh(
     }
     // With the limit's row locked, a link that a concurrent request inserted is visible.
     let waiting = delivery::hurry_fresh_link(tx, &family_id, thread_id, &user_id).await?;
-    let notification_id = match waiting {
+    let sms_id = match waiting {
         Some((id, true)) => id,
         Some((_, false)) => {
             store::rollback_to_savepoint(tx).await?;
@@ -143,7 +143,7 @@ async fn send_fresh(
     };
     let event = Event::of(Action::LinkRequested, &user_id).in_thread(thread_id);
     audit::record(tx, &family_id, principal, &[event]).await?;
-    Ok(Some(NotificationJob { family_id, notification_id }))
+    Ok(Some(delivery::link_job(family_id, sms_id)))
 }
 
 /// Stores a request for a link to `phone`. Does not look for users with this number, which the worker does,
@@ -165,7 +165,7 @@ pub async fn request(
     Ok(inserted.then_some(Job::LinkRequest(id)))
 }
 
-/// Turns requests into due notifications, each with its request: one for each user with the number, for the
+/// Turns requests into due SMS, each with its request: one for each user with the number, for the
 /// thread with the latest activity. A request that another worker has taken, or without a user, gives none.
 ///
 /// # Errors
@@ -173,7 +173,7 @@ pub async fn request(
 pub async fn answer(
     pool: &Pool,
     requests: &[LinkRequestId],
-) -> Result<Vec<(LinkRequestId, NotificationJob)>> {
+) -> Result<Vec<(LinkRequestId, Job)>> {
     let mut tx = db::begin_as_worker(pool).await?;
     let mut members = store::take_requests(&mut tx, requests).await?;
     // In one order in all workers, to avoid deadlocks.
@@ -207,5 +207,9 @@ pub async fn wake_due(pool: &Pool, queue: &Queue) -> Result<Woken> {
         store::put_back(&mut tx, &not_taken).await?;
         tx.commit().await?;
     }
-    Ok(Woken { enqueued: jobs.len() - not_taken.len(), not_taken: not_taken.len() })
+    Ok(Woken {
+        enqueued: jobs.len() - not_taken.len(),
+        not_taken: not_taken.len(),
+        ..Woken::default()
+    })
 }

@@ -60,7 +60,7 @@ pub(super) async fn exchange(
 ) -> Result<Option<Exchanged>> {
     let exchanged = sqlx::query_as(concat!(
         "WITH link AS (
-             SELECT l.jti, l.family_id, l.thread_id, l.user_id, l.notification_id, l.access_epoch,
+             SELECT l.jti, l.family_id, l.thread_id, l.user_id, l.sms_id, l.access_epoch,
                     l.expires_at, l.browser
              FROM magic_links l
              JOIN thread_members tm ON tm.family_id = l.family_id AND tm.thread_id = l.thread_id
@@ -84,7 +84,7 @@ pub(super) async fn exchange(
              FROM link CROSS JOIN called
              WHERE l.jti = link.jti AND link.browser IS NULL AND link.expires_at > now()
              RETURNING link.family_id, link.thread_id, link.user_id, link.access_epoch,
-                       link.notification_id, called.browser
+                       link.sms_id, called.browser
          ), begun AS (
              INSERT INTO sessions (browser, family_id, thread_id, user_id, access_epoch, expires_at)
              SELECT browser, family_id, thread_id, user_id, access_epoch,
@@ -263,7 +263,7 @@ pub(super) async fn take_due_requests(tx: &mut PgConnection) -> Result<Vec<LinkR
 pub(super) async fn put_back(tx: &mut PgConnection, jobs: &[Job]) -> Result<()> {
     let id = |job: &Job| match job {
         Job::LinkRequest(id) => Some(*id),
-        Job::Notification(_) => None,
+        _ => None,
     };
     let ids: Vec<LinkRequestId> = jobs.iter().filter_map(id).collect();
     sqlx::query("UPDATE link_requests SET wake_at = now() WHERE link_request_id = ANY($1)")

@@ -32,10 +32,12 @@ pub(super) async fn find_membership(
     thread_id: ThreadId,
 ) -> Result<Option<Membership>> {
     let membership = sqlx::query_as(concat!(
-        "SELECT u.locale, u.time_zone, u.phone IS NOT NULL AS has_phone, tm.last_read_seq, ",
+        "SELECT u.locale, u.time_zone, u.phone IS NOT NULL AS has_phone, coalesce(r.last_read_seq, 0) AS last_read_seq, ",
         sms_status!("tm.muted_until", "u.opted_out_at"),
         "FROM thread_members tm
          JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
+         LEFT JOIN reach r ON r.family_id = tm.family_id AND r.thread_id = tm.thread_id
+             AND r.user_id = tm.user_id
          WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3 AND tm.status = 'active'",
     ))
     .bind(family_id)
@@ -46,8 +48,8 @@ pub(super) async fn find_membership(
     Ok(membership)
 }
 
-/// Moves the read mark forward, and marks the messages' notifications as read: at most the last thousand,
-/// and always the last hundred, since posting moves the mark without marking notifications.
+/// Moves the read mark forward, and marks the SMS about the messages as read: of at most the last thousand,
+/// and always of the last hundred, since posting moves the mark without marking SMS.
 pub(super) async fn mark_read(
     tx: &mut PgConnection,
     family_id: &FamilyId,
@@ -61,18 +63,20 @@ pub(super) async fn mark_read(
              -- since an error in it might reveal hidden rows.
              SELECT earlier, seq, greatest(least(earlier, seq - 100), seq - 1000) AS noted_after
              FROM (
-                 SELECT tm.last_read_seq AS earlier,
-                        greatest(tm.last_read_seq, least($4, t.last_seq)) AS seq
+                 SELECT coalesce(r.last_read_seq, 0) AS earlier,
+                        greatest(r.last_read_seq, least($4, t.last_seq)) AS seq
                  FROM thread_members tm
+                 LEFT JOIN reach r ON r.family_id = tm.family_id AND r.thread_id = tm.thread_id
+                     AND r.user_id = tm.user_id
                  JOIN threads t ON t.family_id = tm.family_id AND t.thread_id = tm.thread_id
                  WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3
                    AND tm.status = 'active'
              ) mark
          ), moved AS (
-             UPDATE thread_members tm SET last_read_seq = greatest(tm.last_read_seq, me.seq)
-             FROM me
-             WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3
-               AND me.seq > me.earlier
+             INSERT INTO reach AS r (family_id, thread_id, user_id, last_read_seq, read_at)
+             SELECT $1, $2, $3, me.seq, now() FROM me WHERE me.seq > me.earlier
+             ON CONFLICT (family_id, thread_id, user_id) DO UPDATE SET
+                 last_read_seq = greatest(r.last_read_seq, excluded.last_read_seq), read_at = now()
          ), noted AS (",
         note_read!(),
         ")
@@ -102,21 +106,27 @@ pub(super) async fn set_sms_preference(
     let status = sqlx::query_as(concat!(
         "WITH account AS (
              -- The user before the membership: provisioning locks them in the same order.
-             UPDATE users u SET updated_at = now(), opted_out_at = CASE $4
-                 WHEN 'on' THEN NULL
-                 WHEN 'off' THEN coalesce(u.opted_out_at, now())
-                 ELSE u.opted_out_at
-             END
+             UPDATE users u SET updated_at = now(),
+                 -- What was posted while they had opted out is owed no more.
+                 texts_from = CASE WHEN $4 = 'on' AND u.opted_out_at IS NOT NULL THEN now()
+                              ELSE u.texts_from END,
+                 opted_out_at = CASE $4
+                     WHEN 'on' THEN NULL
+                     WHEN 'off' THEN coalesce(u.opted_out_at, now())
+                     ELSE u.opted_out_at
+                 END
              FROM thread_members tm
              WHERE u.family_id = $1 AND u.user_id = $3 AND tm.family_id = $1 AND tm.thread_id = $2
                AND tm.user_id = $3 AND tm.status = 'active'
              RETURNING u.opted_out_at
          ), member AS (
-             UPDATE thread_members SET muted_until = CASE $4
-                 WHEN 'on' THEN NULL
-                 WHEN 'muted' THEN coalesce(now() + make_interval(hours => $5), 'infinity')
-                 ELSE muted_until
-             END
+             UPDATE thread_members SET
+                 texts_from = CASE WHEN $4 = 'on' AND muted_until > now() THEN now() ELSE texts_from END,
+                 muted_until = CASE $4
+                     WHEN 'on' THEN NULL
+                     WHEN 'muted' THEN coalesce(now() + make_interval(hours => $5), 'infinity')
+                     ELSE muted_until
+                 END
              FROM account
              WHERE family_id = $1 AND thread_id = $2 AND user_id = $3 AND status = 'active'
              RETURNING muted_until

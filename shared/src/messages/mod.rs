@@ -11,7 +11,7 @@ use crate::{
     actor::Actor,
     db::{self, Pool},
     error::constraint,
-    ids::{FileId, MessageId, NotificationId, ThreadId, UserId},
+    ids::{FileId, MessageId, ThreadId, UserId},
     limits::Pace,
     text::is_blank,
 };
@@ -124,15 +124,15 @@ pub struct Posted {
     pub message: Message,
     /// The number of recipients that are sent an SMS.
     pub queued_count: i32,
-    /// The notifications to enqueue; none for a replay.
-    pub to_enqueue: Vec<NotificationId>,
-    /// The number of suppressed notifications; 0 for a replay.
+    /// The members who are due an SMS now; none for a replay.
+    pub due: Vec<UserId>,
+    /// The number of members who get none; 0 for a replay.
     pub suppressed: u64,
     /// Whether it was posted before with the same idempotency key.
     pub replayed: bool,
 }
 
-/// Posts a message. The message and a notification for each other member commit together.
+/// Posts a message. It and the time at which the sweeper looks for members who are due commit together.
 ///
 /// A repeated `key` posts nothing and returns the first result.
 ///
@@ -167,7 +167,7 @@ pub async fn post(
     Ok(Posted {
         message: row.message,
         queued_count: row.queued_count,
-        to_enqueue: row.to_enqueue,
+        due: row.due,
         suppressed: row.suppressed.unsigned_abs(),
         replayed: row.replayed,
     })

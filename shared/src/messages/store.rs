@@ -8,9 +8,9 @@ use super::{IdempotencyKey, Message, NewMessage, Range};
 use crate::{
     Error, Result,
     actor::Actor,
-    delivery::{queue, recipients},
+    delivery::recipients,
     error::constraint,
-    ids::{FamilyId, MessageId, NotificationId, ThreadId, UserId},
+    ids::{FamilyId, MessageId, ThreadId, UserId},
     limits::Pace,
 };
 
@@ -33,12 +33,12 @@ pub(super) struct PostRow {
     pub(super) queued_count: i32,
     pub(super) request_hash: Option<Vec<u8>>,
     pub(super) replayed: bool,
-    pub(super) to_enqueue: Vec<NotificationId>,
+    pub(super) due: Vec<UserId>,
     pub(super) suppressed: i64,
 }
 
-/// Posts in one statement: checks membership, idempotency key and pace, numbers and inserts the message, and
-/// writes notifications and the thread's last-message columns.
+/// Posts in one statement: checks membership, idempotency key and pace, numbers and inserts the message, moves
+/// its author's mark, and returns who is due an SMS. It writes nothing for each recipient.
 pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<PostRow> {
     let file_ids: Vec<&str> = post.new.file_ids.iter().map(crate::ids::FileId::as_str).collect();
     let row = sqlx::query(concat!(
@@ -69,7 +69,12 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
              UPDATE threads t SET
                  last_seq = t.last_seq + 1,
                  last_message_at = greatest(clock_timestamp(), t.last_message_at),
-                 updated_at = greatest(clock_timestamp(), t.last_message_at)
+                 updated_at = greatest(clock_timestamp(), t.last_message_at),
+                 last_loud_seq = t.last_seq + 1,
+                 last_loud_at = greatest(clock_timestamp(), t.last_message_at),
+                 -- Mostly it stays, so that no index changes.
+                 wake_at = CASE WHEN t.wake_at <= now() + interval '30 seconds' THEN t.wake_at
+                           ELSE now() + interval '30 seconds' END
              FROM me
              WHERE t.family_id = $1 AND t.thread_id = $2 AND NOT EXISTS (SELECT FROM earlier)
                AND ($10::float8 IS NULL OR EXISTS (SELECT FROM paced))
@@ -82,15 +87,17 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
              FROM numbered n
              RETURNING *
          ), read AS (
-             UPDATE thread_members tm SET last_read_seq = n.seq
-             FROM numbered n
-             WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = $3
-         ), queued AS (",
-        queue!(),
-        ")
+             INSERT INTO reach AS r (family_id, thread_id, user_id, last_read_seq)
+             SELECT $1, $2, $3, n.seq FROM numbered n
+             ON CONFLICT (family_id, thread_id, user_id) DO UPDATE SET last_read_seq = excluded.last_read_seq
+         )
          SELECT m.*, me.name AS author_name, me.too_early,
-                ARRAY(SELECT notification_id FROM queued WHERE state = 'pending') AS to_enqueue,
-                (SELECT count(*) FROM queued WHERE state = 'suppressed') AS suppressed
+                -- Not before the family's pace has a slot: until then the sweeper looks.
+                ARRAY(SELECT user_id FROM recipients WHERE reason IS NULL AND NOT open
+                        AND NOT EXISTS (SELECT FROM sms_pace WHERE family_id = $1 AND open_at > now())
+                        AND EXISTS (SELECT FROM posted)) AS due,
+                (SELECT count(*) FROM recipients WHERE reason IS NOT NULL AND EXISTS (SELECT FROM posted))
+                    AS suppressed
          FROM me
          LEFT JOIN (SELECT *, false AS replayed FROM posted
                     UNION ALL SELECT *, true FROM earlier) m ON true",

@@ -12,9 +12,9 @@ use crate::{
     delivery, limits, sessions,
 };
 
-/// Retention of finished notifications and their links, in days: longer than a link's session lives, and long
+/// Retention of finished SMS with their links and covers, in days: longer than a link's session lives, and long
 /// enough to look up deliveries.
-const NOTIFICATION_DAYS: i32 = 90;
+const SMS_DAYS: i32 = 90;
 /// Retention of idempotency keys, in days. A later request with the same key posts again.
 const KEY_DAYS: i32 = 7;
 /// Maximum rows that one statement deletes or changes.
@@ -28,7 +28,7 @@ const STATEMENTS: usize = 20;
 /// does not stop the others.
 pub async fn sweep(pool: &Pool, deadline: Instant) -> u64 {
     let mut dropped = 0;
-    for kind in [Kind::Limits, Kind::Sessions, Kind::Notifications, Kind::Keys] {
+    for kind in [Kind::Limits, Kind::Sessions, Kind::Sms, Kind::Keys] {
         let left = deadline.saturating_duration_since(Instant::now());
         dropped += kind.drop_old(pool, left).await;
     }
@@ -39,7 +39,7 @@ pub async fn sweep(pool: &Pool, deadline: Instant) -> u64 {
 enum Kind {
     Limits,
     Sessions,
-    Notifications,
+    Sms,
     Keys,
 }
 
@@ -73,7 +73,7 @@ impl Kind {
         let dropped = match self {
             Self::Limits => limits::forget_old(&mut tx).await?,
             Self::Sessions => sessions::forget_old(&mut tx).await?,
-            Self::Notifications => delivery::delete_old(&mut tx, NOTIFICATION_DAYS, BATCH).await?,
+            Self::Sms => delivery::delete_old(&mut tx, SMS_DAYS, BATCH).await?,
             Self::Keys => {
                 let done = forget_keys(&mut tx).await?;
                 tx.commit().await?;

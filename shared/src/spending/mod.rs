@@ -9,14 +9,14 @@ use crate::{
     Result,
     db::{self, Pool},
     delivery::Lease,
-    ids::{FamilyId, NotificationId},
+    ids::{FamilyId, SmsId},
 };
 
 /// The cost of an SMS to be sent, of a family with a cap.
 #[derive(Debug, Clone)]
 pub struct Cost {
-    /// The notification.
-    pub notification_id: NotificationId,
+    /// The SMS.
+    pub sms_id: SmsId,
     /// Its family.
     pub family_id: FamilyId,
     /// The cost, in segments.
@@ -54,7 +54,7 @@ pub async fn pay(
     pool: &Pool,
     lease: Lease,
     costs: &[Cost],
-) -> Result<HashMap<NotificationId, Verdict>> {
+) -> Result<HashMap<SmsId, Verdict>> {
     let mut tx = db::begin_as_worker(pool).await?;
     let mut families: Vec<&FamilyId> = costs.iter().map(|cost| &cost.family_id).collect();
     // In one order in all workers, to avoid deadlocks.
@@ -81,7 +81,7 @@ pub async fn pay(
         } else {
             Verdict::CapReached
         };
-        verdicts.insert(cost.notification_id, verdict);
+        verdicts.insert(cost.sms_id, verdict);
     }
     store::pay(&mut tx, lease, month, &paid).await?;
     tx.commit().await?;

@@ -7,7 +7,7 @@ use super::Cost;
 use crate::{
     Result,
     delivery::{Lease, note_paid},
-    ids::{FamilyId, NotificationId},
+    ids::{FamilyId, SmsId},
 };
 
 /// Ensures that each family has a row for the current month, and returns the month.
@@ -46,9 +46,9 @@ pub(super) async fn lock(
     // A separate statement: it sees what the previous holders of the locks committed.
     let spent = sqlx::query_as(
         "SELECT s.family_id, s.segments, coalesce((
-                    SELECT sum(n.paid_segments) FROM notifications n
-                    WHERE n.state = 'sending' AND n.family_id = s.family_id
-                      AND n.paid_month = s.month), 0)::int
+                    SELECT sum(open.paid_segments) FROM sms open
+                    WHERE open.state = 'sending' AND open.family_id = s.family_id
+                      AND open.paid_month = s.month), 0)::int
          FROM sms_spending s WHERE s.family_id = ANY($1) AND s.month = $2",
     )
     .bind(strings(families))
@@ -58,14 +58,14 @@ pub(super) async fn lock(
     Ok(spent)
 }
 
-/// Adds the costs to the families' spending and stores them in the notifications.
+/// Adds the costs to the families' spending and stores them in the SMS.
 pub(super) async fn pay(
     tx: &mut PgConnection,
     lease: Lease,
     month: Date,
     costs: &[&Cost],
 ) -> Result<()> {
-    let ids: Vec<NotificationId> = costs.iter().map(|cost| cost.notification_id).collect();
+    let ids: Vec<SmsId> = costs.iter().map(|cost| cost.sms_id).collect();
     let families: Vec<&str> = costs.iter().map(|cost| cost.family_id.as_str()).collect();
     let segments: Vec<i32> = costs.iter().map(|cost| cost.segments).collect();
     sqlx::query(concat!(

@@ -36,11 +36,13 @@ macro_rules! inbox {
             "SELECT ",
             thread_columns!(),
             ", coalesce(t.last_message_at, t.created_at) AS active_at,
-               t.last_seq - me.last_read_seq AS unread_count,
+               t.last_seq - coalesce(r.last_read_seq, 0) AS unread_count,
                m.author_id AS last_author_id, a.name AS last_author_name, m.body AS last_body,
                cardinality(m.file_ids) AS last_file_count
              FROM thread_members me
              JOIN threads t ON t.family_id = me.family_id AND t.thread_id = me.thread_id
+             LEFT JOIN reach r ON r.family_id = me.family_id AND r.thread_id = me.thread_id
+                 AND r.user_id = me.user_id
              LEFT JOIN messages m
                  ON m.family_id = t.family_id AND m.thread_id = t.thread_id AND m.seq = t.last_seq
              LEFT JOIN users a ON a.family_id = m.family_id AND a.user_id = m.author_id
@@ -209,10 +211,11 @@ pub(super) async fn rejoin(
              ORDER BY u.user_id
              FOR SHARE OF u
          )
-         UPDATE thread_members tm SET status = 'active', ended_at = NULL, joined_at = now()
-         FROM back
+         UPDATE thread_members tm SET status = 'active', ended_at = NULL, joined_at = now(),
+             joined_seq = t.last_seq, left_seq = NULL, texts_from = now()
+         FROM back, threads t
          WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id = back.user_id
-           AND tm.status = 'left'
+           AND tm.status = 'left' AND t.family_id = $1 AND t.thread_id = $2
          RETURNING tm.user_id",
     )
     .bind(family_id)

@@ -107,7 +107,7 @@ pub(crate) fn resolve(family: &str, member_key: &str) -> String {
     )
 }
 
-/// Inserts a message with its number, and a notification for each other member.
+/// Inserts a message with its number, and reads the other members.
 pub(crate) fn post(family: &str, thread: &str, author: &str) -> String {
     format!(
         "WITH numbered AS (
@@ -121,8 +121,7 @@ pub(crate) fn post(family: &str, thread: &str, author: &str) -> String {
              FROM numbered
              RETURNING message_id
          )
-         INSERT INTO notifications (family_id, thread_id, message_id, recipient_id, state)
-         SELECT '{family}', '{thread}', message_id, tm.user_id, 'pending'
+         SELECT message_id, tm.user_id
          FROM posted, thread_members tm
          WHERE tm.family_id = '{family}' AND tm.thread_id = '{thread}' AND tm.user_id <> '{author}'
            AND tm.status = 'active'"

@@ -13,6 +13,7 @@ use local::{aws, secrets::Secrets};
 use serde_json::{Value, json};
 use shared::{
     db::{Database, Role},
+    delivery::Pacing,
     messages::{self, NewMessage},
 };
 use tests::{
@@ -55,6 +56,8 @@ pub(crate) async fn work() {
         public_url: "https://kin.example".into(),
         limits: Limits::default(),
         stop_notices: None,
+        pacing: Pacing { per_minute: 0 },
+        default_cap: None,
     };
     let jobs = fs::read_to_string(Path::new(&folder).join("jobs")).expect("jobs");
     let jobs: Vec<&str> = jobs.lines().collect();
@@ -101,9 +104,9 @@ async fn post(world: &World, jobs: usize) -> Vec<String> {
         bodies.extend(
             posted
                 .expect("posted")
-                .to_enqueue
+                .due
                 .into_iter()
-                .map(|id| json!({ "v": 1, "familyId": family, "notificationId": id }).to_string()),
+                .map(|user| json!({ "v": 2, "kind": "reach", "familyId": family, "threadId": place.thread_id, "userId": user }).to_string()),
         );
         if bodies.len() >= jobs {
             break;

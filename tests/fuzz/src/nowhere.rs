@@ -9,7 +9,7 @@ use http::HeaderMap;
 use jsonwebtoken::{EncodingKey, Header};
 use platform::{aws::behavior_version, config::SecretString};
 use serde_json::{Value, json};
-use shared::{db::Database, links::LinkKeys, queue::Queue};
+use shared::{db::Database, delivery::Pacing, links::LinkKeys, queue::Queue};
 use tokio::runtime::Runtime;
 use worker::{Worker, carriers::sns::Sns, sms::Limits};
 
@@ -74,6 +74,8 @@ impl Nowhere {
             public_url: PUBLIC_URL.into(),
             limits: Limits::default(),
             stop_notices: None,
+            pacing: Pacing::default(),
+            default_cap: None,
         };
         drop(within);
         let token = |claims: Value| {

@@ -19,7 +19,7 @@ pub(super) async fn run(sms: usize, progress: Progress<'_>) -> Vec<Row> {
             progress(trial.system.stack.carrier.received(None).len());
         })
         .await;
-    let again: i64 = sqlx::query_scalar("SELECT count(*) FROM notifications WHERE attempts > 1")
+    let again: i64 = sqlx::query_scalar("SELECT count(*) FROM sms WHERE attempts > 1")
         .fetch_one(&trial.system.owner)
         .await
         .expect("a count");

@@ -44,7 +44,7 @@ pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
         drained = drained.max(trial.drain(async || trial.deliver(1).await).await);
         progress(tried);
     }
-    let twice: i64 = sqlx::query_scalar("SELECT count(*) FROM notifications WHERE attempts > 1")
+    let twice: i64 = sqlx::query_scalar("SELECT count(*) FROM sms WHERE attempts > 1")
         .fetch_one(&trial.system.owner)
         .await
         .expect("a count");

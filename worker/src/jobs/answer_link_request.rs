@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 
-use shared::{ids::LinkRequestId, links, queue::NotificationJob};
+use shared::{ids::LinkRequestId, links, queue::Job};
 
 use crate::{Worker, record::Attributes};
 
-/// Turns `requests` into notifications, each with its request. `None` if they can't be answered now.
+/// Turns `requests` into SMS, each with its request. `None` if they can't be answered now.
 ///
-/// The notifications are committed: if this worker stops, the sweeper enqueues them.
+/// The SMS are committed: if this worker stops, the sweeper enqueues them.
 pub(crate) async fn answer(
     worker: &Worker,
     requests: &HashMap<LinkRequestId, &Attributes>,
-) -> Option<Vec<(LinkRequestId, NotificationJob)>> {
+) -> Option<Vec<(LinkRequestId, Job)>> {
     if requests.is_empty() {
         return Some(Vec::new());
     }

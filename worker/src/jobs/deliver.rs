@@ -2,29 +2,25 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
 
 use futures_util::{FutureExt, StreamExt, stream};
 use shared::{
-    delivery::{self, Attempt, Claim, Claimed, DeliveryState, Lease, Outcome, Reason, Settled},
-    erasure::FORMER_MEMBER,
+    delivery::{
+        self, Attempt, Claim, Claimed, DeliveryState, Lease, Outcome, Reason, Recorded, Settled,
+        Wanted,
+    },
     failpoint,
-    i18n::Language,
-    ids::NotificationId,
-    queue::NotificationJob,
+    queue::{Job, Recipient, SmsJob},
     spending::{self, Cost, Verdict},
-    text::Name,
 };
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use crate::{
-    Worker,
-    record::Attributes,
-    sms::{self, Sms},
-};
+use super::compose::Draft;
+use crate::{LEAST_TIME, Worker, record::Attributes};
 
 /// Maximum concurrent SMS of a batch. A Lambda batch has ten.
 const CONCURRENCY: usize = 32;
@@ -38,113 +34,103 @@ const PAY_TIME: Duration = Duration::from_secs(2);
 const RECORD_BACK_OFF: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
 
-/// Sends the due notifications of `jobs` and returns those whose records failed.
+/// Sends what is due of `jobs` and returns those whose records failed.
+///
+/// When an outcome is recorded and a post came meanwhile, the same run claims again: a text follows the one
+/// before it at once.
 pub(crate) async fn deliver(
     worker: &Worker,
-    jobs: &[NotificationJob],
-    mut attributes: HashMap<NotificationId, Attributes>,
+    jobs: &HashMap<Job, Attributes>,
     deadline: Instant,
-) -> HashSet<NotificationId> {
-    failpoint::reach("claim.before");
-    let claim = match delivery::claim(&worker.db, jobs, worker.stop_notices).await {
-        Ok(claim) => claim,
-        Err(error) => {
-            let error = error.with_causes();
-            tracing::error!(jobs = jobs.len(), error, "can't claim notifications");
-            return jobs.iter().map(|job| job.notification_id).collect();
-        }
-    };
-    failpoint::reach("claim.after");
+) -> HashSet<Job> {
+    let mut wanted = Wanted::default();
+    for job in jobs.keys() {
+        wanted.add(job);
+    }
+    let mut unfinished = HashSet::new();
+    let mut first = true;
+    while !wanted.is_empty() && (first || time_left(deadline) >= LEAST_TIME) {
+        failpoint::reach("claim.before");
+        let claim =
+            delivery::claim(&worker.db, &wanted, worker.stop_notices, worker.pacing).await;
+        let claim = match claim {
+            Ok(claim) => claim,
+            Err(error) => {
+                let error = error.with_causes();
+                tracing::error!(jobs = jobs.len(), error, "can't claim SMS");
+                // A later round's members are found by the sweeper.
+                return if first { jobs.keys().cloned().collect() } else { unfinished };
+            }
+        };
+        failpoint::reach("claim.after");
+        let (more, unrecorded) = send_claimed(worker, claim, jobs, deadline).await;
+        unfinished.extend(unrecorded);
+        wanted = more.into_iter().collect();
+        first = false;
+    }
+    unfinished
+}
+
+/// Sends claimed SMS and records their outcomes. Returns the members who may be due again, and the jobs whose
+/// outcomes were not recorded.
+async fn send_claimed(
+    worker: &Worker,
+    claim: Claim,
+    jobs: &HashMap<Job, Attributes>,
+    deadline: Instant,
+) -> (Vec<Recipient>, Vec<Job>) {
     let Claim { lease, claimed, settled } = claim;
-    for settled in settled {
-        let attributes = attributes.remove(&settled.notification_id).unwrap_or_default();
-        count_settled(&settled, &attributes);
+    // The record's attributes: of the job about the SMS or about its member.
+    let attributes = |sms: Option<&SmsJob>, recipient: &Recipient| {
+        let of_sms = sms.and_then(|sms| jobs.get(&Job::Sms(sms.clone())));
+        of_sms.or_else(|| jobs.get(&Job::Reach(recipient.clone()))).cloned().unwrap_or_default()
+    };
+    for settled in &settled {
+        let family_id = settled.recipient.family_id.clone();
+        let sms = settled.sms_id.map(|sms_id| SmsJob { family_id, sms_id });
+        count_settled(settled, &attributes(sms.as_ref(), &settled.recipient));
     }
-    let mut drafts: Vec<Draft> =
-        claimed.into_iter().map(|claimed| Draft::new(worker, claimed)).collect();
-    for draft in &mut drafts {
-        draft.attributes = attributes.remove(&draft.claimed.notification_id).unwrap_or_default();
-    }
+    let draft = |claimed: Claimed| {
+        let attributes = attributes(Some(&claimed.sms), &claimed.recipient);
+        Draft::new(worker, claimed, attributes)
+    };
+    let mut drafts: Vec<Draft> = claimed.into_iter().map(draft).collect();
     pay(worker, lease, &mut drafts, deadline).await;
+    let mut sources = Vec::with_capacity(drafts.len());
+    for Draft { claimed, .. } in &drafts {
+        sources.push(Job::Sms(claimed.sms.clone()));
+        sources.push(Job::Reach(claimed.recipient.clone()));
+    }
     let attempts: Vec<Attempt> = stream::iter(drafts)
         .map(|draft| async move {
             let outcome = attempt(worker, &draft, deadline).await;
             let called = draft.sms.is_ok() && outcome != NO_TIME;
-            let Claimed { notification_id, family_id, phone, .. } = draft.claimed;
-            Attempt { notification_id, family_id, phone, called, outcome }
+            let Claimed { sms, phone, .. } = draft.claimed;
+            Attempt { sms, phone, called, outcome }
         })
         .buffer_unordered(CONCURRENCY)
         .collect()
         .await;
     failpoint::reach("record.before");
-    let unrecorded = record(worker, lease, &attempts, deadline).await;
+    let recorded = record(worker, lease, &attempts, deadline).await;
     failpoint::reach("record.after");
-    unrecorded
+    let Some(recorded) = recorded else { return (Vec::new(), sources) };
+    let more = recorded.into_iter().filter(|recorded| recorded.more);
+    (more.map(|recorded| recorded.recipient).collect(), Vec::new())
 }
 
-/// A composed SMS, or the outcome that prevents sending it.
-struct Draft {
-    claimed: Claimed,
-    sms: Result<Sms, Outcome>,
-    segments: i32,
-    /// The attributes of the job's record.
-    attributes: Attributes,
-}
-
-impl Draft {
-    /// Composes the SMS. A panic fails only this one, and the carrier is not called.
-    fn new(worker: &Worker, claimed: Claimed) -> Self {
-        let composed = catch_unwind(AssertUnwindSafe(|| compose(worker, &claimed)));
-        let composed = composed.unwrap_or(Err(Outcome::Failed { reason: Reason::Panic }));
-        let attributes = Attributes::default();
-        match composed {
-            Ok((sms, segments)) => Self { claimed, sms: Ok(sms), segments, attributes },
-            Err(why) => Self { claimed, sms: Err(why), segments: 0, attributes },
-        }
-    }
-
-    /// Returns the cost of this SMS, if its family has a cap.
-    fn cost(&self) -> Option<Cost> {
-        let Claimed { notification_id, ref family_id, monthly_cap, .. } = self.claimed;
-        let (cap, segments) = (monthly_cap?, self.segments);
-        self.sms.as_ref().ok()?;
-        Some(Cost { notification_id, family_id: family_id.clone(), segments, cap })
-    }
-}
-
-/// Composes an SMS and counts its segments.
-fn compose(worker: &Worker, claimed: &Claimed) -> Result<(Sms, i32), Outcome> {
-    let token = worker.keys.sign(claimed.link);
-    let token = token.map_err(|_| Outcome::Retry { reason: Reason::Signing })?;
-    let sms = sms::compose(&sms::Content {
-        subject: match claimed.message_id {
-            Some(_) => sms::Subject::Message {
-                sender: claimed.sender.as_ref().map_or(FORMER_MEMBER, Name::as_str),
-                body: claimed.body.as_deref(),
-                file_count: claimed.file_count,
-                // Each message has its own SMS: none are coalesced.
-                waiting: 0,
-            },
-            None => sms::Subject::FreshLink,
-        },
-        thread: claimed.thread_title.as_deref().unwrap_or(claimed.thread_kind.default_title()),
-        language: Language::of_locale(claimed.locale.as_deref()),
-        stop_notice: claimed.stop_notice,
-        link: &format!("{}/l#{token}", worker.public_url),
-        limits: worker.limits,
-    });
-    let segments = i32::try_from(sms::measure(sms.as_str()).segments).unwrap_or(i32::MAX);
-    Ok((sms, segments))
+fn time_left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
 /// Pays for the SMS of families with a cap, and stops those beyond it.
 async fn pay(worker: &Worker, lease: Lease, drafts: &mut [Draft], deadline: Instant) {
-    let costs: Vec<Cost> = drafts.iter().filter_map(Draft::cost).collect();
+    let costs: Vec<Cost> = drafts.iter().filter_map(|draft| draft.cost.clone()).collect();
     if costs.is_empty() {
         return;
     }
     // Paying for longer would leave no time to send. Recording refunds what may have been paid.
-    let paid = if deadline.saturating_duration_since(Instant::now()) < SEND_TIME + PAY_TIME {
+    let paid = if time_left(deadline) < SEND_TIME + PAY_TIME {
         None
     } else {
         timeout(PAY_TIME, spending::pay(&worker.db, lease, &costs)).await.ok()
@@ -157,8 +143,8 @@ async fn pay(worker: &Worker, lease: Lease, drafts: &mut [Draft], deadline: Inst
         })
     });
     let verdicts = verdicts.unwrap_or_default();
-    for draft in drafts.iter_mut().filter(|draft| draft.cost().is_some()) {
-        match verdicts.get(&draft.claimed.notification_id) {
+    for draft in drafts.iter_mut().filter(|draft| draft.cost.is_some()) {
+        match verdicts.get(&draft.claimed.sms.sms_id) {
             Some(Verdict::Paid) => {}
             Some(Verdict::Later) => draft.sms = Err(Outcome::Retry { reason: Reason::CapInUse }),
             Some(Verdict::CapReached) => {
@@ -174,9 +160,9 @@ async fn attempt(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
     let claimed = &draft.claimed;
     let span = tracing::info_span!(
         "sms",
-        notification.id = %claimed.notification_id,
+        sms.id = %claimed.sms.sms_id,
         message.id = claimed.message_id.map(tracing::field::display),
-        thread.id = %claimed.thread_id,
+        thread.id = %claimed.recipient.thread_id,
         attempt = claimed.attempts,
         request.id = draft.attributes.request_id.as_deref(),
         trace.id = draft.attributes.trace_id(),
@@ -198,11 +184,12 @@ async fn attempt(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
     outcome
 }
 
-/// Logs and counts a notification that the claim settled.
+/// Logs and counts what the claim settled.
 fn count_settled(settled: &Settled, attributes: &Attributes) {
-    let Settled { notification_id, state, reason } = settled;
+    let Settled { sms_id, recipient, state, reason } = settled;
     tracing::info!(
-        notification.id = %notification_id,
+        sms.id = sms_id.map(tracing::field::display),
+        thread.id = %recipient.thread_id,
         request.id = attributes.request_id.as_deref(),
         trace.id = attributes.trace_id(),
         state = state.as_str(),
@@ -241,7 +228,7 @@ async fn send(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
         Err(why) => return why.clone(),
     };
     // A claim can be slow. A call that could be cut off is left to another run.
-    if deadline.saturating_duration_since(Instant::now()) < SEND_TIME {
+    if time_left(deadline) < SEND_TIME {
         return NO_TIME;
     }
     failpoint::reach("send.before");
@@ -255,15 +242,15 @@ async fn send(worker: &Worker, draft: &Draft, deadline: Instant) -> Outcome {
     outcome
 }
 
-/// Records the outcomes, with retries while there is time, and returns those not recorded.
+/// Records the outcomes, with retries while there is time; `None` if they could not be.
 async fn record(
     worker: &Worker,
     lease: Lease,
     attempts: &[Attempt],
     deadline: Instant,
-) -> HashSet<NotificationId> {
+) -> Option<Vec<Recorded>> {
     if attempts.is_empty() {
-        return HashSet::new();
+        return Some(Vec::new());
     }
     let mut delays = RECORD_BACK_OFF.iter();
     loop {
@@ -274,7 +261,7 @@ async fn record(
                     let late = attempts.len() - recorded.len();
                     tracing::warn!(late, "leases expired before their outcomes were recorded");
                 }
-                return HashSet::new();
+                return Some(recorded);
             }
             Err(error) => error,
         };
@@ -283,7 +270,7 @@ async fn record(
             _ => {
                 let error = error.with_causes();
                 tracing::error!(outcomes = attempts.len(), error, "can't record outcomes");
-                return attempts.iter().map(|attempt| attempt.notification_id).collect();
+                return None;
             }
         }
     }

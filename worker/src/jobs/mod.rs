@@ -1,6 +1,7 @@
 //! Handlers of jobs, one file for each kind.
 
 mod answer_link_request;
+mod compose;
 mod deliver;
 
 use std::{
@@ -8,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use shared::queue::{Job, NotificationJob};
+use shared::queue::Job;
 
 use crate::{Worker, record::Attributes};
 
@@ -18,37 +19,27 @@ pub(crate) async fn handle(
     records: Vec<(String, Job, Attributes)>,
     deadline: Instant,
 ) -> Vec<String> {
-    let mut due: Vec<NotificationJob> = Vec::new();
-    let mut attributes = HashMap::new();
+    let mut due: HashMap<Job, Attributes> = HashMap::new();
     let mut requests = HashMap::new();
-    for (_, job, record_attributes) in &records {
-        match job {
-            Job::Notification(job) => {
-                due.push(job.clone());
-                attributes.insert(job.notification_id, record_attributes.clone());
-            }
-            Job::LinkRequest(id) => {
-                requests.insert(*id, record_attributes);
-            }
+    for (_, job, attributes) in &records {
+        if let Job::LinkRequest(id) = job {
+            requests.insert(*id, attributes);
+        } else {
+            due.insert(job.clone(), attributes.clone());
         }
     }
     // Before delivery, which sends their SMS in the same run.
     let answered = answer_link_request::answer(worker, &requests).await;
     let unanswered = answered.is_none();
     for (request, job) in answered.unwrap_or_default() {
-        if let Some(&record_attributes) = requests.get(&request) {
-            attributes.insert(job.notification_id, record_attributes.clone());
-        }
-        due.push(job);
+        let attributes = requests.get(&request).map(|&attributes| attributes.clone());
+        due.insert(job, attributes.unwrap_or_default());
     }
-    let unfinished = if due.is_empty() {
-        HashSet::new()
-    } else {
-        deliver::deliver(worker, &due, attributes, deadline).await
-    };
+    let unfinished =
+        if due.is_empty() { HashSet::new() } else { deliver::deliver(worker, &due, deadline).await };
     let failed = |job: &Job| match job {
-        Job::Notification(job) => unfinished.contains(&job.notification_id),
         Job::LinkRequest(_) => unanswered,
+        job => unfinished.contains(job),
     };
     records.into_iter().filter(|(_, job, _)| failed(job)).map(|(id, ..)| id).collect()
 }

@@ -23,7 +23,7 @@ use shared::{
     cursor::HistoryCursor,
     db::Database,
     i18n::Language,
-    ids::{MessageId, NotificationId, ThreadId, UserId},
+    ids::{MessageId, SmsId, ThreadId, UserId},
     links::{LinkId, LinkKeys},
     messages::{Message, Page},
     queue::{Job, Queue},
@@ -122,7 +122,7 @@ impl Stage {
         let keys = LinkKeys::parse("a=0123456789abcdef0123456789abcdef").expect("a key");
         let link = LinkId::try_from(vec![1, 2, 3, 4, 5, 6, 7, 8]).expect("8 bytes");
         let cursor = HistoryCursor { seq: 123_456, latest: 1_000_000 };
-        let notification = NotificationId::from_bytes([7; 16]);
+        let sms = SmsId::from_bytes([7; 16]);
         Self {
             runtime,
             api,
@@ -135,7 +135,7 @@ impl Stage {
             cursor,
             encoded: cursor.encode(),
             messages: (1..=50).map(message).collect(),
-            job: json!({ "v": 1, "familyId": "fam", "notificationId": notification }).to_string(),
+            job: json!({ "v": 2, "kind": "sms", "familyId": "fam", "smsId": sms }).to_string(),
         }
     }
 
@@ -205,7 +205,7 @@ impl Stage {
     }
 
     fn parse(&self) {
-        assert!(matches!(Job::parse(black_box(&self.job)), Ok(Job::Notification(_))), "a job");
+        assert!(matches!(Job::parse(black_box(&self.job)), Ok(Job::Sms(_))), "a job");
     }
 }
 

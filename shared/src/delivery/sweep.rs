@@ -1,0 +1,241 @@
+//! The sweeper's part of delivery: it enqueues what was never enqueued, lost, or is due again.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Pacing, WAKE_AGAIN,
+    pacing::Slots,
+    store::sweep::{self as store, Locked, Looked, Waiting},
+};
+use crate::{
+    Result,
+    db::{self, Pool},
+    ids::FamilyId,
+    queue::{Job, Queue, Recipient, SmsJob},
+};
+
+/// Threads that one transaction looks at, and SMS that one enqueues.
+const BATCH: usize = 100;
+/// Threads that were skipped for this long, in seconds, are waited for, one in each transaction.
+const SKIPPED_FOR: f64 = 120.0;
+/// Skipped threads that one run waits for.
+const SKIPPED_MAX: usize = 20;
+
+/// The result of enqueueing what is due.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Woken {
+    /// Jobs that the queue accepted.
+    pub enqueued: usize,
+    /// Jobs that it did not accept: they are due again.
+    pub not_taken: usize,
+    /// How long the oldest of what was due had waited.
+    pub oldest: Duration,
+}
+
+impl Woken {
+    fn add(&mut self, jobs: usize, not_taken: usize, waited: f64) {
+        self.enqueued += jobs - not_taken;
+        self.not_taken += not_taken;
+        self.oldest = self.oldest.max(Duration::from_secs_f64(waited.max(0.0)));
+    }
+}
+
+/// Looks at the threads whose time has come, enqueues a job for each member who is due, and sets when each
+/// thread is looked at next. Goes round by families until `deadline`; the next run continues.
+///
+/// # Errors
+/// Only database errors; jobs enqueued before the error stay enqueued.
+pub async fn wake_members(
+    pool: &Pool,
+    queue: &Queue,
+    pacing: Pacing,
+    deadline: Instant,
+) -> Result<Woken> {
+    let mut woken = Woken::default();
+    let mut slots = HashMap::new();
+    let mut skipped = Vec::new();
+    let mut after = String::new();
+    loop {
+        let mut tx = db::begin_as_worker(pool).await?;
+        let (visited, more) = store::families_with_threads(&mut tx, &after).await?;
+        tx.end();
+        for families in due(&visited).chunks(BATCH) {
+            let mut families = families.to_vec();
+            while !families.is_empty() && Instant::now() < deadline {
+                let each = BATCH / families.len();
+                let mut tx = db::begin_as_worker(pool).await?;
+                let locked = store::lock_threads(&mut tx, &families, i64_of(each)).await?;
+                let calls = look(&mut tx, &locked, pacing, &mut slots).await?;
+                tx.commit().await?;
+                if !enqueue_members(pool, queue, calls, &mut woken).await? {
+                    return Ok(woken);
+                }
+                // Those with a full share may have more.
+                let mut share: BTreeMap<FamilyId, usize> = BTreeMap::new();
+                for (family, _) in locked {
+                    *share.entry(family).or_default() += 1;
+                }
+                families.retain(|family| share.get(family).is_some_and(|&had| had >= each));
+            }
+        }
+        skipped.extend(visited.iter().filter(|w| w.overdue > SKIPPED_FOR).map(|w| w.family_id.clone()));
+        match visited.last() {
+            Some(last) if more && Instant::now() < deadline => {
+                last.family_id.as_str().clone_into(&mut after);
+            }
+            _ => break,
+        }
+    }
+    for family in skipped.into_iter().take(SKIPPED_MAX) {
+        if Instant::now() >= deadline {
+            break;
+        }
+        let mut tx = db::begin_as_worker(pool).await?;
+        let locked = store::lock_overdue(&mut tx, &family).await?;
+        let calls = look(&mut tx, &locked, pacing, &mut slots).await?;
+        tx.commit().await?;
+        if !enqueue_members(pool, queue, calls, &mut woken).await? {
+            break;
+        }
+    }
+    Ok(woken)
+}
+
+/// Enqueues jobs of SMS whose next attempt is due. Goes round by families until `deadline`.
+///
+/// # Errors
+/// Only database errors; jobs enqueued before the error stay enqueued.
+pub async fn wake_sms(pool: &Pool, queue: &Queue, deadline: Instant) -> Result<Woken> {
+    let mut woken = Woken::default();
+    let mut after = String::new();
+    loop {
+        let mut tx = db::begin_as_worker(pool).await?;
+        let (visited, more) = store::families_with_sms(&mut tx, &after).await?;
+        tx.end();
+        for families in due(&visited).chunks(BATCH) {
+            let mut families = families.to_vec();
+            while !families.is_empty() && Instant::now() < deadline {
+                let each = BATCH / families.len();
+                let mut tx = db::begin_as_worker(pool).await?;
+                let taken = store::take_due(&mut tx, &families, i64_of(each)).await?;
+                tx.commit().await?;
+                let mut share: BTreeMap<FamilyId, usize> = BTreeMap::new();
+                for (sms, _) in &taken {
+                    *share.entry(sms.family_id.clone()).or_default() += 1;
+                }
+                if !enqueue_sms(pool, queue, taken, &mut woken).await? {
+                    return Ok(woken);
+                }
+                families.retain(|family| share.get(family).is_some_and(|&had| had >= each));
+            }
+        }
+        match visited.last() {
+            Some(last) if more && Instant::now() < deadline => {
+                last.family_id.as_str().clone_into(&mut after);
+            }
+            _ => return Ok(woken),
+        }
+    }
+}
+
+/// The families whose time has come.
+fn due(visited: &[Waiting]) -> Vec<FamilyId> {
+    visited.iter().filter(|w| w.overdue >= 0.0).map(|w| w.family_id.clone()).collect()
+}
+
+/// A due member, and for how long, in seconds.
+type Call = (Recipient, f64);
+
+/// Looks at locked threads and sets when each is looked at next. Returns the members to be enqueued.
+async fn look(
+    tx: &mut sqlx::PgConnection,
+    locked: &[Locked],
+    pacing: Pacing,
+    slots: &mut HashMap<FamilyId, Slots>,
+) -> Result<Vec<Call>> {
+    if locked.is_empty() {
+        return Ok(Vec::new());
+    }
+    // A second statement: its snapshot has what was committed before the locks were taken.
+    let looked = store::look(tx, locked, pacing).await?;
+    let mut calls = Vec::new();
+    let mut next: BTreeMap<&Locked, f64> = BTreeMap::new();
+    let places: HashMap<&Locked, &Locked> = locked.iter().map(|thread| (thread, thread)).collect();
+    for Looked { family_id, thread_id, user_id, open_for, waited, every, ahead } in looked {
+        let seconds = match open_for {
+            Some(seconds) => seconds.max(1.0),
+            None => {
+                let slots =
+                    slots.entry(family_id.clone()).or_insert_with(|| Slots::new(every, ahead));
+                slots.take().unwrap_or_else(|| {
+                    let (family_id, user_id) = (family_id.clone(), user_id.clone());
+                    calls.push((Recipient { family_id, thread_id, user_id }, waited));
+                    WAKE_AGAIN.as_secs_f64()
+                })
+            }
+        };
+        if let Some(&thread) = places.get(&(family_id, thread_id)) {
+            next.entry(thread).and_modify(|soonest| *soonest = soonest.min(seconds)).or_insert(seconds);
+        }
+    }
+    let wake: Vec<(Locked, Option<f64>)> =
+        locked.iter().map(|thread| (thread.clone(), next.get(thread).copied())).collect();
+    store::set_wake(tx, &wake).await?;
+    Ok(calls)
+}
+
+/// Enqueues a job for each of these members. Returns `false` if the queue accepted none: further ones wait
+/// for the next run.
+async fn enqueue_members(
+    pool: &Pool,
+    queue: &Queue,
+    calls: Vec<Call>,
+    woken: &mut Woken,
+) -> Result<bool> {
+    let waited = calls.iter().map(|(_, waited)| *waited).fold(0.0, f64::max);
+    let jobs: Vec<Job> = calls.into_iter().map(|(member, _)| Job::Reach(member)).collect();
+    let not_taken = queue.enqueue(&jobs).await;
+    woken.add(jobs.len(), not_taken.len(), waited);
+    let member = |job: &Job| match job {
+        Job::Reach(member) => Some(member.clone()),
+        _ => None,
+    };
+    let back: Vec<Recipient> = not_taken.iter().filter_map(member).collect();
+    if !back.is_empty() {
+        let mut tx = db::begin_as_worker(pool).await?;
+        store::put_back_members(&mut tx, &back).await?;
+        tx.commit().await?;
+    }
+    Ok(jobs.is_empty() || not_taken.len() < jobs.len())
+}
+
+/// Enqueues a job for each of these SMS, as [`enqueue_members`] does.
+async fn enqueue_sms(
+    pool: &Pool,
+    queue: &Queue,
+    due: Vec<(SmsJob, f64)>,
+    woken: &mut Woken,
+) -> Result<bool> {
+    let waited = due.iter().map(|(_, overdue)| *overdue).fold(0.0, f64::max);
+    let jobs: Vec<Job> = due.into_iter().map(|(sms, _)| Job::Sms(sms)).collect();
+    let not_taken = queue.enqueue(&jobs).await;
+    woken.add(jobs.len(), not_taken.len(), waited);
+    let sms = |job: &Job| match job {
+        Job::Sms(sms) => Some(sms.clone()),
+        _ => None,
+    };
+    let back: Vec<SmsJob> = not_taken.iter().filter_map(sms).collect();
+    if !back.is_empty() {
+        let mut tx = db::begin_as_worker(pool).await?;
+        store::put_back_sms(&mut tx, &back).await?;
+        tx.commit().await?;
+    }
+    Ok(jobs.is_empty() || not_taken.len() < jobs.len())
+}
+
+fn i64_of(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
