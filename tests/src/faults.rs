@@ -1,5 +1,5 @@
-//! The fault suite: each scenario breaks its own system in one way, lets time pass until no
-//! notification waits, and has the checker judge the result. A short form runs with the other tests;
+//! The fault suite: each scenario breaks its own system in one way, lets time pass until
+//! nothing waits, and has the checker judge the result. A short form runs with the other tests;
 //! the long form prints a table.
 
 mod answer_lost;
@@ -51,7 +51,7 @@ pub struct Row {
     pub tried: usize,
     /// The checker's verdict.
     pub verdict: Verdict,
-    /// Longest time until no notification waited: real time and simulated time together.
+    /// Longest time until nothing waited: real time and simulated time together.
     pub drained: Duration,
 }
 

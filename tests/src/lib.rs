@@ -6,6 +6,7 @@
     reason = "a panic is how a test says no"
 )]
 
+pub mod checks;
 pub mod client;
 pub mod dataset;
 pub mod document;

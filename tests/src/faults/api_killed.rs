@@ -42,7 +42,7 @@ async fn kill_at(
     // No client got an answer: a committed post arrives without a retry.
     let mut drained = trial.drain(async || trial.deliver(1).await).await;
     let unasked = trial.verdict().await;
-    let early = trial.system.stack.carrier.received(None).len();
+    let early = unasked.reached;
     let arrived = if committed { 2 * times } else { 0 };
 
     let mut replayed = 0;
@@ -57,10 +57,13 @@ async fn kill_at(
     let mut verdict = trial.verdict().await;
     verdict.must(unasked.broken.is_empty(), || format!("before the retries: {unasked:?}"));
     verdict.must(killed == times, || format!("killed {killed} of {times} times"));
-    verdict.must(early == arrived, || format!("{early} SMS before the retries, not {arrived}"));
+    verdict.must(early == arrived, || format!("{early} reached before the retries, not {arrived}"));
     let known = if committed { times } else { 0 };
     verdict.must(replayed == known, || format!("{replayed} retries were replays, not {known}"));
-    let sms = trial.system.stack.carrier.received(None).len();
-    verdict.must(sms == 2 * times, || format!("{sms} SMS to 2 about {times} messages"));
+    let reached = verdict.reached;
+    verdict.must(reached == 2 * times, || format!("{reached} reached of 2 by {times} messages"));
+    // One to each, which covers all.
+    let sms = trial.sms();
+    verdict.must(sms == 2, || format!("{sms} SMS to 2"));
     Row { fault: fault.to_owned(), tried: times, verdict, drained }
 }

@@ -4,21 +4,22 @@ use local::faults::{Rated, SmsFault};
 
 use super::{Progress, Row, trial::Trial};
 
-const FAMILY_SIZE: usize = 11;
+/// Of each thread, in which there is one post.
+const RECIPIENTS: usize = 10;
 /// Workers at once, since each batch waits for the worker's 5 s.
 const SIDE_BY_SIDE: usize = 10;
 
 pub(super) async fn run(sms: usize, progress: Progress<'_>) -> Vec<Row> {
-    let mut trial = Trial::of(FAMILY_SIZE).await;
+    let (mut trial, threads) = Trial::with_threads(sms / RECIPIENTS, RECIPIENTS).await;
     let hang = Rated { fault: SmsFault::TimeoutAfterSend, rate: 1.0 };
     trial.system.stack.carrier.faults.set(Some(hang), None, Some(6));
-    for i in 0..sms / (FAMILY_SIZE - 1) {
-        trial.say(&format!("hang {i}")).await;
+    for (i, thread) in threads.iter().enumerate() {
+        trial.say_in(thread, &format!("hang {i}")).await;
     }
     let drained = trial
         .drain(async || {
             trial.deliver(SIDE_BY_SIDE).await;
-            progress(trial.system.stack.carrier.received(None).len());
+            progress(trial.sms());
         })
         .await;
     let mut verdict = trial.verdict().await;

@@ -52,7 +52,7 @@ pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
     verdict.must(twice == 0, || format!("{twice} were claimed twice"));
     verdict.must(failed == 0, || format!("{failed} failures of workers that had time"));
     verdict.must(given_back == times, || format!("given back {given_back} of {times} times"));
-    let (sms, all) = (trial.system.stack.carrier.received(None).len(), times * 10);
+    let (sms, all) = (trial.sms(), times * 10);
     verdict.must(sms == all, || format!("{sms} of {all} SMS"));
     let fault = "worker's clock 5 min off, both ways".to_owned();
     vec![Row { fault, tried: times, verdict, drained }]

@@ -8,15 +8,16 @@ use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{Progress, Row, queue, trial::Trial};
 
-const FAMILY_SIZE: usize = 11;
+/// Of each thread, in which there is one post.
+const RECIPIENTS: usize = 10;
 const TIMES: usize = 5;
 const WORKERS: usize = 10;
 const SEED: u64 = 5;
 
 pub(super) async fn run(jobs: usize, progress: Progress<'_>) -> Vec<Row> {
-    let mut trial = Trial::of(FAMILY_SIZE).await;
-    for i in 0..jobs / (FAMILY_SIZE - 1) {
-        trial.say(&format!("again {i}")).await;
+    let (mut trial, threads) = Trial::with_threads(jobs / RECIPIENTS, RECIPIENTS).await;
+    for (i, thread) in threads.iter().enumerate() {
+        trial.say_in(thread, &format!("again {i}")).await;
     }
     let once = queue::receive_all(&trial.system, &trial.system.stack.sqs.queue_url).await;
     let found = once.len();
@@ -49,7 +50,7 @@ pub(super) async fn run(jobs: usize, progress: Progress<'_>) -> Vec<Row> {
     let mut verdict = trial.verdict().await;
     verdict.must(found == jobs, || format!("{found} of {jobs} jobs were in the queue"));
     verdict.must(failed == 0, || format!("{failed} records failed"));
-    let sms = trial.system.stack.carrier.received(None).len();
+    let sms = trial.sms();
     verdict.must(sms == jobs, || format!("{sms} SMS for {jobs} jobs"));
     vec![Row { fault: "every job 5 times, 10 workers".to_owned(), tried: jobs, verdict, drained }]
 }

@@ -48,6 +48,9 @@ async fn start(
     failpoint: Option<&str>,
 ) -> Function {
     let mut environment = system.environment(database_url, role);
+    // More posts and SMS than members and families usually have.
+    environment.push(("KINLINE_POSTS_PER_HOUR", "0".to_owned()));
+    environment.push(("KINLINE_SMS_PER_MINUTE", "0".to_owned()));
     environment.extend(failpoint.map(|failpoint| ("KINLINE_FAILPOINT", failpoint.to_owned())));
     Function::start(&binary(name), &environment).await
 }

@@ -1,20 +1,22 @@
 //! Eight sweepers at once, after the queue has lost everything.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 
-use super::{Progress, Row, queue, trial::Trial};
+use super::{
+    Progress, Row, queue,
+    trial::{Trial, WAKE_AGAIN},
+};
 
-const FAMILY_SIZE: usize = 51;
+/// Of each thread, in which there is one post.
+const RECIPIENTS: usize = 50;
 const SWEEPERS: usize = 8;
-/// Time until a wake-up that no worker took is repeated, and a second.
-const WAKE_AGAIN: Duration = Duration::from_secs(301);
 
-pub(super) async fn run(rows: usize, progress: Progress<'_>) -> Vec<Row> {
-    let mut trial = Trial::of(FAMILY_SIZE).await;
-    for i in 0..rows / (FAMILY_SIZE - 1) {
-        trial.say(&format!("sweep {i}")).await;
+pub(super) async fn run(due: usize, progress: Progress<'_>) -> Vec<Row> {
+    let (mut trial, threads) = Trial::with_threads(due / RECIPIENTS, RECIPIENTS).await;
+    for (i, thread) in threads.iter().enumerate() {
+        trial.say_in(thread, &format!("sweep {i}")).await;
     }
     // The queue loses all jobs.
     let sqs = &trial.system.stack.sqs;
@@ -41,10 +43,11 @@ pub(super) async fn run(rows: usize, progress: Progress<'_>) -> Vec<Row> {
     let drained = trial.drain(async || trial.deliver(local::stack::POLLERS).await).await;
     let mut verdict = trial.verdict().await;
     for round in rounds {
-        let held = round == (rows, rows, 1, 0);
-        verdict.must(held, || format!("enqueued, rows, most calls a row, once more: {round:?}"));
+        let held = round == (due, due, 1, 0);
+        verdict
+            .must(held, || format!("enqueued, members, most calls of one, once more: {round:?}"));
     }
-    let sms = trial.system.stack.carrier.received(None).len();
-    verdict.must(sms == rows, || format!("{sms} SMS for {rows} rows"));
-    vec![Row { fault: "8 sweepers at once".to_owned(), tried: rows, verdict, drained }]
+    let sms = trial.sms();
+    verdict.must(sms == due, || format!("{sms} SMS for {due} members who are due"));
+    vec![Row { fault: "8 sweepers at once".to_owned(), tried: due, verdict, drained }]
 }

@@ -5,17 +5,22 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use shared::delivery::Pacing;
 
 use super::{
     checker::{self, Acknowledged, Verdict},
     evidence,
 };
-use crate::{Answer, Client, System, client::send};
+use crate::{Answer, Client, System, checks, client::send};
 
 /// Interval of the deployed sweeper.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_mins(1);
-/// After this, every notification has expired: one that still waits would wait for ever.
-const DAY: Duration = Duration::from_hours(26);
+/// After this, every SMS has expired, 72 hours after its newest message: one that still waits would wait
+/// for ever.
+const EXPIRED: Duration = Duration::from_hours(74);
+
+/// Time until a wake-up call that no worker took is repeated, and a second.
+pub(super) const WAKE_AGAIN: Duration = Duration::from_secs(301);
 
 /// A system with one family in one thread.
 pub(super) struct Trial {
@@ -33,12 +38,26 @@ impl Trial {
         Self::on(System::start().await, size).await
     }
 
-    /// A family of `size` on an empty system.
-    pub(super) async fn on(system: System, size: usize) -> Self {
+    /// A family of `size` on an empty system, without a pace of its SMS.
+    pub(super) async fn on(mut system: System, size: usize) -> Self {
+        system.stack.worker.pacing = Pacing { per_minute: 0 };
         let members = system.family(size).await;
         let u0 = system.member("u0");
         let thread = u0.thread(&members).await;
         Self { system, u0, thread, acknowledged: Vec::new() }
+    }
+
+    /// A new system with `threads` threads, each of `u0` and `recipients` others. No two have the same
+    /// members, but most members are in several.
+    pub(super) async fn with_threads(threads: usize, recipients: usize) -> (Self, Vec<String>) {
+        let trial = Self::of(threads + recipients).await;
+        let mut ids = Vec::with_capacity(threads);
+        for first in 1..=threads {
+            let members: Vec<String> =
+                (first..first + recipients).map(|i| format!("u{i}")).collect();
+            ids.push(trial.u0.thread(&members).await);
+        }
+        (trial, ids)
     }
 
     /// Posts `text`, with the text as idempotency key; returns any answer.
@@ -48,7 +67,13 @@ impl Trial {
 
     /// Posts `text`, which must be acknowledged.
     pub(super) async fn say(&mut self, text: &str) {
-        let answer = self.post(text).await;
+        let thread = self.thread.clone();
+        self.say_in(&thread, text).await;
+    }
+
+    /// Posts `text` to a thread; see [`Self::say`].
+    pub(super) async fn say_in(&mut self, thread: &str, text: &str) {
+        let answer = post(&self.u0, thread, text).await;
         assert_eq!(answer.status, 201, "{}", answer.as_text());
         self.acknowledge(&answer.json());
     }
@@ -73,13 +98,13 @@ impl Trial {
         }
     }
 
-    /// Lets minutes pass, with a run of the sweeper and `deliver` after each, until no notification
-    /// waits. Returns the time that would take, with the sweeper's first run as late as possible.
+    /// Lets minutes pass, with a run of the sweeper and `deliver` after each, until nothing waits. Returns
+    /// the time that would take, with the sweeper's first run as late as possible.
     pub(super) async fn drain(&self, deliver: impl AsyncFn()) -> Duration {
         let began = Instant::now();
         let mut passed = Duration::ZERO;
         deliver().await;
-        while self.waiting().await > 0 && passed < DAY {
+        while self.waiting().await > 0 && passed < EXPIRED {
             self.system.pass(SWEEP_EVERY).await;
             passed += SWEEP_EVERY;
             self.system.sweep().await;
@@ -88,19 +113,32 @@ impl Trial {
         began.elapsed() + passed
     }
 
-    /// The number of notifications in no final state.
+    /// The number of open SMS, and of messages and recipients that wait for one.
     pub(super) async fn waiting(&self) -> i64 {
-        sqlx::query_scalar(
-            "SELECT count(*) FROM notifications WHERE state IN ('pending', 'sending', 'held')",
-        )
-        .fetch_one(&self.system.owner)
-        .await
-        .expect("a count")
+        checks::waiting(&self.system).await
     }
 
-    /// The checker's verdict, once no notification waits.
+    /// The number of SMS that the carrier has accepted.
+    pub(super) fn sms(&self) -> usize {
+        self.system.stack.carrier.received(None).len()
+    }
+
+    /// The checker's verdict, once nothing waits, on the evidence and the whole database.
     pub(super) async fn verdict(&self) -> Verdict {
-        checker::judge(&evidence::gather(&self.system, self.acknowledged.clone()).await)
+        let evidence = evidence::gather(&self.system, self.acknowledged.clone()).await;
+        let mut verdict = checker::judge(&evidence);
+        for broken in checks::database(&self.system).await {
+            verdict.must(false, || broken);
+        }
+        // Each thread is looked at once more, and then no more.
+        self.system.pass(WAKE_AGAIN).await;
+        let swept = self.system.sweep().await;
+        verdict.must(swept.enqueued == 0, || format!("{} jobs after the end", swept.enqueued));
+        let awake = "SELECT count(*) FROM threads WHERE wake_at IS NOT NULL";
+        let awake: i64 =
+            sqlx::query_scalar(awake).fetch_one(&self.system.owner).await.expect("a count");
+        verdict.must(awake == 0, || format!("{awake} threads are looked at though nothing waits"));
+        verdict
     }
 }
 

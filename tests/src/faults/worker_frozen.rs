@@ -45,7 +45,7 @@ pub(super) async fn run(times: usize, progress: Progress<'_>) -> Vec<Row> {
     let mut verdict = trial.verdict().await;
     verdict.must(given_up == times as u64, || format!("{given_up} of {times} leases ran out"));
     verdict.must(answered == times, || format!("{answered} of {times} went on afterwards"));
-    let sms = trial.system.stack.carrier.received(None).len();
+    let sms = trial.sms();
     verdict.must(sms == times, || format!("{sms} SMS about {times} posts"));
     // Late proof: the worker whose lease expired records that it sent.
     let unknown = verdict.unknown;
