@@ -9,7 +9,10 @@ async fn putting_families_and_users_is_idempotent() {
     let system = System::start().await;
     let host = system.host();
     let family = host
-        .put("/families/f1", &json!({ "name": " The Family ", "smsMonthlyCapSegments": 500 }))
+        .put(
+            "/families/f1",
+            &json!({ "name": " The Family ", "smsMonthlyCapSegments": 500, "smsPerMinute": 60 }),
+        )
         .await;
     assert_eq!(family.status, 201, "{}", family.as_text());
     insta::assert_json_snapshot!("family", family.json(), {
@@ -19,6 +22,7 @@ async fn putting_families_and_users_is_idempotent() {
     assert_eq!(again.status, 200);
     assert_eq!(again.at("/family/name"), "Renamed");
     assert_eq!(again.at("/family/smsMonthlyCapSegments"), Value::Null);
+    assert_eq!(again.at("/family/smsPerMinute"), Value::Null);
     assert_eq!(again.at("/family/createdAt"), family.at("/family/createdAt"));
 
     let body = json!({
@@ -54,6 +58,8 @@ async fn invalid_families_and_users_are_refused() {
             json!({ "name": "x", "smsMonthlyCapSegments": 9_999_999_999_i64 }),
             "422 invalid_field",
         ),
+        ("/families/f2", json!({ "name": "x", "smsPerMinute": -1 }), "422 invalid_field"),
+        ("/families/f2", json!({ "name": "x", "smsPerMinute": 100_001 }), "422 invalid_field"),
         ("/families/f2", json!({ "name": "x", "members": [] }), "422 unknown_field"),
         ("/families/a%2Cb", json!({ "name": "x" }), "404 family_not_found"),
         ("/families/nobody/users/u1", json!({ "name": "x" }), "404 family_not_found"),

@@ -25,7 +25,7 @@ pub async fn everything_once(system: &System) {
     let members = system.family(4).await;
     let (host, u0, anonymous) = (system.host(), system.member("u0"), system.anonymous());
     let done = |answer: Answer| assert!(answer.status < 400, "{}", answer.as_text());
-    let capped = json!({ "name": "Family", "smsMonthlyCapSegments": 1000 });
+    let capped = json!({ "name": "Family", "smsMonthlyCapSegments": 1000, "smsPerMinute": 600 });
     done(host.put(&format!("/families/{FAMILY}"), &capped).await);
 
     // Threads and messages.

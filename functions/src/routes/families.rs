@@ -64,6 +64,11 @@ struct PutFamily {
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 2_147_483_647, examples(500))]
     sms_monthly_cap_segments: Option<i32>,
+    /// SMS about messages in a minute, five times as many at once. What goes beyond waits. 0 for no limit,
+    /// null for the system's.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 100_000, examples(120))]
+    sms_per_minute: Option<i32>,
     /// The family's country. Without `smsRegions`, SMS go to this country only.
     #[schema(value_type = Option<shapes::Region>)]
     region: Option<String>,
@@ -74,6 +79,8 @@ struct PutFamily {
 
 /// Maximum number of countries that a family's SMS may go to.
 const REGIONS_MAX: usize = 50;
+/// Maximum of a family's own pace.
+const PER_MINUTE_MAX: i32 = 100_000;
 
 fn region(field: &'static str, written: &str) -> Result<Region, Problem> {
     written.parse().map_err(|error: UnknownRegion| {
@@ -91,6 +98,10 @@ impl Validate for PutFamily {
                 Problem::unprocessable("invalid_field", detail).field("smsMonthlyCapSegments")
             );
         }
+        if self.sms_per_minute.is_some_and(|pace| !(0..=PER_MINUTE_MAX).contains(&pace)) {
+            let detail = "smsPerMinute must be from 0 to 100000.";
+            return Err(Problem::unprocessable("invalid_field", detail).field("smsPerMinute"));
+        }
         let sms_regions = self.sms_regions.map(|written| {
             if written.len() > REGIONS_MAX {
                 let detail = "smsRegions has at most 50 countries.";
@@ -101,6 +112,7 @@ impl Validate for PutFamily {
         Ok(FamilyProfile {
             name: name(self.name.as_deref())?,
             sms_monthly_cap_segments: self.sms_monthly_cap_segments,
+            sms_per_minute: self.sms_per_minute,
             region: self.region.map(|written| region("region", &written)).transpose()?,
             sms_regions: sms_regions.transpose()?,
         })

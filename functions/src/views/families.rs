@@ -23,6 +23,9 @@ pub struct FamilyView {
     /// Maximum number of SMS segments in a calendar month; null for no limit.
     #[schema(minimum = 0, required = true, examples(500))]
     sms_monthly_cap_segments: Option<i32>,
+    /// SMS about messages in a minute; 0 for no limit, null for the system's.
+    #[schema(minimum = 0, maximum = 100_000, required = true)]
+    sms_per_minute: Option<i32>,
     #[schema(value_type = Option<shapes::Region>, required = true)]
     region: Option<Region>,
     #[schema(value_type = Option<Vec<shapes::Region>>, required = true, max_items = 50)]
@@ -37,6 +40,7 @@ impl From<Family> for FamilyView {
             id: family.family_id,
             name: family.name.as_str().to_owned(),
             sms_monthly_cap_segments: family.sms_monthly_cap_segments,
+            sms_per_minute: family.sms_per_minute,
             region: family.region,
             sms_regions: family.sms_regions,
             created_at: family.created_at.into(),

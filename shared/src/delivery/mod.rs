@@ -30,6 +30,7 @@ pub(crate) use self::{
         links::{find_fresh_link, hurry_fresh_link, insert_fresh_link, note_opened},
         record::{delete_old, note_paid},
     },
+    sweep::look_again,
 };
 use crate::{
     Result,
@@ -289,4 +290,3 @@ pub async fn expire_leases(pool: &Pool) -> Result<u64> {
 pub(crate) fn link_job(family_id: FamilyId, sms_id: SmsId) -> Job {
     Job::Sms(SmsJob { family_id, sms_id })
 }
-

@@ -21,7 +21,8 @@ pub(super) async fn find_family(
     family_id: &FamilyId,
 ) -> Result<Option<Family>> {
     let family = sqlx::query_as(
-        "SELECT family_id, coalesce(name, $2) AS name, sms_monthly_cap_segments, region, sms_regions, created_at, updated_at
+        "SELECT family_id, coalesce(name, $2) AS name, sms_monthly_cap_segments, region, sms_regions,
+                sms_per_minute, created_at, updated_at
          FROM families WHERE family_id = $1",
     )
     .bind(family_id)

@@ -10,6 +10,7 @@ use crate::{
     actor::Host,
     audit::{self, Action, Event},
     db::{self, Pool},
+    delivery,
     ids::{FamilyId, ThreadId, UserId},
     phone::{PhoneNumber, Region},
     text::Name,
@@ -24,6 +25,8 @@ pub struct Family {
     pub name: Name,
     /// Maximum SMS segments a calendar month; `None` is no cap.
     pub sms_monthly_cap_segments: Option<i32>,
+    /// SMS about messages a minute; 0 is no limit, `None` is the system's.
+    pub sms_per_minute: Option<i32>,
     /// Its country.
     pub region: Option<Region>,
     /// The countries that its SMS may go to; `None` is only its own.
@@ -41,6 +44,8 @@ pub struct FamilyProfile {
     pub name: Name,
     /// Maximum SMS segments a calendar month; `None` is no cap.
     pub sms_monthly_cap_segments: Option<i32>,
+    /// SMS about messages a minute; 0 is no limit, `None` is the system's.
+    pub sms_per_minute: Option<i32>,
     /// Its country.
     pub region: Option<Region>,
     /// The countries that its SMS may go to; `None` is only its own.
@@ -97,7 +102,7 @@ pub struct Provisioned<T> {
     pub created: bool,
 }
 
-/// Creates or replaces a family.
+/// Creates or replaces a family. A change of its pace counts at once for what waits for it.
 ///
 /// # Errors
 /// Only database errors.
@@ -108,7 +113,10 @@ pub async fn put_family(
 ) -> Result<Provisioned<Family>> {
     let family_id = &host.family;
     let mut tx = db::begin_for_family(pool, family_id).await?;
-    let put = store::upsert_family(&mut tx, family_id, profile).await?;
+    let (put, pace_changed) = store::upsert_family(&mut tx, family_id, profile).await?;
+    if pace_changed {
+        delivery::look_again(&mut tx, family_id).await?;
+    }
     audit::record(&mut tx, family_id, &host.into(), &[Event::new(Action::FamilyPut)]).await?;
     tx.commit().await?;
     Ok(put)

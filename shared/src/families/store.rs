@@ -14,21 +14,27 @@ use crate::{
 /// `invalid_parameter_value` (PostgreSQL, appendix A).
 const UNKNOWN_TIME_ZONE: &str = "22023";
 
+/// Inserts or replaces a family. Also returns whether its pace of SMS has changed.
 pub(super) async fn upsert_family(
     tx: &mut PgConnection,
     family_id: &FamilyId,
     profile: &FamilyProfile,
-) -> Result<Provisioned<Family>> {
+) -> Result<(Provisioned<Family>, bool)> {
     let row = sqlx::query(
-        "INSERT INTO families (family_id, name, sms_monthly_cap_segments, region, sms_regions)
-         VALUES ($1, $2, $3, $4, $5)
+        "WITH old AS (SELECT sms_per_minute FROM families WHERE family_id = $1)
+         INSERT INTO families (family_id, name, sms_monthly_cap_segments, region, sms_regions,
+                               sms_per_minute)
+         VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (family_id) DO UPDATE SET
              name = excluded.name,
              sms_monthly_cap_segments = excluded.sms_monthly_cap_segments,
              region = excluded.region,
              sms_regions = excluded.sms_regions,
+             sms_per_minute = excluded.sms_per_minute,
              updated_at = now()
-         RETURNING family_id, name, sms_monthly_cap_segments, region, sms_regions, created_at, updated_at,
+         RETURNING family_id, name, sms_monthly_cap_segments, region, sms_regions, sms_per_minute,
+                   created_at, updated_at,
+                   sms_per_minute IS DISTINCT FROM (SELECT sms_per_minute FROM old) AS pace_changed,
                    -- Zero in a row that this statement inserted.
                    xmax = 0 AS created",
     )
@@ -37,9 +43,11 @@ pub(super) async fn upsert_family(
     .bind(profile.sms_monthly_cap_segments)
     .bind(&profile.region)
     .bind(&profile.sms_regions)
+    .bind(profile.sms_per_minute)
     .fetch_one(tx)
     .await?;
-    Ok(Provisioned { now: Family::from_row(&row)?, created: row.try_get("created")? })
+    let put = Provisioned { now: Family::from_row(&row)?, created: row.try_get("created")? };
+    Ok((put, row.try_get("pace_changed")?))
 }
 
 /// Inserts or replaces a user. Also returns the thread of each session that this ended.

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::{
     super::{
         Pacing, WAKE_AGAIN,
-        policy::owed,
+        policy::{mark, owed},
     },
     record::sms_columns,
 };
@@ -182,7 +182,10 @@ pub(in super::super) async fn look(
          ) open ON true
          WHERE open.until IS NOT NULL OR ",
         owed!(),
-        " ORDER BY w.nth, tm.user_id",
+        // With fewer slots than members, those who were reached least far come first.
+        " ORDER BY w.nth, ",
+        mark!(),
+        ", tm.user_id",
     ))
     .bind(families)
     .bind(ids)
@@ -210,6 +213,18 @@ pub(in super::super) async fn set_wake(
     .bind(seconds)
     .execute(tx)
     .await?;
+    Ok(())
+}
+
+/// Makes all threads of a family due that are to be looked at later.
+pub(in super::super) async fn look_again(
+    tx: &mut PgConnection,
+    family_id: &FamilyId,
+) -> Result<()> {
+    sqlx::query("UPDATE threads SET wake_at = now() WHERE family_id = $1 AND wake_at > now()")
+        .bind(family_id)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
