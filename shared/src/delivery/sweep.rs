@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sqlx::PgConnection;
+
 use super::{
     Pacing, WAKE_AGAIN,
     pacing::Slots,
@@ -56,45 +58,33 @@ pub async fn wake_members(
 ) -> Result<Woken> {
     let mut woken = Woken::default();
     let mut slots = HashMap::new();
-    let mut skipped = Vec::new();
-    let mut after = String::new();
-    loop {
-        let mut tx = db::begin_as_worker(pool).await?;
-        let (visited, more) = store::families_with_threads(&mut tx, &after).await?;
-        tx.end();
-        for families in due(&visited).chunks(BATCH) {
-            let mut families = families.to_vec();
-            while !families.is_empty() && Instant::now() < deadline {
-                let each = BATCH / families.len();
-                let mut tx = db::begin_as_worker(pool).await?;
-                let locked = store::lock_threads(&mut tx, &families, i64_of(each)).await?;
-                let calls = look(&mut tx, &locked, pacing, &mut slots).await?;
-                tx.commit().await?;
-                if !enqueue_members(pool, queue, calls, &mut woken).await? {
-                    return Ok(woken);
-                }
-                // Those with a full share may have more.
-                let mut share: BTreeMap<FamilyId, usize> = BTreeMap::new();
-                for (family, _) in locked {
-                    *share.entry(family).or_default() += 1;
-                }
-                families.retain(|family| share.get(family).is_some_and(|&had| had >= each));
+    let visited = visit(pool, Table::Threads, deadline).await?;
+    let mut families = due(&visited);
+    while !families.is_empty() {
+        let mut round = Vec::new();
+        for families in families.chunks(BATCH) {
+            if Instant::now() >= deadline {
+                return Ok(woken);
             }
-        }
-        skipped.extend(visited.iter().filter(|w| w.overdue > SKIPPED_FOR).map(|w| w.family_id.clone()));
-        match visited.last() {
-            Some(last) if more && Instant::now() < deadline => {
-                last.family_id.as_str().clone_into(&mut after);
+            let each = BATCH / families.len();
+            let mut tx = db::begin_as_worker(pool).await?;
+            let locked = store::lock_threads(&mut tx, families, i64_of(each)).await?;
+            let calls = look(&mut tx, &locked, pacing, &mut slots).await?;
+            tx.commit().await?;
+            if !enqueue_members(pool, queue, calls, &mut woken).await? {
+                return Ok(woken);
             }
-            _ => break,
+            round.extend(with_more(families, locked.iter().map(|(family, _)| family), each));
         }
+        families = round;
     }
-    for family in skipped.into_iter().take(SKIPPED_MAX) {
+    let skipped = visited.into_iter().filter(|waiting| waiting.overdue > SKIPPED_FOR);
+    for Waiting { family_id, .. } in skipped.take(SKIPPED_MAX) {
         if Instant::now() >= deadline {
             break;
         }
         let mut tx = db::begin_as_worker(pool).await?;
-        let locked = store::lock_overdue(&mut tx, &family).await?;
+        let locked = store::lock_overdue(&mut tx, &family_id).await?;
         let calls = look(&mut tx, &locked, pacing, &mut slots).await?;
         tx.commit().await?;
         if !enqueue_members(pool, queue, calls, &mut woken).await? {
@@ -110,35 +100,71 @@ pub async fn wake_members(
 /// Only database errors; jobs enqueued before the error stay enqueued.
 pub async fn wake_sms(pool: &Pool, queue: &Queue, deadline: Instant) -> Result<Woken> {
     let mut woken = Woken::default();
-    let mut after = String::new();
-    loop {
-        let mut tx = db::begin_as_worker(pool).await?;
-        let (visited, more) = store::families_with_sms(&mut tx, &after).await?;
-        tx.end();
-        for families in due(&visited).chunks(BATCH) {
-            let mut families = families.to_vec();
-            while !families.is_empty() && Instant::now() < deadline {
-                let each = BATCH / families.len();
-                let mut tx = db::begin_as_worker(pool).await?;
-                let taken = store::take_due(&mut tx, &families, i64_of(each)).await?;
-                tx.commit().await?;
-                let mut share: BTreeMap<FamilyId, usize> = BTreeMap::new();
-                for (sms, _) in &taken {
-                    *share.entry(sms.family_id.clone()).or_default() += 1;
-                }
-                if !enqueue_sms(pool, queue, taken, &mut woken).await? {
-                    return Ok(woken);
-                }
-                families.retain(|family| share.get(family).is_some_and(|&had| had >= each));
+    let mut families = due(&visit(pool, Table::Sms, deadline).await?);
+    while !families.is_empty() {
+        let mut round = Vec::new();
+        for families in families.chunks(BATCH) {
+            if Instant::now() >= deadline {
+                return Ok(woken);
+            }
+            let each = BATCH / families.len();
+            let mut tx = db::begin_as_worker(pool).await?;
+            let taken = store::take_due(&mut tx, families, i64_of(each)).await?;
+            tx.commit().await?;
+            round.extend(with_more(families, taken.iter().map(|(sms, _)| &sms.family_id), each));
+            if !enqueue_sms(pool, queue, taken, &mut woken).await? {
+                return Ok(woken);
             }
         }
-        match visited.last() {
-            Some(last) if more && Instant::now() < deadline => {
-                last.family_id.as_str().clone_into(&mut after);
-            }
-            _ => return Ok(woken),
+        families = round;
+    }
+    Ok(woken)
+}
+
+/// Makes all threads of a family be looked at in the next run that are to be looked at later, since its
+/// members may be due sooner now.
+pub(crate) async fn look_again(tx: &mut PgConnection, family_id: &FamilyId) -> Result<()> {
+    store::look_again(tx, family_id).await
+}
+
+/// Where something waits.
+#[derive(Clone, Copy)]
+enum Table {
+    Threads,
+    Sms,
+}
+
+/// Visits all families with something waiting, until `deadline`.
+async fn visit(pool: &Pool, table: Table, deadline: Instant) -> Result<Vec<Waiting>> {
+    let mut visited: Vec<Waiting> = Vec::new();
+    loop {
+        let after = visited.last().map_or("", |last| last.family_id.as_str());
+        let mut tx = db::begin_as_worker(pool).await?;
+        let (found, more) = match table {
+            Table::Threads => store::families_with_threads(&mut tx, after).await?,
+            Table::Sms => store::families_with_sms(&mut tx, after).await?,
+        };
+        tx.end();
+        visited.extend(found);
+        if !more || Instant::now() >= deadline {
+            return Ok(visited);
         }
     }
+}
+
+/// Those of `families` that had a full share of `each`: they may have more. They wait until the others have
+/// had theirs.
+fn with_more<'a>(
+    families: &[FamilyId],
+    taken: impl Iterator<Item = &'a FamilyId>,
+    each: usize,
+) -> Vec<FamilyId> {
+    let mut shares: HashMap<&FamilyId, usize> = HashMap::new();
+    for family in taken {
+        *shares.entry(family).or_default() += 1;
+    }
+    let full = |family: &&FamilyId| shares.get(family).is_some_and(|&had| had >= each);
+    families.iter().filter(full).cloned().collect()
 }
 
 /// The families whose time has come.
@@ -151,7 +177,7 @@ type Call = (Recipient, f64);
 
 /// Looks at locked threads and sets when each is looked at next. Returns the members to be enqueued.
 async fn look(
-    tx: &mut sqlx::PgConnection,
+    tx: &mut PgConnection,
     locked: &[Locked],
     pacing: Pacing,
     slots: &mut HashMap<FamilyId, Slots>,
@@ -178,7 +204,9 @@ async fn look(
             }
         };
         if let Some(&thread) = places.get(&(family_id, thread_id)) {
-            next.entry(thread).and_modify(|soonest| *soonest = soonest.min(seconds)).or_insert(seconds);
+            next.entry(thread)
+                .and_modify(|soonest| *soonest = soonest.min(seconds))
+                .or_insert(seconds);
         }
     }
     let wake: Vec<(Locked, Option<f64>)> =

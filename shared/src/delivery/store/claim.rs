@@ -181,7 +181,9 @@ pub(in super::super) async fn claim_members(
         claimed_state!(),
         "           AS state,
                     row_number() OVER (
-                        PARTITION BY family_id, open_id IS NULL AND reason IS NULL ORDER BY thread_id, user_id
+                        PARTITION BY family_id, open_id IS NULL AND reason IS NULL
+                        -- With fewer slots than members, those who were reached least far come first.
+                        ORDER BY thread_id, mark, user_id
                     ) AS nth
              FROM due
          ), paced AS (
