@@ -14,6 +14,7 @@ mod dev;
 mod edge;
 mod erasure;
 mod export;
+mod fairness;
 mod faults;
 mod history;
 mod lambda;

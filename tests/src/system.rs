@@ -234,11 +234,11 @@ impl System {
     async fn drain(&self) {
         let poller = self.stack.poller();
         // A receive that only moves dead letters returns no records too.
-        while poller.poll_once().await.expect("a queue") > 0 || self.waiting().await > 0 {}
+        while poller.poll_once().await.expect("a queue") > 0 || self.queued().await > 0 {}
     }
 
     /// The number of records that the queue can hand out now.
-    async fn waiting(&self) -> usize {
+    pub async fn queued(&self) -> usize {
         let name = QueueAttributeName::ApproximateNumberOfMessages;
         let sqs = self.stack.sqs.client();
         let request = sqs.get_queue_attributes().queue_url(&self.stack.sqs.queue_url);
@@ -267,7 +267,9 @@ impl System {
 
     /// Runs the sweeper once.
     pub async fn sweep(&self) -> Swept {
-        let swept = worker::sweep(&self.stack.worker.db, &self.stack.queue(), self.stack.worker.pacing).await;
+        let swept =
+            worker::sweep(&self.stack.worker.db, &self.stack.queue(), self.stack.worker.pacing)
+                .await;
         assert_eq!(swept.failed, [""; 0]);
         swept
     }

@@ -1,6 +1,6 @@
 //! Eight sweepers at once, after the queue has lost everything.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
@@ -27,15 +27,14 @@ pub(super) async fn run(due: usize, progress: Progress<'_>) -> Vec<Row> {
         trial.system.pass(WAKE_AGAIN).await;
         let swept = join_all((0..SWEEPERS).map(|_| trial.system.sweep())).await;
         let enqueued: usize = swept.iter().map(|swept| swept.enqueued).sum();
-        let mut calls: BTreeMap<String, usize> = BTreeMap::new();
-        for message in queue::receive_all(&trial.system, &trial.system.stack.sqs.queue_url).await {
-            *calls.entry(queue::body(&message).to_owned()).or_default() += 1;
-        }
-        let most = calls.values().copied().max().unwrap_or_default();
+        // A send that is slow to be answered is repeated, which is no second call by a sweeper.
+        let url = &trial.system.stack.sqs.queue_url;
+        let records = queue::receive_all(&trial.system, url).await;
+        let called: BTreeSet<&str> = records.iter().map(queue::body).collect();
         // Right afterwards, there is nothing left to do.
         let idle = join_all((0..SWEEPERS).map(|_| trial.system.sweep())).await;
         let idle: usize = idle.iter().map(|swept| swept.enqueued).sum();
-        rounds.push((enqueued, calls.len(), most, idle));
+        rounds.push((enqueued, called.len(), idle));
         progress(enqueued);
     }
     // The worker that has the records of both rounds never comes back: a third round.
@@ -43,9 +42,8 @@ pub(super) async fn run(due: usize, progress: Progress<'_>) -> Vec<Row> {
     let drained = trial.drain(async || trial.deliver(local::stack::POLLERS).await).await;
     let mut verdict = trial.verdict().await;
     for round in rounds {
-        let held = round == (due, due, 1, 0);
-        verdict
-            .must(held, || format!("enqueued, members, most calls of one, once more: {round:?}"));
+        let held = round == (due, due, 0);
+        verdict.must(held, || format!("enqueued, members, once more: {round:?}"));
     }
     let sms = trial.sms();
     verdict.must(sms == due, || format!("{sms} SMS for {due} members who are due"));
