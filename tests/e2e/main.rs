@@ -30,6 +30,7 @@ mod posting;
 mod provisioning;
 mod retention;
 mod routes;
+mod search;
 mod structure;
 mod sweeping;
 mod template;
