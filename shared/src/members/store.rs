@@ -121,7 +121,10 @@ pub(super) async fn set_sms_preference(
              RETURNING u.opted_out_at
          ), member AS (
              UPDATE thread_members SET
-                 texts_from = CASE WHEN $4 = 'on' AND muted_until > now() THEN now() ELSE texts_from END,
+                 -- Also of a mute that ran out: what was posted during it stays owed to no one.
+                 texts_from = CASE WHEN $4 = 'on' AND muted_until IS NOT NULL
+                                   THEN greatest(texts_from, least(muted_until, now()))
+                                   ELSE texts_from END,
                  muted_until = CASE $4
                      WHEN 'on' THEN NULL
                      WHEN 'muted' THEN coalesce(now() + make_interval(hours => $5), 'infinity')

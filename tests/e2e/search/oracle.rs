@@ -284,13 +284,15 @@ impl Oracle {
                 ("UPDATE threads SET wake_at = NULL WHERE wake_at > now() + interval '4 minutes'", None)
             }
             (Broken::CoverStretched, Step::Claim(_)) => (
-                "WITH added AS (
-                     DELETE FROM sms_covers c USING sms_covers earlier
-                     WHERE c.sms_id = earlier.sms_id AND c.to_seq > earlier.to_seq
-                     RETURNING c.sms_id, c.to_seq
+                "WITH whole AS (
+                     SELECT sms_id, min(from_seq) AS from_seq, max(to_seq) AS to_seq
+                     FROM sms_covers GROUP BY sms_id
+                 ), others AS (
+                     DELETE FROM sms_covers c USING whole w
+                     WHERE c.sms_id = w.sms_id AND c.to_seq < w.to_seq
                  )
-                 UPDATE sms_covers c SET to_seq = added.to_seq FROM added
-                 WHERE c.sms_id = added.sms_id AND c.to_seq < added.to_seq",
+                 UPDATE sms_covers c SET from_seq = w.from_seq FROM whole w
+                 WHERE c.sms_id = w.sms_id AND c.to_seq = w.to_seq",
                 None,
             ),
             (Broken::DeletionCancels, Step::Delete(seq)) => (

@@ -1,5 +1,7 @@
 //! The rows of one thread and one recipient, without what no rule uses.
 
+use super::oracle::Step;
+
 /// Most messages, and therefore SMS: each covers a message that no other does.
 pub(crate) const MOST: usize = 3;
 
@@ -47,10 +49,6 @@ impl State {
 
     pub(crate) fn named(name: &str) -> Self {
         Self::ALL.iter().find(|(_, known)| *known == name).expect("a state").0
-    }
-
-    pub(crate) const fn is_open(self) -> bool {
-        matches!(self, Self::Pending | Self::Sending)
     }
 }
 
@@ -139,10 +137,6 @@ impl Rows {
         (0_u8..).zip(self.sms).filter_map(|(i, sms)| Some((i, sms?)))
     }
 
-    pub(crate) fn open(&self) -> Option<(u8, Sms)> {
-        self.sms().find(|(_, sms)| sms.state.is_open())
-    }
-
     pub(crate) fn with_sms(mut self, i: u8, change: impl FnOnce(&mut Sms)) -> Self {
         if let Some(sms) = &mut self.sms[usize::from(i)] {
             change(sms);
@@ -157,6 +151,46 @@ impl Rows {
             if let Some(sms) = sms {
                 sms.lease = sms.lease.map(|lease| to(i, lease));
             }
+        }
+        self
+    }
+
+    /// The rows with one value of what the step doesn't read. Leases become 0, if it is the step's own, or 1.
+    pub(crate) fn seen_by(mut self, step: Step, own: u8) -> Self {
+        for (i, sms) in (0_u8..).zip(&mut self.sms) {
+            let Some(sms) = sms else { continue };
+            let asks = matches!(step, Step::Record(asked, _) if asked == i);
+            sms.lease = sms.lease.map(|lease| u8::from(!asks || lease != own));
+            if !matches!(step, Step::WakeMembers | Step::ExpireLeases) {
+                sms.lease_over = false;
+            }
+            if step != Step::WakeSms && sms.state == State::Pending && sms.wait == Wait::Worker {
+                sms.wait = Wait::Call;
+            }
+        }
+        if !matches!(step, Step::Post | Step::WakeMembers) {
+            self.wake = Wake::Later;
+        }
+        self
+    }
+
+    /// These rows, which come after `asked`, with what was not asked about as it was `before`.
+    pub(crate) fn unseen_from(mut self, asked: &Self, before: &Self) -> Self {
+        if self.wake == asked.wake {
+            self.wake = before.wake;
+        }
+        for ((sms, asked), before) in self.sms.iter_mut().zip(asked.sms).zip(before.sms) {
+            let (Some(sms), Some(asked), Some(before)) = (sms, asked, before) else { continue };
+            if sms.lease == asked.lease {
+                sms.lease = before.lease;
+            }
+            if (sms.state, sms.lease_over) == (asked.state, asked.lease_over) {
+                sms.lease_over = before.lease_over;
+            }
+            if (sms.state, sms.wait) == (asked.state, asked.wait) {
+                sms.wait = before.wait;
+            }
+            *sms = sms.plain();
         }
         self
     }

@@ -194,14 +194,14 @@ impl World {
         })
     }
 
-    /// All that can happen next. `after` is asked for what the product does with the rows; where it doesn't
-    /// know, that is left out.
+    /// What can happen next, and whether that is all. `after` is asked for what the product does with the
+    /// rows; where it doesn't know, that is left out.
     pub(crate) fn next(
         &self,
         bounds: &Bounds,
         after: &mut impl FnMut(Rows, Step) -> Option<After>,
-    ) -> Vec<Next> {
-        let mut found = Found { next: Vec::new(), after };
+    ) -> (Vec<Next>, bool) {
+        let mut found = Found { next: Vec::new(), after, is_complete: true };
         self.workers_go_on(bounds, &mut found);
         self.sweeper_goes_on(bounds, &mut found);
         self.time_passes(&mut found);
@@ -210,7 +210,7 @@ impl World {
         for next in &mut found.next {
             next.world = next.world.plain();
         }
-        found.next
+        (found.next, found.is_complete)
     }
 
     fn with_worker(mut self, worker: usize, now: Worker) -> Self {
@@ -245,13 +245,8 @@ impl World {
                         if !self.queue[call as usize] {
                             continue;
                         }
-                        // The leases that are held stay with whom they were.
-                        let masked = self.rows.with_leases(|_, _| 1);
-                        let Some(after) = (found.after)(masked, Step::Claim(call)) else { continue };
-                        let rows = after.rows.with_leases(|i, _| {
-                            let before = self.rows.sms[usize::from(i)].and_then(|sms| sms.lease);
-                            if after.claimed == Some(i) { this } else { before.unwrap_or(this) }
-                        });
+                        let Some(after) = found.ask(self.rows, Step::Claim(call), this) else { continue };
+                        let rows = after.rows;
                         let now = after.claimed.map_or(Worker::Idle, Worker::Claimed);
                         let world = Self { rows, ..*self }.with_worker(worker, now);
                         let act = |comes_again| Act::Claims { worker, call, comes_again };
@@ -285,15 +280,9 @@ impl World {
                 Worker::Knows(i, known) => {
                     let idle = self.with_worker(worker, Worker::Idle);
                     found.add(Act::KilledBeforeRecording { worker }, idle, false);
-                    // Recording asks one question of leases: is this SMS's the worker's own?
-                    let own = |j: u8, lease: u8| u8::from(j != i || lease != this);
-                    let masked = self.rows.with_leases(own);
                     let step = Step::Record(i, known);
-                    let Some(after) = (found.after)(masked, step) else { continue };
-                    let rows = after.rows.with_leases(|j, _| {
-                        let before = self.rows.sms[usize::from(j)].and_then(|sms| sms.lease);
-                        before.unwrap_or(this)
-                    });
+                    let Some(after) = found.ask(self.rows, step, this) else { continue };
+                    let rows = after.rows;
                     let mut world = Self { rows, ..*self };
                     // Committed, and the answer lost: it records again.
                     found.add_flawed(
@@ -332,7 +321,7 @@ impl World {
             }
             found.add(Act::SweepWrites, world, true);
         } else if self.rows.wake == Wake::Now {
-            if let Some(after) = self.step(found, Step::WakeMembers) {
+            if let Some(after) = found.ask(self.rows, Step::WakeMembers, NOBODY) {
                 if bounds.broken == Some(Broken::OneStatementSweep) {
                     let world = Self { sweep: Some((after.due, after.rows.wake)), ..*self };
                     found.add(Act::SweepReads, world, true);
@@ -348,7 +337,7 @@ impl World {
             }
         }
         if self.rows.sms().any(|(_, s)| s.state == State::Pending && s.wait == Wait::Call)
-            && let Some(after) = self.step(found, Step::WakeSms)
+            && let Some(after) = found.ask(self.rows, Step::WakeSms, NOBODY)
         {
             let world = Self { rows: after.rows, ..*self };
             let act = |enqueues| Act::SweepsSms { enqueues };
@@ -358,7 +347,7 @@ impl World {
             found.add_flawed(act(false), world, !after.due, after.flaw);
         }
         if self.rows.sms().any(|(_, sms)| sms.state == State::Sending && sms.lease_over)
-            && let Some(after) = self.step(found, Step::ExpireLeases)
+            && let Some(after) = found.ask(self.rows, Step::ExpireLeases, NOBODY)
         {
             let world = Self { rows: after.rows, ..*self };
             found.add_flawed(Act::SweepExpiresLeases, world, true, after.flaw);
@@ -408,7 +397,7 @@ impl World {
         found: &mut Found<'_, F>,
     ) {
         if self.rows.posted < bounds.messages
-            && let Some(after) = self.step(found, Step::Post)
+            && let Some(after) = found.ask(self.rows, Step::Post, NOBODY)
         {
             let away = u8::from(!self.rows.active) << self.rows.posted;
             let world = Self { rows: after.rows, missed: self.missed | away, ..*self };
@@ -481,29 +470,34 @@ impl World {
         act: Act,
         step: Step,
     ) {
-        if let Some(after) = self.step(found, step) {
+        if let Some(after) = found.ask(self.rows, step, NOBODY) {
             let world = Self { rows: after.rows, events: self.events - 1, ..*self };
             found.add_flawed(act, world, false, after.flaw);
         }
-    }
-
-    /// A step that asks nothing of leases, and leaves them.
-    fn step<F: FnMut(Rows, Step) -> Option<After>>(
-        &self,
-        found: &mut Found<'_, F>,
-        step: Step,
-    ) -> Option<After> {
-        let mut after = (found.after)(self.rows.with_leases(|_, _| 1), step)?;
-        after.rows = after.rows.with_leases(|i, lease| {
-            self.rows.sms[usize::from(i)].and_then(|sms| sms.lease).unwrap_or(lease)
-        });
-        Some(after)
     }
 }
 
 struct Found<'a, F> {
     next: Vec<Next>,
     after: &'a mut F,
+    is_complete: bool,
+}
+
+impl<F: FnMut(Rows, Step) -> Option<After>> Found<'_, F> {
+    /// What the product does with the rows, in the step of the worker with this lease. One question stands
+    /// for all that differ only in what the step's statements don't read.
+    fn ask(&mut self, rows: Rows, step: Step, own: u8) -> Option<After> {
+        let asked = rows.seen_by(step, own);
+        let Some(mut after) = (self.after)(asked, step) else {
+            self.is_complete = false;
+            return None;
+        };
+        after.rows = after.rows.unseen_from(&asked, &rows);
+        if let Some(i) = after.claimed {
+            after.rows = after.rows.with_sms(i, |sms| sms.lease = Some(own));
+        }
+        Some(after)
+    }
 }
 
 impl<F> Found<'_, F> {
