@@ -196,6 +196,9 @@ pub(in super::super) async fn look(
 }
 
 /// Sets when each thread is looked at next, in seconds from now; `None`: not before another post.
+///
+/// That is once more after half a minute where the newest message is younger: a transaction that began before
+/// it, and brings a member back (an opt-out that ends, a rejoining), may commit after this look.
 pub(in super::super) async fn set_wake(
     tx: &mut PgConnection,
     threads: &[(Locked, Option<f64>)],
@@ -204,7 +207,11 @@ pub(in super::super) async fn set_wake(
     let ids: Vec<ThreadId> = threads.iter().map(|((_, thread), _)| *thread).collect();
     let seconds: Vec<Option<f64>> = threads.iter().map(|(_, seconds)| *seconds).collect();
     sqlx::query(
-        "UPDATE threads t SET wake_at = now() + make_interval(secs => w.seconds)
+        "UPDATE threads t SET wake_at = coalesce(
+             now() + make_interval(secs => w.seconds),
+             CASE WHEN t.last_loud_at > now() - interval '30 seconds'
+                  THEN t.last_loud_at + interval '30 seconds' END
+         )
          FROM unnest($1::text[], $2::uuid[], $3::float8[]) AS w (family_id, thread_id, seconds)
          WHERE t.family_id = w.family_id AND t.thread_id = w.thread_id",
     )
