@@ -28,6 +28,7 @@ mod pool;
 mod pooler;
 mod posting;
 mod provisioning;
+mod races;
 mod retention;
 mod routes;
 mod search;

@@ -132,11 +132,7 @@ async fn whom_a_claim_would_text_is_called_due() {
     for (thread_id, newest, for_what) in kinds {
         let members: Vec<Recipient> = ids
             .iter()
-            .map(|id| Recipient {
-                family_id: family_id.clone(),
-                thread_id,
-                user_id: id.clone(),
-            })
+            .map(|id| Recipient { family_id: family_id.clone(), thread_id, user_id: id.clone() })
             .collect();
         let due: BTreeSet<UserId> = if for_what == "post" {
             let new = NewMessage::new(Some("m".to_owned()), Vec::new(), None).expect("a text");
@@ -150,7 +146,8 @@ async fn whom_a_claim_would_text_is_called_due() {
                 .expect("due");
             let until = Instant::now() + Duration::from_mins(1);
             let queue = system.stack.queue();
-            let woken = delivery::wake_members(&system.stack.worker.db, &queue, PACING, until).await;
+            let woken =
+                delivery::wake_members(&system.stack.worker.db, &queue, PACING, until).await;
             let woken = woken.expect("woken");
             assert_eq!(woken.not_taken, 0);
             called(&system, woken.enqueued).await

@@ -230,7 +230,7 @@ impl Oracle {
         let others = [self.member.user.clone()];
         let members = MemberSet::new(Kind::Family, &self.author.user, others).expect("members");
         let new = NewThread { kind: Kind::Family, members, title: None, distinct: false };
-        let found = threads::resolve_or_create(&self.app, &self.author, &new).await.expect("found");
+        let found = threads::resolve_or_create(&self.app, &self.author, &new, None).await.expect("found");
         assert_eq!(found.0.thread_id, self.thread);
     }
 
@@ -280,9 +280,10 @@ impl Oracle {
                  WHERE EXISTS (SELECT FROM sms WHERE state IN ('pending', 'sending'))",
                 None,
             ),
-            (Broken::QueueTrusted, Step::WakeMembers) => {
-                ("UPDATE threads SET wake_at = NULL WHERE wake_at > now() + interval '4 minutes'", None)
-            }
+            (Broken::QueueTrusted, Step::WakeMembers) => (
+                "UPDATE threads SET wake_at = NULL WHERE wake_at > now() + interval '4 minutes'",
+                None,
+            ),
             (Broken::CoverStretched, Step::Claim(_)) => (
                 "WITH whole AS (
                      SELECT sms_id, min(from_seq) AS from_seq, max(to_seq) AS to_seq
@@ -368,8 +369,10 @@ impl Oracle {
 
     /// The rows, the SMS that has this lease's token, and what they can't express.
     async fn read(&mut self, claimed: Option<Uuid>) -> (Rows, Option<u8>, Option<&'static str>) {
-        let found: Found =
-            sqlx::query_as("SELECT * FROM read_rows()").fetch_one(&mut self.owner).await.expect("rows");
+        let found: Found = sqlx::query_as("SELECT * FROM read_rows()")
+            .fetch_one(&mut self.owner)
+            .await
+            .expect("rows");
         let mut flaw = None;
         let mut fresh = None;
         let mut sms = [None; MOST];

@@ -1,5 +1,5 @@
 -- Sets the rows of the one thread to a state of the search, and reads them back. Message `n` was posted `n`
--- minutes after an hour ago.
+-- minutes after an hour ago: long enough ago for a sweep to clear `wake_at`.
 
 CREATE FUNCTION posted_at(seq int) RETURNS timestamptz LANGUAGE sql STABLE AS
     $$ SELECT now() - interval '1 hour' + make_interval(mins => seq) $$;

@@ -171,7 +171,9 @@ impl World {
             match rows.cover(seq) {
                 Cover::None if rows.wake == Wake::Never => return Some("owed, and no wake_at"),
                 Cover::Empty => return Some("owed, and decided to get none"),
-                Cover::Sms(i) if !self.stands(i, true) => return Some("owed, and its SMS was ended"),
+                Cover::Sms(i) if !self.stands(i, true) => {
+                    return Some("owed, and its SMS was ended");
+                }
                 Cover::None | Cover::Sms(_) => {}
             }
         }
@@ -189,9 +191,9 @@ impl World {
 
     /// Whether an SMS was tried for all that is owed.
     pub(crate) fn is_settled(&self) -> bool {
-        self.rows.owed().all(|seq| {
-            matches!(self.rows.cover(seq), Cover::Sms(i) if self.stands(i, false))
-        })
+        self.rows
+            .owed()
+            .all(|seq| matches!(self.rows.cover(seq), Cover::Sms(i) if self.stands(i, false)))
     }
 
     /// What can happen next, and whether that is all. `after` is asked for what the product does with the
@@ -245,7 +247,9 @@ impl World {
                         if !self.queue[call as usize] {
                             continue;
                         }
-                        let Some(after) = found.ask(self.rows, Step::Claim(call), this) else { continue };
+                        let Some(after) = found.ask(self.rows, Step::Claim(call), this) else {
+                            continue;
+                        };
                         let rows = after.rows;
                         let now = after.claimed.map_or(Worker::Idle, Worker::Claimed);
                         let world = Self { rows, ..*self }.with_worker(worker, now);
@@ -505,13 +509,7 @@ impl<F> Found<'_, F> {
         self.add_flawed(act, world, progress, None);
     }
 
-    fn add_flawed(
-        &mut self,
-        act: Act,
-        world: World,
-        progress: bool,
-        flaw: Option<&'static str>,
-    ) {
+    fn add_flawed(&mut self, act: Act, world: World, progress: bool, flaw: Option<&'static str>) {
         self.next.push(Next { act, world, progress, flaw });
     }
 }
