@@ -11,21 +11,30 @@ macro_rules! suppressed {
 }
 pub(crate) use suppressed;
 
-/// Selects the members of the thread `$2` except the author `$3`, each with the reason against an SMS about
-/// a message; null if it is sent. `open` says that an SMS about the thread is waiting or being sent, which
-/// or whose successor covers the message.
+/// Selects, of the members of the thread `$2` except the author `$3`: how many are `queued` for an SMS about a
+/// message, how many are `suppressed`, and who of the queued is `due` one now. For the others an SMS about the
+/// thread is waiting or being sent, which or whose successor covers the message.
 macro_rules! recipients {
     () => {
         concat!(
-            "SELECT tm.user_id, CASE ",
+            "SELECT count(*) FILTER (WHERE reason IS NULL) AS queued,
+                    count(*) FILTER (WHERE reason IS NOT NULL) AS suppressed,
+                    array_agg(user_id) FILTER (WHERE reason IS NULL AND open_id IS NULL) AS due
+             FROM (
+                 SELECT tm.user_id, s.sms_id AS open_id, CASE ",
             $crate::delivery::suppressed!(),
-            "END AS reason,
-                EXISTS (SELECT FROM sms s
-                        WHERE s.family_id = $1 AND s.thread_id = $2 AND s.user_id = tm.user_id
-                          AND s.kind = 'message' AND s.state IN ('pending', 'sending')) AS open
-             FROM thread_members tm
-             JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
-             WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id <> $3 AND tm.status = 'active' "
+            "    END AS reason
+                 FROM thread_members tm
+                 JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
+                 LEFT JOIN LATERAL (
+                     SELECT sms_id FROM sms
+                     WHERE family_id = $1 AND thread_id = $2 AND user_id = tm.user_id
+                       AND kind = 'message' AND state IN ('pending', 'sending')
+                     LIMIT 1
+                 ) s ON true
+                 WHERE tm.family_id = $1 AND tm.thread_id = $2 AND tm.user_id <> $3
+                   AND tm.status = 'active'
+             ) member "
         )
     };
 }

@@ -82,9 +82,8 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
          ), posted AS (
              INSERT INTO messages (family_id, thread_id, seq, message_id, author_id, body, file_ids,
                                    reply_to_id, idempotency_key, request_hash, queued_count, created_at)
-             SELECT $1, $2, n.seq, $4, $3, $5, $6, $7, $8, $9,
-                    (SELECT count(*) FROM recipients WHERE reason IS NULL), n.created_at
-             FROM numbered n
+             SELECT $1, $2, n.seq, $4, $3, $5, $6, $7, $8, $9, r.queued, n.created_at
+             FROM numbered n CROSS JOIN recipients r
              RETURNING *
          ), read AS (
              INSERT INTO reach AS r (family_id, thread_id, user_id, last_read_seq)
@@ -92,13 +91,12 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
              ON CONFLICT (family_id, thread_id, user_id) DO UPDATE SET last_read_seq = excluded.last_read_seq
          )
          SELECT m.*, me.name AS author_name, me.too_early,
+                CASE WHEN m.replayed THEN 0 ELSE r.suppressed END AS suppressed,
                 -- Not before the family's pace has a slot: until then the sweeper looks.
-                ARRAY(SELECT user_id FROM recipients WHERE reason IS NULL AND NOT open
-                        AND NOT EXISTS (SELECT FROM sms_pace WHERE family_id = $1 AND open_at > now())
-                        AND EXISTS (SELECT FROM posted)) AS due,
-                (SELECT count(*) FROM recipients WHERE reason IS NOT NULL AND EXISTS (SELECT FROM posted))
-                    AS suppressed
+                CASE WHEN m.replayed OR p.open_at > now() THEN '{}' ELSE coalesce(r.due, '{}') END AS due
          FROM me
+         CROSS JOIN recipients r
+         LEFT JOIN sms_pace p ON p.family_id = $1
          LEFT JOIN (SELECT *, false AS replayed FROM posted
                     UNION ALL SELECT *, true FROM earlier) m ON true",
     ))
