@@ -8,16 +8,20 @@ use crate::System;
 type Rule = (&'static str, String);
 
 /// The messages that a member is owed a text about, as `thread_id`, `user_id`, `seq` and `covered_seq`:
-/// written anew here, message by message, so that it does not repeat a mistake of the product.
+/// written anew here, message by message, so that it does not repeat a mistake of the product. Fenced, since
+/// PostgreSQL has no statistics of a new database.
 const OWED: &str = "
     SELECT m.family_id, m.thread_id, tm.user_id, m.seq, coalesce(r.covered_seq, 0) AS covered_seq, t.wake_at
     FROM messages m
     JOIN threads t ON t.family_id = m.family_id AND t.thread_id = m.thread_id
     JOIN users a ON a.family_id = m.family_id AND a.user_id = m.author_id
-    JOIN families f ON f.family_id = m.family_id
-    JOIN thread_members tm ON tm.family_id = m.family_id AND tm.thread_id = m.thread_id
-        AND tm.user_id <> m.author_id
-    JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
+    CROSS JOIN LATERAL (
+        SELECT * FROM thread_members
+        WHERE family_id = m.family_id AND thread_id = m.thread_id AND user_id <> m.author_id OFFSET 0
+    ) tm
+    CROSS JOIN LATERAL (
+        SELECT * FROM users WHERE family_id = tm.family_id AND user_id = tm.user_id OFFSET 0
+    ) u
     LEFT JOIN reach r ON r.family_id = tm.family_id AND r.thread_id = tm.thread_id
         AND r.user_id = tm.user_id
     WHERE tm.status = 'active' AND u.phone IS NOT NULL AND u.opted_out_at IS NULL

@@ -31,6 +31,7 @@ pub async fn everything_once(system: &System) {
     // Threads and messages.
     let thread = u0.thread(&members).await;
     u0.thread(&members).await;
+    let another = u0.new_thread(&members).await;
     let path = format!("/threads/{thread}");
     // Too many: the next one would be due in a year, if there is a pace.
     sqlx::query("UPDATE thread_paces SET due_at = now() + interval '1 year'")
@@ -86,7 +87,6 @@ pub async fn everything_once(system: &System) {
     system.deliver().await;
     let down = json!({ "queue": { "mode": "down", "rate": 1 } });
     done(u0.put("/dev/faults", &down).await);
-    let another = u0.new_thread(&members).await;
     u0.say(&another, "Anybody?").await;
     done(anonymous.post("/links/request", &json!({ "phone": phone(3) })).await);
     let due = "UPDATE link_requests SET wake_at = now()";

@@ -85,7 +85,7 @@ impl System {
         let owner = database.url().to_owned();
         let proxy = Proxy::before(&owner).await;
         let url = format!("{}?sslmode=disable", proxy.url(&owner));
-        let rules = Rules { threads: Pace::of_threads_hourly(1000), ..Rules::default() };
+        let rules = Rules { threads: Pace::of_threads_hourly(1), ..Rules::default() };
         (Self::on(Some(database), &owner, url, rules).await, proxy)
     }
 

@@ -169,8 +169,14 @@ pub(in super::super) async fn look(
          ) t
          JOIN families f ON f.family_id = w.family_id
          LEFT JOIN sms_pace p ON p.family_id = w.family_id
-         JOIN thread_members tm ON tm.family_id = w.family_id AND tm.thread_id = w.thread_id
-         JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
+         -- Fenced: without statistics, PostgreSQL joins all users of a family with all its memberships.
+         CROSS JOIN LATERAL (
+             SELECT * FROM thread_members
+             WHERE family_id = w.family_id AND thread_id = w.thread_id OFFSET 0
+         ) tm
+         CROSS JOIN LATERAL (
+             SELECT * FROM users WHERE family_id = tm.family_id AND user_id = tm.user_id OFFSET 0
+         ) u
          LEFT JOIN reach r ON r.family_id = tm.family_id AND r.thread_id = tm.thread_id
              AND r.user_id = tm.user_id
          LEFT JOIN LATERAL (
