@@ -1,25 +1,11 @@
-//! The API in its own process, served as by the local stack: read, resolve, post.
+//! The API in its own process, served as by the local stack: read, resolve, create, post.
 
-use std::{env, fs::File, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
-use functions::{Api, Rules, auth::Auth, edge, web::site::Site};
-use local::{
-    aws,
-    http::{self, Timeouts},
-    secrets::Secrets,
-};
-use platform::logging;
 use reqwest::Method;
-use serde_json::json;
-use shared::{
-    cursor::HistoryCursor,
-    db::{Database, Role},
-    queue::Queue,
-};
-use tests::dataset::{MEMBERS, Place};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
+use serde_json::{Value, json};
+use shared::cursor::HistoryCursor;
+use tests::dataset::MEMBERS;
 
 use crate::{
     load::{self, Effort, Load, Request, Run},
@@ -27,122 +13,108 @@ use crate::{
     plot::{self, Line},
     process::{self, Measured},
     report::Report,
-    stub,
-    world::{CONNECTIONS, World},
+    stub::Stub,
+    world::{CONNECTIONS, Place, World},
 };
 
 /// Time until the queue answers.
 const QUEUE_ANSWERS_AFTER: Duration = Duration::from_millis(5);
 /// Messages of a page.
 const PAGE: i64 = 50;
+/// Threads that get all posts of a measurement.
+const HOT: usize = 20;
 
-/// Serves the API until it is killed, and prints its address. On one thread, as the Lambda functions
-/// do.
-#[tokio::main(flavor = "current_thread")]
-pub(crate) async fn serve() {
-    let variable = |name: &str| env::var(name).expect("a variable");
-    let folder = variable("KINLINE_BENCH_FOLDER");
-    let log = File::create(Path::new(&folder).join("api.log")).expect("a log");
-    tracing_subscriber::registry().with(logging::json(log)).with(logging::levels()).init();
-    let secrets = Secrets::at(&Path::new(&folder).join("secrets.json")).expect("secrets");
-    let database = Database::new(&variable("DATABASE_URL"), CONNECTIONS).expect("a URL");
-    let api = Api::new(
-        database.pool_as(Role::App),
-        Auth::hs256(&secrets.auth().expect("a secret")),
-        Site::new("https://kin.example").expect("an address"),
-        Rules::default(),
-    );
-    let keys = Arc::new(secrets.link_keys().expect("keys"));
-    let endpoint = variable("AWS_ENDPOINT_URL_SQS");
-    let queue = Queue::new(aws::sqs(&endpoint), format!("{endpoint}/1/kinline-jobs"));
-    let timeouts = Timeouts::default();
-    let router = functions::all(&api, &keys, &queue).layer(http::request_timeout(timeouts));
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-    println!("http://{}", listener.local_addr().expect("an address"));
-    http::serve(listener, edge(router), timeouts, CancellationToken::new()).await;
+/// A running API.
+pub(crate) struct Served {
+    process: Measured,
+    pub(crate) url: String,
+    postmaster: u32,
 }
 
-/// Starts the API's process; returns it with its address.
-fn start(world: &World) -> (Measured, String) {
-    let mut variables = world.variables();
-    let queue = stub::serve(QUEUE_ANSWERS_AFTER);
-    variables.push(("AWS_ENDPOINT_URL_SQS", format!("http://{queue}")));
-    let mut process = Measured::role("api", &variables);
-    let url = process.line();
-    (process, url)
+impl Served {
+    /// Starts it on a database.
+    pub(crate) fn start(world: &World, database: &str, queue: &Stub) -> Self {
+        let mut variables = world.variables(database);
+        variables.push(("AWS_ENDPOINT_URL_SQS", queue.url()));
+        let mut process = Measured::role(world.program(), "api", &variables);
+        let url = process.line();
+        Self { process, url, postmaster: world.postmaster() }
+    }
+
+    /// The CPU time of its process and of its PostgreSQL so far, in seconds.
+    pub(crate) fn cpu(&self) -> (f64, f64) {
+        (process::cpu(self.process.pid()), process::postgres_cpu(self.postmaster))
+    }
 }
 
-/// A kind of request, and its one statement.
+/// A kind of request.
 struct Work {
     name: String,
     load: Load,
-    alone: Statements,
+    /// Its one statement, by pgbench.
+    alone: Option<Statements>,
+    /// The least that a database can do for the same answer.
+    barest: Option<Statements>,
     /// Milliseconds that the response waits for the queue.
     waits: f64,
 }
 
-/// The requests of the comparison.
-fn works(world: &World, url: &str) -> Vec<Work> {
-    let of_all = |members| {
-        let places = world.of(members);
-        assert!(!places.is_empty(), "no thread of {members}");
-        places
-    };
-    // The ids as the database stores them.
-    let ids = |place: &Place| {
-        let thread = place.thread_id.to_string();
-        (place.family_id.to_string(), thread.trim_start_matches("th_").to_owned())
-    };
-    let mut works = Vec::new();
+impl Work {
+    fn new(name: impl Into<String>, requests: &[Request]) -> Self {
+        let load = Load::new(requests);
+        Self { name: name.into(), load, alone: None, barest: None, waits: 0.0 }
+    }
 
+    fn post(world: &World, name: impl Into<String>, places: &[&Place]) -> Self {
+        let body = json!({ "body": "Bring the albums on Sunday, will you?" });
+        let post = |place: &&Place| {
+            request(world, place, format!("/threads/{}/messages", place.thread), &body)
+        };
+        let requests: Vec<Request> = places.iter().map(post).collect();
+        Self { waits: QUEUE_ANSWERS_AFTER.as_secs_f64() * 1e3, ..Self::new(name, &requests) }
+    }
+}
+
+/// The requests of the comparison.
+fn works(world: &World) -> Vec<Work> {
     let full: Vec<&Place> =
         world.places.iter().filter(|place| place.messages > PAGE).take(500).collect();
-    let read = |place: &&Place| newest(world, place);
-    works.push(Work {
-        name: "history page of 50".to_owned(),
-        load: Load::new(url, &full.iter().map(read).collect::<Vec<_>>()),
-        alone: Statements::new(full.iter().map(|place| {
-            let (family, thread) = ids(place);
-            pgbench::history(&family, &thread)
-        })),
-        waits: 0.0,
-    });
+    let pages: Vec<Request> = full.iter().map(|place| newest(world, place)).collect();
+    let mut works = vec![Work {
+        alone: Some(Statements::new(
+            full.iter().map(|place| pgbench::history(&place.family, place.stored())),
+        )),
+        barest: Some(Statements::new(full.iter().map(|place| pgbench::range(place.stored())))),
+        ..Work::new("history page of 50", &pages)
+    }];
 
-    let places = of_all(10);
+    let of_ten = world.of(10);
     let others = |members: i64| (1..members).map(|i| format!("u{i}")).collect::<Vec<_>>();
-    let resolve = |place: &&Place| Request {
-        method: Method::POST,
-        path: "/threads".to_owned(),
-        token: world.token(place),
-        body: json!({ "memberIds": others(10) }).to_string(),
+    let to_threads = |body: Value| {
+        let request = |place: &&Place| request(world, place, "/threads".to_owned(), &body);
+        of_ten.iter().map(request).collect::<Vec<_>>()
     };
+    let key = member_key(10);
+    let resolve = of_ten.iter().map(|place| pgbench::resolve(&place.family, &key));
     works.push(Work {
-        name: "resolve, thread exists".to_owned(),
-        load: Load::new(url, &places.iter().map(resolve).collect::<Vec<_>>()),
-        alone: Statements::new(
-            places.iter().map(|place| pgbench::resolve(&ids(place).0, &member_key(10))),
-        ),
-        waits: 0.0,
+        alone: Some(Statements::new(resolve)),
+        ..Work::new("resolve, thread exists", &to_threads(json!({ "memberIds": others(10) })))
     });
+    let new = json!({ "memberIds": others(8), "distinct": true });
+    works.push(Work::new("new thread of 8", &to_threads(new)));
 
     for members in MEMBERS {
-        let places = of_all(members);
-        let post = |place: &&Place| Request {
-            method: Method::POST,
-            path: format!("/threads/{}/messages", place.thread_id),
-            token: world.token(place),
-            body: json!({ "body": "Bring the albums on Sunday, will you?" }).to_string(),
-        };
+        let places = world.of(members);
+        let alone =
+            places.iter().map(|place| pgbench::post(&place.family, place.stored(), &place.user));
         works.push(Work {
-            name: format!("post, {members} members"),
-            load: Load::new(url, &places.iter().map(post).collect::<Vec<_>>()),
-            alone: Statements::new(places.iter().map(|place| {
-                let (family, thread) = ids(place);
-                pgbench::post(&family, &thread, place.user_id.as_str())
-            })),
-            waits: QUEUE_ANSWERS_AFTER.as_secs_f64() * 1e3,
+            alone: Some(Statements::new(alone)),
+            ..Work::post(world, format!("post, {members} members"), &places)
         });
     }
+    let (spread, hot) = (world.all_of(10), &of_ten[..HOT.min(of_ten.len())]);
+    works.push(Work::post(world, "post, 10 members, to every thread in turn", &spread));
+    works.push(Work::post(world, format!("post, 10 members, to {HOT} hot threads"), hot));
     works
 }
 
@@ -155,52 +127,37 @@ fn member_key(members: i64) -> String {
     hex::encode(Sha256::digest(ids.join(",")))
 }
 
+/// A `POST` by the place's member.
+fn request(world: &World, place: &Place, path: String, body: &Value) -> Request {
+    Request { method: Method::POST, path, token: world.token(place), body: body.to_string() }
+}
+
 fn newest(world: &World, place: &Place) -> Request {
     Request {
         method: Method::GET,
-        path: format!("/threads/{}/messages?limit={PAGE}", place.thread_id),
+        path: format!("/threads/{}/messages?limit={PAGE}", place.thread),
         token: world.token(place),
         body: String::new(),
     }
 }
 
-/// Measures each kind of request and its statement alone, in turns.
-pub(crate) async fn measure(world: &World, effort: Effort, report: &mut Report, out: &Path) {
-    let (process, url) = start(world);
-    let many = usize::try_from(CONNECTIONS).expect("a number");
+/// Measures each kind of request and its statement alone, in turns; each build in turns too.
+pub(crate) async fn measure(worlds: &[World], effort: Effort, report: &mut Report, out: &Path) {
+    let queue = Stub::serve(QUEUE_ANSWERS_AFTER);
+    let apis: Vec<Served> =
+        worlds.iter().map(|world| Served::start(world, "kinline", &queue)).collect();
+    let sides: Vec<Vec<Work>> = worlds.iter().map(works).collect();
+    let (world, api) = (&worlds[0], &apis[0]);
     let mut lines = Vec::new();
-    for work in works(world, &url) {
-        let name = &work.name;
-        // Warms up: connections, prepared statements, pages in memory.
-        work.load.run(many, Duration::from_secs(1), process.pid());
-        let (mut one, mut full, mut alone, mut alone_full) = (vec![], vec![], vec![], vec![]);
-        for _ in 0..effort.rounds {
-            one.push(work.load.run(1, effort.time, process.pid()));
-            alone.push(work.alone.run(&world.url(), 1, effort.time).p50);
-            full.push(work.load.run(many, effort.time, process.pid()));
-            alone_full.push(work.alone.run(&world.url(), many, effort.time).rate);
-        }
-        let (one, full): (Run, Run) = (load::middle(&one), load::middle(&full));
-        let (alone, alone_full) = (load::median(alone), load::median(alone_full));
-        report.add(format!("{name}: requests/s, {many} connections"), full.rate);
-        report.add(format!("{name}: pgbench, statements/s, {many} connections"), alone_full);
-        report.add(format!("{name}: CPU, µs a request"), full.cpu);
-        report.add(format!("{name}: CPU at 1 connection, µs a request"), one.cpu);
-        report.add(format!("{name}: p50 at 1 connection, ms"), one.p50);
-        report.add(format!("{name}: p99 at {many} connections, ms"), full.p99);
-        report.add(format!("{name}: pgbench, p50 at 1 connection, ms"), alone);
-        if work.waits > 0.0 {
-            report.add(format!("{name}: p50 over pgbench's, ms"), one.p50 - alone);
-        } else {
-            report.add(format!("{name}: p50 / pgbench's"), one.p50 / alone);
-        }
+    for (i, work) in sides[0].iter().enumerate() {
+        compare(i, &apis, &sides, world, effort, report);
         let mut points = Vec::new();
         for connections in [1, 2, 4, 8, 16, 32] {
-            let run = work.load.run(connections, Duration::from_secs(1), process.pid());
+            let run = work.load.run(connections, Duration::from_secs(1), api);
             #[expect(clippy::cast_precision_loss, reason = "a few")]
             points.push((connections as f64, run.rate));
         }
-        lines.push(Line { name: name.clone(), points });
+        lines.push(Line { name: work.name.clone(), points });
     }
     // The cost of any request without its statement.
     let page = Request {
@@ -209,11 +166,14 @@ pub(crate) async fn measure(world: &World, effort: Effort, report: &mut Report, 
         token: "none".to_owned(),
         body: String::new(),
     };
-    let page = Load::new(&url, &[page]).run(1, effort.time, process.pid()).p50;
+    let page = Load::new(&[page]).run(1, effort.time, api).p50;
     report.add("an answer without the database: p50 at 1 connection, ms".to_owned(), page);
-    let begin = Statements::begin().run(&world.url(), 1, effort.time).p50;
-    report.add("a transaction's beginning: pgbench, p50 at 1 connection, ms".to_owned(), begin);
-    report.add("API: memory, MiB".to_owned(), process::peak_memory(process.pid()));
+    let begin = Statements::begin().run(world, 1, effort.time);
+    report.add("a transaction's beginning: pgbench, p50 at 1 connection, ms".to_owned(), begin.p50);
+    let name = "a transaction's beginning: PostgreSQL's CPU, µs".to_owned();
+    report.add(name, begin.cpu);
+    let memory: Vec<f64> = apis.iter().map(|api| process::peak_memory(api.process.pid())).collect();
+    report.add_sides("API: memory, MiB", &memory);
     plot::draw(
         &out.join("throughput.svg"),
         "Requests a second by connections",
@@ -223,9 +183,73 @@ pub(crate) async fn measure(world: &World, effort: Effort, report: &mut Report, 
     tokio::task::yield_now().await;
 }
 
+/// Measures the `i`th kind of request of every build, and the first one's statements alone.
+fn compare(
+    i: usize,
+    apis: &[Served],
+    sides: &[Vec<Work>],
+    world: &World,
+    effort: Effort,
+    report: &mut Report,
+) {
+    let Work { name, alone, barest, waits, .. } = &sides[0][i];
+    let many = usize::try_from(CONNECTIONS).expect("a number");
+    for (api, works) in apis.iter().zip(sides) {
+        // Warms up: connections, prepared statements, pages in memory.
+        works[i].load.run(many, Duration::from_secs(1), api);
+    }
+    let (mut ones, mut fulls) = (vec![vec![]; apis.len()], vec![vec![]; apis.len()]);
+    let (mut lone, mut lone_full, mut bare) = (vec![], vec![], vec![]);
+    for _ in 0..effort.rounds {
+        for (side, (api, works)) in apis.iter().zip(sides).enumerate() {
+            ones[side].push(works[i].load.run(1, effort.time, api));
+        }
+        lone.extend(alone.as_ref().map(|alone| alone.run(world, 1, effort.time)));
+        for (side, (api, works)) in apis.iter().zip(sides).enumerate() {
+            fulls[side].push(works[i].load.run(many, effort.time, api));
+        }
+        lone_full.extend(alone.as_ref().map(|alone| alone.run(world, many, effort.time)));
+        bare.extend(barest.as_ref().map(|barest| barest.run(world, many, effort.time)));
+    }
+    let ones: Vec<Run> = ones.iter().map(|runs| load::middle(runs)).collect();
+    let fulls: Vec<Run> = fulls.iter().map(|runs| load::middle(runs)).collect();
+    let median = |runs: &[pgbench::Run], figure: fn(&pgbench::Run) -> f64| {
+        load::median(runs.iter().map(figure).collect())
+    };
+    let mut add = |figure: &str, runs: &[Run], of: fn(&Run) -> f64| {
+        report.add_sides(&format!("{name}: {figure}"), &runs.iter().map(of).collect::<Vec<_>>());
+    };
+    add(&format!("requests/s, {many} connections"), &fulls, |run| run.rate);
+    add("CPU, µs a request", &fulls, |run| run.cpu);
+    add("PostgreSQL's CPU, µs a request", &fulls, |run| run.postgres);
+    add("CPU at 1 connection, µs a request", &ones, |run| run.cpu);
+    add("PostgreSQL's CPU at 1 connection, µs a request", &ones, |run| run.postgres);
+    add("p50 at 1 connection, ms", &ones, |run| run.p50);
+    add(&format!("p99 at {many} connections, ms"), &fulls, |run| run.p99);
+    let mut add = |figure: String, value| report.add(format!("{name}: {figure}"), value);
+    if alone.is_some() {
+        let p50 = median(&lone, |run| run.p50);
+        let rate = median(&lone_full, |run| run.rate);
+        add(format!("pgbench, statements/s, {many} connections"), rate);
+        let cpu = median(&lone_full, |run| run.cpu);
+        add("pgbench, PostgreSQL's CPU, µs a statement".to_owned(), cpu);
+        add("pgbench, p50 at 1 connection, ms".to_owned(), p50);
+        if *waits > 0.0 {
+            add("p50 over pgbench's, ms".to_owned(), ones[0].p50 - p50);
+        } else {
+            add("p50 / pgbench's".to_owned(), ones[0].p50 / p50);
+        }
+    }
+    if barest.is_some() {
+        let cpu = median(&bare, |run| run.cpu);
+        add("barest statement, PostgreSQL's CPU, µs".to_owned(), cpu);
+        add("PostgreSQL's CPU / the barest statement's".to_owned(), fulls[0].postgres / cpu);
+    }
+}
+
 /// Measures pages of short and long threads, and pages further and further back in the longest.
 pub(crate) async fn measure_depth(world: &World, effort: Effort, report: &mut Report, out: &Path) {
-    let (process, url) = start(world);
+    let api = Served::start(world, "kinline", &Stub::serve(QUEUE_ANSWERS_AFTER));
     let longest = world.places.first().expect("a thread");
     let mut cases = Vec::new();
     for length in [100, 10_000, 100_000].into_iter().chain([longest.messages]) {
@@ -244,21 +268,13 @@ pub(crate) async fn measure_depth(world: &World, effort: Effort, report: &mut Re
         request.path = format!("{}&before={cursor}", request.path);
         cases.push((false, back, request));
     }
-    let loads: Vec<Load> =
-        cases.iter().map(|(.., request)| Load::new(&url, std::slice::from_ref(request))).collect();
-    let mut runs: Vec<Vec<f64>> = vec![Vec::new(); loads.len()];
-    for round in 0..=effort.rounds {
-        for (load, runs) in loads.iter().zip(&mut runs) {
-            let p50 = load.run(1, effort.time, process.pid()).p50;
-            // The first one warms up.
-            if round > 0 {
-                runs.push(p50);
-            }
-        }
-    }
+    let requests: Vec<&Request> = cases.iter().map(|(.., request)| request).collect();
+    // Warms up.
+    load::in_turns(&api, &requests, effort.time);
+    let factor = u32::try_from(requests.len() * effort.rounds).expect("a few");
+    let p50s = load::in_turns(&api, &requests, effort.time * factor);
     let (mut by_length, mut by_depth) = (Vec::new(), Vec::new());
-    for ((is_length, at, _), runs) in cases.iter().zip(runs) {
-        let p50 = load::median(runs);
+    for ((is_length, at, _), p50) in cases.iter().zip(p50s) {
         let (name, points) =
             if *is_length { ("thread of", &mut by_length) } else { ("going back", &mut by_depth) };
         report.add(format!("history, {name} {at} messages: p50, ms"), p50);

@@ -7,16 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use local::secrets::TokenClaims;
 use serde_json::Value;
 use tests::{
-    dataset::Place,
     events::{http_event, schedule_event, sqs_event},
     lambda::{self, Function},
 };
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-use crate::{load, process, report::Report, stub, world::World};
+use crate::{
+    load, process,
+    report::Report,
+    stub::Stub,
+    world::{Place, World},
+};
 
 /// Starts of each.
 const STARTS: usize = 15;
@@ -32,7 +35,7 @@ struct Start {
 pub(crate) async fn measure(world: &World, report: &mut Report) {
     let hello = Start {
         name: "hello",
-        binary: process::build("hello").join("hello"),
+        binary: process::built("hello"),
         environment: Vec::new(),
         event: http_event("GET", "/", &[], None),
     };
@@ -71,16 +74,15 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
 fn functions(world: &World) -> Vec<Start> {
     let place: &Place = world.of(10)[0];
     let bearer = format!("Bearer {}", world.token(place));
-    let service = world.secrets.token(&TokenClaims::service()).expect("a token");
-    let service = format!("Bearer {service}");
-    let (thread, family) = (place.thread_id.to_string(), place.family_id.to_string());
+    let service = format!("Bearer {}", world.service_token());
+    let (thread, family) = (place.thread.clone(), place.family.clone());
     let get =
         |path: String, bearer: &str| http_event("GET", &path, &[("authorization", bearer)], None);
     let json = |method, path: &str, bearer: &str, body: &str| {
         let headers = [("authorization", bearer), ("content-type", "application/json")];
         http_event(method, path, &headers, Some(body.as_bytes()))
     };
-    let queue = stub::serve(Duration::ZERO);
+    let queue = Stub::serve(Duration::ZERO);
     let start = |name, event| {
         let role =
             if matches!(name, "worker" | "sweeper") { "kinline_worker" } else { "kinline_app" };
@@ -88,7 +90,7 @@ fn functions(world: &World) -> Vec<Start> {
         for service in ["SQS", "SNS"] {
             let variable =
                 if service == "SQS" { "AWS_ENDPOINT_URL_SQS" } else { "AWS_ENDPOINT_URL_SNS" };
-            environment.push((variable, format!("http://{queue}")));
+            environment.push((variable, queue.url()));
         }
         Start { name, binary: lambda::release(name), environment, event }
     };

@@ -1,12 +1,21 @@
-//! Load by wrk: requests as fast as they are answered.
+//! Load by wrk: requests as fast as they are answered. And a client for a given number of them.
 
-use std::{fmt::Write, fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{BufRead, BufReader, Read, Write as _},
+    net::TcpStream,
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use reqwest::Method;
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use crate::process;
+use crate::api::Served;
 
 /// Duration and number of measurements.
 #[derive(Clone, Copy)]
@@ -27,7 +36,6 @@ pub(crate) struct Request {
 
 /// Requests that are sent in turn.
 pub(crate) struct Load {
-    url: String,
     script: PathBuf,
     _folder: TempDir,
 }
@@ -43,6 +51,8 @@ pub(crate) struct Run {
     pub(crate) p99: f64,
     /// CPU time of the server's process per request, in microseconds.
     pub(crate) cpu: f64,
+    /// CPU time of all processes of PostgreSQL per request, in microseconds.
+    pub(crate) postgres: f64,
 }
 
 #[derive(Deserialize)]
@@ -77,7 +87,7 @@ end
 "#;
 
 impl Load {
-    pub(crate) fn new(url: &str, requests: &[Request]) -> Self {
+    pub(crate) fn new(requests: &[Request]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let script = folder.path().join("load.lua");
         fs::write(&script, SCRIPT).expect("a script");
@@ -86,25 +96,25 @@ impl Load {
             writeln!(lines, "{method} {path} {token} {body}").expect("a line");
         }
         fs::write(folder.path().join("requests"), lines).expect("requests");
-        Self { url: url.to_owned(), script, _folder: folder }
+        Self { script, _folder: folder }
     }
 
-    /// Sends them on a number of connections to the server in the process `pid`.
+    /// Sends them on a number of connections to the API.
     ///
     /// # Panics
     /// If any of them fails.
-    pub(crate) fn run(&self, connections: usize, time: Duration, pid: u32) -> Run {
-        let before = process::cpu(pid);
+    pub(crate) fn run(&self, connections: usize, time: Duration, to: &Served) -> Run {
+        let before = to.cpu();
         let output = Command::new("wrk")
             .args(["--threads", "1", "--timeout", "30s", "--latency"])
             .args(["--connections", &connections.to_string()])
             .args(["--duration", &format!("{}s", time.as_secs())])
             .arg("--script")
-            .args([&self.script, &PathBuf::from(&self.url)])
+            .args([&self.script, &PathBuf::from(&to.url)])
             .arg(self.script.with_file_name("requests"))
             .output()
             .expect("wrk");
-        let cpu = process::cpu(pid) - before;
+        let after = to.cpu();
         let said = String::from_utf8_lossy(&output.stdout);
         let summary = said.lines().find(|line| line.starts_with('{'));
         let summary: Summary = summary
@@ -118,9 +128,85 @@ impl Load {
             rate: requests / micros * 1e6,
             p50: p50 / 1e3,
             p99: p99 / 1e3,
-            cpu: cpu * 1e6 / requests,
+            cpu: (after.0 - before.0) * 1e6 / requests,
+            postgres: (after.1 - before.1) * 1e6 / requests,
         }
     }
+}
+
+/// A connection that sends one request after the other.
+pub(crate) struct Client(BufReader<TcpStream>);
+
+impl Client {
+    pub(crate) fn of(served: &Served) -> Self {
+        let stream = TcpStream::connect(served.url.trim_start_matches("http://")).expect("the API");
+        stream.set_nodelay(true).expect("no delay");
+        Self(BufReader::new(stream))
+    }
+
+    /// Sends a request; returns the response's body.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub(crate) fn send(&mut self, request: &Request) -> String {
+        let Request { method, path, token, body } = request;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.0.get_mut().write_all(head.as_bytes()).expect("sent");
+        let (mut length, mut line, mut status) = (0, String::new(), String::new());
+        loop {
+            line.clear();
+            assert!(self.0.read_line(&mut line).expect("a response") > 0, "no response");
+            if status.is_empty() {
+                line.trim().clone_into(&mut status);
+            } else if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            } else if line.trim().is_empty() {
+                break;
+            }
+        }
+        let mut answer = vec![0; length];
+        self.0.read_exact(&mut answer).expect("a body");
+        let answer = String::from_utf8(answer).expect("text");
+        assert!(status.starts_with("HTTP/1.1 2"), "{method} {path}: {status}\n{answer}");
+        answer
+    }
+}
+
+/// Sends `count` of the requests, which repeat in turn, on eight connections.
+pub(crate) fn send(served: &Served, requests: &[Request], count: usize) {
+    const CONNECTIONS: usize = 8;
+    thread::scope(|scope| {
+        for first in 0..CONNECTIONS {
+            scope.spawn(move || {
+                let mut client = Client::of(served);
+                for i in (first..count).step_by(CONNECTIONS) {
+                    client.send(&requests[i % requests.len()]);
+                }
+            });
+        }
+    });
+}
+
+/// Sends the requests one by one, each as often as the others, in random order; returns the median time of
+/// each, in milliseconds. Whatever slows the machine for a while slows all of them.
+pub(crate) fn in_turns(served: &Served, requests: &[&Request], time: Duration) -> Vec<f64> {
+    let (mut client, mut random) = (Client::of(served), fastrand::Rng::with_seed(1));
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    let mut times = vec![Vec::new(); requests.len()];
+    let began = Instant::now();
+    while began.elapsed() < time {
+        random.shuffle(&mut order);
+        for &i in &order {
+            let sent = Instant::now();
+            client.send(requests[i]);
+            times[i].push(sent.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    times.into_iter().map(median).collect()
 }
 
 /// The median.
@@ -137,5 +223,6 @@ pub(crate) fn middle(runs: &[Run]) -> Run {
         p50: of(|run| run.p50),
         p99: of(|run| run.p99),
         cpu: of(|run| run.cpu),
+        postgres: of(|run| run.postgres),
     }
 }

@@ -17,10 +17,12 @@ mod plans;
 mod plot;
 mod process;
 mod report;
+mod serve;
 mod stub;
 mod texts;
 mod worker;
 mod world;
+mod writes;
 
 use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -47,6 +49,13 @@ struct Settings {
     /// The speed.json of an earlier run, to print ratios to its figures
     #[arg(long)]
     compare: Option<PathBuf>,
+    /// Another build of this benchmark, made in the checkout of another commit, to measure in turns with this
+    /// one: requests, the worker, and what is written
+    #[arg(long)]
+    baseline: Option<PathBuf>,
+    /// Posts after which the size of a database is measured, such as 100000 or 1M
+    #[arg(long, default_value = "100000", value_parser = count)]
+    posts: i64,
     /// Folder for figures and plots [default: target/bench]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -63,6 +72,8 @@ enum Part {
     Depth,
     /// SMS per second, and a batch of ten
     Worker,
+    /// Rows and bytes that a post writes, and the size of a database after many
+    Writes,
     /// Starts of the Lambda binaries
     Cold,
     /// Every SQL statement, explained as it is executed
@@ -83,8 +94,9 @@ fn count(text: &str) -> Result<i64, String> {
 fn main() -> ExitCode {
     // This program is also the measured processes.
     match env::var(process::ROLE).as_deref() {
-        Ok("api") => api::serve(),
-        Ok("worker") => worker::work(),
+        Ok("fill") => serve::fill(),
+        Ok("api") => serve::api(),
+        Ok("worker") => serve::worker(),
         _ => measure(&Settings::parse()),
     }
     ExitCode::SUCCESS
@@ -107,24 +119,36 @@ async fn measure(settings: &Settings) {
     let effort =
         load::Effort { time: Duration::from_secs(settings.seconds), rounds: settings.rounds };
     let mut report = Report::new(settings.messages);
-    let world = World::start(&out, settings.messages).await;
+    build(&wanted);
+    let mut worlds =
+        vec![World::start(out.join("world"), world::this_program(), settings.messages).await];
+    if let Some(program) = &settings.baseline {
+        let program = program.canonicalize().expect("the baseline's program");
+        worlds.push(World::start(out.join("baseline"), program, settings.messages).await);
+    }
     if wanted(Part::Api) {
-        api::measure(&world, effort, &mut report, &out).await;
+        api::measure(&worlds, effort, &mut report, &out).await;
     }
     if wanted(Part::Depth) {
-        api::measure_depth(&world, effort, &mut report, &out).await;
+        api::measure_depth(&worlds[0], effort, &mut report, &out).await;
     }
     if wanted(Part::Worker) {
-        worker::measure(&world, &mut report).await;
+        worker::measure(&worlds, &mut report).await;
+    }
+    if wanted(Part::Writes) {
+        writes::measure(&worlds, settings.posts, &mut report).await;
     }
     if wanted(Part::Cold) {
-        cold::measure(&world, &mut report).await;
+        cold::measure(&worlds[0], &mut report).await;
     }
     // The last part on this database, since new connections are explained from then on.
     if wanted(Part::Plans) {
-        plans::measure(&world, &mut report, &out).await;
+        plans::measure(&worlds[0], &mut report, &out).await;
     }
-    world.stop().await;
+    println!("PostgreSQL {}", worlds[0].version());
+    for world in worlds {
+        world.stop().await;
+    }
     if wanted(Part::Texts) {
         texts::measure(&out, &mut report).await;
     }
@@ -132,4 +156,17 @@ async fn measure(settings: &Settings) {
     let file = out.join("speed.json");
     report.write(&file);
     println!("\nfigures and pictures: {}", out.display());
+}
+
+/// Builds the programs that the parts start, before any measurement.
+fn build(wanted: &impl Fn(Part) -> bool) {
+    if wanted(Part::Worker) || wanted(Part::Cold) {
+        let _built = tests::lambda::release("worker");
+    }
+    if wanted(Part::Cold) {
+        process::build("hello");
+    }
+    if wanted(Part::Texts) {
+        process::build("local");
+    }
 }

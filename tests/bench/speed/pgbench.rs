@@ -1,8 +1,10 @@
 //! The database's time for the one statement that a request can't do without, by pgbench.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use tempfile::TempDir;
+
+use crate::{process, world::World};
 
 /// Scripts with one statement each, which run in random order.
 pub(crate) struct Statements {
@@ -18,6 +20,8 @@ pub(crate) struct Run {
     pub(crate) rate: f64,
     /// Median time of a statement, in milliseconds.
     pub(crate) p50: f64,
+    /// CPU time of PostgreSQL per statement, in microseconds.
+    pub(crate) cpu: f64,
 }
 
 impl Statements {
@@ -51,8 +55,9 @@ impl Statements {
     }
 
     /// Runs them on a number of connections.
-    pub(crate) fn run(&self, url: &str, clients: usize, time: Duration) -> Run {
+    pub(crate) fn run(&self, world: &World, clients: usize, time: Duration) -> Run {
         let folder = self.folder.path();
+        let before = process::postgres_cpu(world.postmaster());
         let output = Command::new("pgbench")
             .args(["--no-vacuum", "--jobs=1", "--log"])
             .arg(format!("--protocol={}", self.protocol))
@@ -62,9 +67,10 @@ impl Statements {
                 (0..self.count)
                     .map(|i| format!("--file={}", folder.join(format!("{i}.sql")).display())),
             )
-            .arg(url)
+            .arg(world.url())
             .output()
             .expect("pgbench");
+        let cpu = process::postgres_cpu(world.postmaster()) - before;
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "pgbench: {said}");
         let mut times = Vec::new();
@@ -84,6 +90,7 @@ impl Statements {
         Run {
             rate: times.len() as f64 / time.as_secs_f64(),
             p50: times[times.len() / 2] as f64 / 1e3,
+            cpu: cpu * 1e6 / times.len() as f64,
         }
     }
 }
@@ -98,6 +105,16 @@ pub(crate) fn history(family: &str, thread: &str) -> String {
     )
 }
 
+/// The messages of a page: a range of one index, without a join. The login is a superuser, who has no
+/// policies.
+pub(crate) fn range(thread: &str) -> String {
+    format!(
+        "SELECT message_id, thread_id, seq, author_id, body, file_ids, reply_to_id, created_at,
+                edited_at, deleted_at
+         FROM messages WHERE thread_id = '{thread}' ORDER BY seq DESC LIMIT 51"
+    )
+}
+
 /// Finds a thread by its members.
 pub(crate) fn resolve(family: &str, member_key: &str) -> String {
     format!(
@@ -107,23 +124,18 @@ pub(crate) fn resolve(family: &str, member_key: &str) -> String {
     )
 }
 
-/// Inserts a message with its number, and reads the other members.
+/// The statement of a post that the schema needs at least, in `tests/bench/post.sql`. Read when it runs, so
+/// that this program can also be built from a commit with another schema, as a baseline.
 pub(crate) fn post(family: &str, thread: &str, author: &str) -> String {
-    format!(
-        "WITH numbered AS (
-             UPDATE threads SET last_seq = last_seq + 1, last_message_at = now()
-             WHERE family_id = '{family}' AND thread_id = '{thread}'
-             RETURNING last_seq
-         ), posted AS (
-             INSERT INTO messages (family_id, thread_id, seq, message_id, author_id, body, queued_count, created_at)
-             SELECT '{family}', '{thread}', last_seq, gen_random_uuid(), '{author}',
-                    'Bring the albums on Sunday, will you?', 1, now()
-             FROM numbered
-             RETURNING message_id
-         )
-         SELECT message_id, tm.user_id
-         FROM posted, thread_members tm
-         WHERE tm.family_id = '{family}' AND tm.thread_id = '{thread}' AND tm.user_id <> '{author}'
-           AND tm.status = 'active'"
-    )
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/post.sql");
+    let statement = fs::read_to_string(&file).unwrap_or_else(|error| {
+        panic!("{}: {error}", file.display());
+    });
+    let lines = statement.lines().filter(|line| !line.starts_with("--"));
+    lines
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace(":family", &format!("'{family}'"))
+        .replace(":thread", &format!("'{thread}'"))
+        .replace(":author", &format!("'{author}'"))
 }

@@ -17,9 +17,9 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// Starts this program in another role.
-    pub(crate) fn role(role: &str, variables: &[(&str, String)]) -> Self {
-        let mut command = Command::new(env::current_exe().expect("this program"));
+    /// Starts a build of this program in another role.
+    pub(crate) fn role(program: &Path, role: &str, variables: &[(&str, String)]) -> Self {
+        let mut command = Command::new(program);
         command.env(ROLE, role).envs(variables.iter().map(|(name, value)| (name, value)));
         Self::start(command)
     }
@@ -54,13 +54,49 @@ impl Drop for Measured {
     }
 }
 
+/// The fields of a process's `stat` from its state on (`man proc_pid_stat`, field 3); `None` if there is
+/// no such process.
+fn stat(pid: u32) -> Option<Vec<i64>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may contain blanks. The state is a letter.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    Some(rest.split_whitespace().map(|field| field.parse().unwrap_or_default()).collect())
+}
+
+/// Seconds of the kernel's hundredths.
+#[expect(clippy::cast_precision_loss, reason = "hundredths of seconds")]
+fn seconds(ticks: &[i64]) -> f64 {
+    ticks.iter().sum::<i64>() as f64 / 100.0
+}
+
 /// The CPU time of a process so far, in seconds, for all its threads; the kernel counts in hundredths.
 pub(crate) fn cpu(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-    // The name, in parentheses, may contain blanks.
-    let (_, rest) = stat.rsplit_once(") ").expect("a name");
-    let ticks = rest.split(' ').skip(11).take(2);
-    ticks.map(|ticks| ticks.parse::<f64>().expect("ticks")).sum::<f64>() / 100.0
+    seconds(&stat(pid).expect("a process")[11..13])
+}
+
+/// The CPU time so far of a PostgreSQL server, in seconds: the postmaster's, that of its children, and that
+/// of the children that have ended.
+pub(crate) fn postgres_cpu(postmaster: u32) -> f64 {
+    let own = || stat(postmaster).expect("a postmaster")[11..15].to_vec();
+    loop {
+        let before = own();
+        let children = fs::read_dir("/proc")
+            .expect("processes")
+            .flatten()
+            .filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?))
+            .filter(|stat| stat[1] == i64::from(postmaster))
+            .map(|stat| seconds(&stat[11..13]))
+            .sum::<f64>();
+        // A child that ended meanwhile might be counted twice, or not at all.
+        if before[2..] == own()[2..] {
+            return seconds(&before) + children;
+        }
+    }
+}
+
+/// The process that started `pid`.
+pub(crate) fn parent(pid: u32) -> u32 {
+    u32::try_from(stat(pid).expect("a process")[1]).expect("a process")
 }
 
 /// The peak memory of a process so far, in MiB.
@@ -87,8 +123,8 @@ pub(crate) fn out() -> PathBuf {
     target().join("bench")
 }
 
-/// Builds a package of the workspace for release, and returns the folder of its programs.
-pub(crate) fn build(package: &str) -> PathBuf {
+/// Builds a package of the workspace for release, before anything is measured.
+pub(crate) fn build(package: &str) {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .args(["build", "--release", "--locked", "-p", package])
@@ -96,5 +132,9 @@ pub(crate) fn build(package: &str) -> PathBuf {
         .env("CARGO_TARGET_DIR", target())
         .status();
     assert!(built.expect("cargo").success(), "{package} does not build");
-    target().join("release")
+}
+
+/// A program that [`build`] has built.
+pub(crate) fn built(program: &str) -> PathBuf {
+    target().join("release").join(program)
 }

@@ -17,11 +17,15 @@ pub(crate) struct Report {
     /// Figures in the order of measurement.
     #[serde(with = "ordered")]
     figures: Vec<(String, f64)>,
+    /// The same figures of the baseline's build, where it was measured too.
+    #[serde(with = "ordered", default, skip_serializing_if = "Vec::is_empty")]
+    baseline: Vec<(String, f64)>,
 }
 
 /// Targets of figures, by the parts of their names.
-const TARGETS: [(&str, &str, Limit); 23] = [
+const TARGETS: [(&str, &str, Limit); 24] = [
     ("history page of 50", "CPU, µs a request", Limit::Most(110.0)),
+    ("history page of 50", "PostgreSQL's CPU, µs a request", Limit::Most(170.0)),
     ("history page of 50", "p50 / pgbench's", Limit::Most(3.0)),
     ("resolve, thread exists", "CPU, µs a request", Limit::Most(90.0)),
     ("resolve, thread exists", "p50 / pgbench's", Limit::Most(3.0)),
@@ -59,7 +63,7 @@ impl Report {
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let machine = format!("{cores} × {}", model.map_or("?", |(_, name)| name));
         let date = OffsetDateTime::now_utc().format(&Rfc3339).expect("a date");
-        Self { date, messages, machine, figures: Vec::new() }
+        Self { date, messages, machine, figures: Vec::new(), baseline: Vec::new() }
     }
 
     /// Adds a figure, whose name is `what: figure, unit`, and prints it.
@@ -68,16 +72,36 @@ impl Report {
         self.figures.push((name, value));
     }
 
-    /// A table of all figures, beside those of an earlier run.
+    /// Adds a figure of this build, and of the baseline's if there are two.
+    pub(crate) fn add_sides(&mut self, name: &str, values: &[f64]) {
+        let mut values = values.iter();
+        if let Some(value) = values.next() {
+            self.add(name.to_owned(), *value);
+        }
+        if let Some(value) = values.next() {
+            println!("{:<64} {}", "    baseline", number(*value));
+            self.baseline.push((name.to_owned(), *value));
+        }
+    }
+
+    /// A table of all figures, beside those of the baseline and of an earlier run.
     pub(crate) fn print(&self, earlier: Option<&Self>) {
-        let earlier: BTreeMap<&str, f64> = earlier
-            .map(|report| report.figures.iter().map(|(name, value)| (name.as_str(), *value)))
-            .into_iter()
-            .flatten()
-            .collect();
+        fn by_name(figures: &[(String, f64)]) -> BTreeMap<&str, f64> {
+            figures.iter().map(|(name, value)| (name.as_str(), *value)).collect()
+        }
+        let others: Vec<(&str, BTreeMap<&str, f64>)> = [
+            ("baseline", by_name(&self.baseline)),
+            ("earlier", earlier.map(|report| by_name(&report.figures)).unwrap_or_default()),
+        ]
+        .into_iter()
+        .filter(|(_, figures)| !figures.is_empty())
+        .collect();
         println!("\n{}, {}, {} messages\n", self.date, self.machine, self.messages);
         print!("{:<64} {:>10} {:>10}", "", "measured", "target");
-        println!("{}", if earlier.is_empty() { "" } else { "    earlier   ratio" });
+        for (other, _) in &others {
+            print!(" {other:>10} {:>7}", "ratio");
+        }
+        println!();
         for (name, value) in &self.figures {
             let (what, figure) = name.split_once(": ").unwrap_or((name, ""));
             let target = TARGETS.iter().find(|(of, target, _)| {
@@ -89,8 +113,11 @@ impl Report {
                 None => (String::new(), false),
             };
             print!("{name:<64} {:>10} {target:>10}", number(*value));
-            if let Some(before) = earlier.get(name.as_str()) {
-                print!(" {:>10} {:>7.2}", number(*before), value / before);
+            for (_, figures) in &others {
+                match figures.get(name.as_str()) {
+                    Some(other) => print!(" {:>10} {:>7.2}", number(*other), value / other),
+                    None => print!(" {:>18}", ""),
+                }
             }
             println!("{}", if missed { "  missed" } else { "" });
         }

@@ -3,28 +3,73 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
+    mem,
     net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, MutexGuard},
     thread,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 
-/// Serves SQS and SNS on one port until the process ends. One thread per connection, since a thread's
-/// sleep is exact to 0.1 ms, and a runtime's timer to 1 ms.
-pub(crate) fn serve(answers_after: Duration) -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || connection(&stream, answers_after));
-        }
-    });
-    address
+/// SQS and SNS on one port.
+pub(crate) struct Stub {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whether to keep the queue's messages.
+    keeps: bool,
+    kept: Vec<String>,
+    /// SMS so far.
+    sent: u64,
+}
+
+impl Stub {
+    /// Serves until the process ends. One thread per connection, since a thread's sleep is exact to 0.1 ms,
+    /// and a runtime's timer to 1 ms.
+    pub(crate) fn serve(answers_after: Duration) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = Arc::clone(&shared);
+                thread::spawn(move || connection(&stream, answers_after, &state));
+            }
+        });
+        Self { address, state }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("a state")
+    }
+
+    /// Keeps the bodies of the queue's messages from now on.
+    pub(crate) fn keep(&self) {
+        self.state().keeps = true;
+    }
+
+    /// The bodies since the last call.
+    pub(crate) fn kept(&self) -> Vec<String> {
+        mem::take(&mut self.state().kept)
+    }
+
+    /// The number of SMS so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.state().sent
+    }
 }
 
 /// Serves a connection until the client closes it.
-fn connection(stream: &TcpStream, answers_after: Duration) -> Option<()> {
+fn connection(stream: &TcpStream, answers_after: Duration, state: &Mutex<State>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let mut reader = BufReader::new(stream);
     loop {
@@ -47,8 +92,9 @@ fn connection(stream: &TcpStream, answers_after: Duration) -> Option<()> {
         reader.read_exact(&mut body).ok()?;
         thread::sleep(answers_after);
         let (kind, answer) = if is_sqs {
-            ("application/x-amz-json-1.0", taken(&body)?)
+            ("application/x-amz-json-1.0", taken(&body, state)?)
         } else {
+            state.lock().ok()?.sent += 1;
             ("text/xml", SENT.to_owned())
         };
         let length = answer.len();
@@ -59,8 +105,16 @@ fn connection(stream: &TcpStream, answers_after: Duration) -> Option<()> {
 }
 
 /// The answer to a `SendMessageBatch`: every entry was accepted.
-fn taken(body: &[u8]) -> Option<String> {
+fn taken(body: &[u8], state: &Mutex<State>) -> Option<String> {
     let request: Value = serde_json::from_slice(body).ok()?;
+    let mut state = state.lock().ok()?;
+    if state.keeps {
+        let entries = request["Entries"].as_array()?.iter();
+        state
+            .kept
+            .extend(entries.filter_map(|entry| Some(entry["MessageBody"].as_str()?.to_owned())));
+    }
+    drop(state);
     let entry = |entry: &Value| json!({ "Id": entry["Id"], "MessageId": entry["Id"], "MD5OfMessageBody": "" });
     let taken: Vec<Value> =
         request["Entries"].as_array().into_iter().flatten().map(entry).collect();

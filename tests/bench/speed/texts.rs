@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(10);
 
 pub(crate) async fn measure(out: &Path, report: &mut Report) {
     let folder = out.join("texts");
-    let mut command = Command::new(process::build("local").join("kinline"));
+    let mut command = Command::new(process::built("kinline"));
     command.args(["--fresh", "--no-demo", "--port", "0", "--data-dir"]).arg(&folder);
     let mut kinline = Measured::start(command);
     let url = loop {

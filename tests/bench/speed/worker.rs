@@ -1,144 +1,132 @@
 //! The worker: SMS per second in a process, and the Lambda binary's time for a batch of ten.
 
 use std::{
-    collections::VecDeque,
-    env, fs,
-    path::Path,
-    sync::{Arc, Mutex},
+    fs,
     time::{Duration, Instant},
 };
 
-use aws_lambda_events::sqs::SqsEvent;
-use local::{aws, secrets::Secrets};
+use reqwest::Method;
 use serde_json::{Value, json};
-use shared::{
-    db::{Database, Role},
-    delivery::Pacing,
-    messages::{self, NewMessage},
-};
 use tests::{
     events::sqs_event,
     lambda::{self, Function},
 };
-use tokio::task::JoinSet;
-use worker::{Worker, carriers::sns::Sns, sms::Limits};
 
 use crate::{
-    load,
+    api::Served,
+    load::{self, Client, Request},
     process::{self, Measured},
     report::Report,
-    stub,
+    stub::Stub,
     world::World,
 };
 
 /// Time until the carrier answers.
 const CARRIER_ANSWERS_AFTER: Duration = Duration::from_millis(5);
 /// Records of a batch.
-const BATCH: usize = 10;
-/// Batches at once.
-const ENVIRONMENTS: usize = 16;
-/// Approximate number of SMS of a run.
-const SMS_COUNT: usize = 20_000;
+pub(crate) const BATCH: usize = 10;
+/// Approximate number of jobs of a run.
+const JOBS: usize = 20_000;
 /// Batches for the Lambda binary, one after the other.
 const BATCHES: usize = 60;
 
-/// Handles all jobs of the folder in parallel environments; prints the seconds and the CPU time.
-#[tokio::main]
-pub(crate) async fn work() {
-    let variable = |name: &str| env::var(name).expect("a variable");
-    let folder = variable("KINLINE_BENCH_FOLDER");
-    let secrets = Secrets::at(&Path::new(&folder).join("secrets.json")).expect("secrets");
-    let database = Database::new(&variable("DATABASE_URL"), 16).expect("a URL");
-    let worker = Worker {
-        db: database.pool_as(Role::Worker),
-        sns: Sns::new(aws::sns(&variable("AWS_ENDPOINT_URL_SNS"))),
-        keys: Arc::new(secrets.link_keys().expect("keys")),
-        public_url: "https://kin.example".into(),
-        limits: Limits::default(),
-        stop_notices: None,
-        pacing: Pacing { per_minute: 0 },
-        default_cap: None,
-    };
-    let jobs = fs::read_to_string(Path::new(&folder).join("jobs")).expect("jobs");
-    let jobs: Vec<&str> = jobs.lines().collect();
-    let events: VecDeque<SqsEvent> = jobs
-        .chunks(BATCH)
-        .map(|batch| serde_json::from_value(event(batch)).expect("an event"))
-        .collect();
-    let events = Arc::new(Mutex::new(events));
-    let (cpu, began) = (process::cpu(std::process::id()), Instant::now());
-    let mut environments = JoinSet::new();
-    for _ in 0..ENVIRONMENTS {
-        let (worker, events) = (worker.clone(), Arc::clone(&events));
-        environments.spawn(async move {
-            loop {
-                let Some(event) = events.lock().expect("events").pop_front() else { break };
-                let deadline = Instant::now() + Duration::from_secs(30);
-                let response = worker.handle_batch(event, deadline).await;
-                assert!(response.batch_item_failures.is_empty(), "records came back");
-            }
-        });
-    }
-    environments.join_all().await;
-    let (seconds, cpu) = (began.elapsed().as_secs_f64(), process::cpu(std::process::id()) - cpu);
-    println!("{}", json!({ "seconds": seconds, "cpu": cpu }));
-}
-
 /// The worker's event for these jobs.
-fn event(jobs: &[&str]) -> Value {
+pub(crate) fn event(jobs: &[&str]) -> Value {
     let ids: Vec<String> = (0..jobs.len()).map(|i| format!("record-{i}")).collect();
     let records: Vec<(&str, &str)> =
         ids.iter().map(String::as_str).zip(jobs.iter().copied()).collect();
     sqs_event(&records)
 }
 
-/// Posts to threads of fifty members until there are this many jobs; returns their bodies.
-async fn post(world: &World, jobs: usize) -> Vec<String> {
-    let pool = Database::new(&world.url(), 1).expect("a URL").pool_as(Role::App);
-    let new = NewMessage::new(Some("Bring the albums on Sunday".to_owned()), vec![], None);
-    let new = new.expect("a message");
-    let mut bodies = Vec::new();
+/// Posts to new threads of fifty members, one to each, until there are this many jobs; returns what the API
+/// sent to the queue.
+fn post(world: &World, wanted: usize) -> Vec<String> {
+    let queue = Stub::serve(Duration::ZERO);
+    queue.keep();
+    let api = Served::start(world, "kinline", &queue);
+    let mut client = Client::of(&api);
+    let others: Vec<String> = (1..50).map(|i| format!("u{i}")).collect();
+    let mut jobs = Vec::new();
     for place in world.of(50).into_iter().cycle() {
-        let family = &place.family_id;
-        let posted = messages::post(&pool, &place.actor(), place.thread_id, &new, None, None).await;
-        bodies.extend(
-            posted
-                .expect("posted")
-                .due
-                .into_iter()
-                .map(|user| json!({ "v": 2, "kind": "reach", "familyId": family, "threadId": place.thread_id, "userId": user }).to_string()),
-        );
-        if bodies.len() >= jobs {
+        let mut request = Request {
+            method: Method::POST,
+            path: "/threads".to_owned(),
+            token: world.token(place),
+            body: json!({ "memberIds": others, "distinct": true }).to_string(),
+        };
+        let made: Value = serde_json::from_str(&client.send(&request)).expect("JSON");
+        let thread = made["thread"]["id"].as_str().expect("an id");
+        request.path = format!("/threads/{thread}/messages");
+        request.body = json!({ "body": "Bring the albums on Sunday" }).to_string();
+        client.send(&request);
+        let more = queue.kept();
+        assert!(!more.is_empty(), "a post enqueued nothing");
+        jobs.extend(more);
+        if jobs.len() >= wanted {
             break;
         }
     }
-    bodies.truncate(jobs);
-    bodies
+    jobs.truncate(wanted);
+    jobs
 }
 
-pub(crate) async fn measure(world: &World, report: &mut Report) {
-    let carrier = format!("http://{}", stub::serve(CARRIER_ANSWERS_AFTER));
-    let mut variables = world.variables();
-    variables.push(("AWS_ENDPOINT_URL_SNS", carrier.clone()));
-    let (mut rates, mut cpus) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
-        let jobs = post(world, SMS_COUNT).await;
-        fs::write(world.folder().join("jobs"), jobs.join("\n")).expect("jobs");
-        let mut process = Measured::role("worker", &variables);
-        let said: Value = serde_json::from_str(&process.line()).expect("JSON");
-        let figure = |name: &str| said[name].as_f64().expect("a figure");
-        #[expect(clippy::cast_precision_loss, reason = "thousands")]
-        let texts = jobs.len() as f64;
-        rates.push(texts / figure("seconds"));
-        cpus.push(figure("cpu") * 1e6 / texts);
-    }
-    report.add("worker: texts/s".to_owned(), load::median(rates));
-    report.add("worker: CPU, µs a text".to_owned(), load::median(cpus));
+/// The figures of a run.
+struct Run {
+    rate: f64,
+    cpu: f64,
+    postgres: f64,
+}
 
+/// Has a process of the worker handle jobs.
+fn run(world: &World, carrier: &Stub) -> Run {
+    let jobs = post(world, JOBS);
+    fs::write(world.folder().join("jobs"), jobs.join("\n")).expect("jobs");
+    let mut variables = world.environment("kinline_worker");
+    variables.extend([
+        ("KINLINE_BENCH_FOLDER", world.folder().display().to_string()),
+        ("KINLINE_DATABASE_CONNECTIONS", "16".to_owned()),
+        ("AWS_ENDPOINT_URL_SNS", carrier.url()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+    ]);
+    let (before, sent) = (process::postgres_cpu(world.postmaster()), carrier.sent());
+    let mut process = Measured::role(world.program(), "worker", &variables);
+    let said: Value = serde_json::from_str(&process.line()).expect("JSON");
+    let postgres = process::postgres_cpu(world.postmaster()) - before;
+    let figure = |name: &str| said[name].as_f64().expect("a figure");
+    // By the carrier's count: a job may cause no SMS, and an SMS may be for several messages.
+    #[expect(clippy::cast_precision_loss, reason = "thousands")]
+    let texts = (carrier.sent() - sent) as f64;
+    assert!(texts > 0.0, "the worker sent nothing");
+    Run {
+        rate: texts / figure("seconds"),
+        cpu: figure("cpu") * 1e6 / texts,
+        postgres: postgres * 1e6 / texts,
+    }
+}
+
+pub(crate) async fn measure(worlds: &[World], report: &mut Report) {
+    let carrier = Stub::serve(CARRIER_ANSWERS_AFTER);
+    let mut runs: Vec<Vec<Run>> = worlds.iter().map(|_| Vec::new()).collect();
+    for _ in 0..3 {
+        for (world, runs) in worlds.iter().zip(&mut runs) {
+            runs.push(run(world, &carrier));
+        }
+    }
+    let mut add = |name: &str, figure: fn(&Run) -> f64| {
+        let middle = |runs: &Vec<Run>| load::median(runs.iter().map(figure).collect());
+        report.add_sides(name, &runs.iter().map(middle).collect::<Vec<_>>());
+    };
+    add("worker: texts/s", |run| run.rate);
+    add("worker: CPU, µs a text", |run| run.cpu);
+    add("worker: PostgreSQL's CPU, µs a text", |run| run.postgres);
+
+    let world = &worlds[0];
     let mut environment = world.environment("kinline_worker");
-    environment.push(("AWS_ENDPOINT_URL_SNS", carrier));
+    environment.push(("AWS_ENDPOINT_URL_SNS", carrier.url()));
     let function = Function::start(&lambda::release("worker"), &environment).await;
-    let jobs = post(world, BATCH * BATCHES).await;
+    let jobs = post(world, BATCH * BATCHES);
     let mut times = Vec::new();
     for batch in jobs.chunks(BATCH) {
         let batch: Vec<&str> = batch.iter().map(String::as_str).collect();
