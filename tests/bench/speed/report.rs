@@ -115,6 +115,7 @@ impl Report {
             print!("{name:<64} {:>10} {target:>10}", number(*value));
             for (_, figures) in &others {
                 match figures.get(name.as_str()) {
+                    Some(0.0) => print!(" {:>10} {:>7}", 0, ""),
                     Some(other) => print!(" {:>10} {:>7.2}", number(*other), value / other),
                     None => print!(" {:>18}", ""),
                 }
