@@ -165,8 +165,6 @@ WHERE EXISTS (SELECT FROM sms s WHERE s.family_id = t.family_id AND s.thread_id 
 UPDATE thread_members tm SET left_seq = t.last_seq
 FROM threads t
 WHERE t.family_id = tm.family_id AND t.thread_id = tm.thread_id AND tm.status <> 'active';
--- Until now a number and a mute decided at the posting: nothing from before is owed again.
-UPDATE users SET texts_from = now();
 
 ALTER TABLE magic_links DROP CONSTRAINT magic_links_notification_id_fkey;
 ALTER TABLE magic_links RENAME notification_id TO sms_id;
