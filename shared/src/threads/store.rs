@@ -29,24 +29,37 @@ macro_rules! thread_columns {
     };
 }
 
-/// Selects the columns of an [`InboxEntry`] from one member's threads.
+/// Selects the columns of an [`InboxEntry`] from those of one member's threads that `$which` picks, in its order
+/// and number. The rest is read for these alone, each by its key.
 macro_rules! inbox {
-    () => {
+    ($which:literal) => {
         concat!(
             "SELECT ",
             thread_columns!(),
-            ", coalesce(t.last_message_at, t.created_at) AS active_at,
-               t.last_seq - coalesce(r.last_read_seq, 0) AS unread_count,
+            ", t.active_at, t.last_seq - coalesce(r.last_read_seq, 0) AS unread_count,
                m.author_id AS last_author_id, a.name AS last_author_name, m.body AS last_body,
                cardinality(m.file_ids) AS last_file_count
-             FROM thread_members me
-             JOIN threads t ON t.family_id = me.family_id AND t.thread_id = me.thread_id
-             LEFT JOIN reach r ON r.family_id = me.family_id AND r.thread_id = me.thread_id
-                 AND r.user_id = me.user_id
-             LEFT JOIN messages m
-                 ON m.family_id = t.family_id AND m.thread_id = t.thread_id AND m.seq = t.last_seq
-             LEFT JOIN users a ON a.family_id = m.family_id AND a.user_id = m.author_id
-             WHERE me.family_id = $1 AND me.user_id = $2 AND me.status = 'active' "
+             FROM (
+                 SELECT t.*, coalesce(t.last_message_at, t.created_at) AS active_at
+                 FROM thread_members me
+                 -- Fenced: as a join it may read all threads of the family for each membership.
+                 CROSS JOIN LATERAL (
+                     SELECT * FROM threads
+                     WHERE family_id = me.family_id AND thread_id = me.thread_id OFFSET 0
+                 ) t
+                 WHERE me.family_id = $1 AND me.user_id = $2 AND me.status = 'active' ",
+            $which,
+            ") t
+             LEFT JOIN LATERAL (
+                 SELECT last_read_seq FROM reach
+                 WHERE family_id = $1 AND thread_id = t.thread_id AND user_id = $2 LIMIT 1
+             ) r ON true
+             LEFT JOIN LATERAL (
+                 SELECT author_id, body, file_ids FROM messages
+                 WHERE family_id = $1 AND thread_id = t.thread_id AND seq = t.last_seq LIMIT 1
+             ) m ON true
+             LEFT JOIN users a ON a.family_id = $1 AND a.user_id = m.author_id
+             ORDER BY t.active_at DESC, t.thread_id DESC"
         )
     };
 }
@@ -231,7 +244,7 @@ pub(super) async fn find_entry(
     caller: &UserId,
     thread_id: ThreadId,
 ) -> Result<Option<InboxEntry>> {
-    let entry = sqlx::query_as(concat!(inbox!(), "AND me.thread_id = $3"))
+    let entry = sqlx::query_as(inbox!("AND me.thread_id = $3"))
         .bind(family_id)
         .bind(caller)
         .bind(thread_id)
@@ -248,13 +261,12 @@ pub(super) async fn list(
     after: Option<InboxCursor>,
     limit: usize,
 ) -> Result<Vec<InboxEntry>> {
-    let entries = sqlx::query_as(concat!(
-        inbox!(),
+    let entries = sqlx::query_as(inbox!(
         "AND ($3::timestamptz IS NULL
               OR (coalesce(t.last_message_at, t.created_at), t.thread_id) < ($3, $4))
            AND ($6::uuid[] IS NULL OR me.thread_id = ANY($6))
          ORDER BY active_at DESC, t.thread_id DESC
-         LIMIT $5",
+         LIMIT $5"
     ))
     .bind(family_id)
     .bind(caller)
