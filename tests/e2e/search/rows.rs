@@ -155,12 +155,16 @@ impl Rows {
         self
     }
 
-    /// The rows with one value of what the step doesn't read. Leases become 0, if it is the step's own, or 1.
-    pub(crate) fn seen_by(mut self, step: Step, own: u8) -> Self {
+    /// The rows with one value of what the step doesn't read, unless it is to be `exact`. Leases become 0, for the
+    /// step's own, or 1.
+    pub(crate) fn seen_by(mut self, step: Step, own: u8, exact: bool) -> Self {
         for (i, sms) in (0_u8..).zip(&mut self.sms) {
             let Some(sms) = sms else { continue };
             let asks = matches!(step, Step::Record(asked, _) if asked == i);
             sms.lease = sms.lease.map(|lease| u8::from(!asks || lease != own));
+            if exact {
+                continue;
+            }
             if !matches!(step, Step::WakeMembers | Step::ExpireLeases) {
                 sms.lease_over = false;
             }
@@ -168,7 +172,7 @@ impl Rows {
                 sms.wait = Wait::Call;
             }
         }
-        if !matches!(step, Step::Post | Step::WakeMembers) {
+        if !exact && !matches!(step, Step::Post | Step::WakeMembers) {
             self.wake = Wake::Later;
         }
         self

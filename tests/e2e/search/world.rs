@@ -1,8 +1,8 @@
-//! A world of the search: the rows, and what runs beside them. What can happen in it, and what must hold.
+//! A world of the search: the rows, and what runs beside them. What can happen in it.
 
 use super::{
     oracle::{After, Broken, Call, Known, Step},
-    rows::{Cover, MOST, Mute, Rows, State, Wait, Wake},
+    rows::{MOST, Mute, Rows, State, Wait, Wake},
 };
 
 /// A worker's progress with its claim. A crash sets it back to `Idle`.
@@ -48,6 +48,8 @@ pub(crate) struct Bounds {
     pub(crate) events: u8,
     pub(crate) deeds: &'static [Deed],
     pub(crate) broken: Option<Broken>,
+    /// Whether each step is asked about all columns, also those that its statements don't read.
+    pub(crate) exact: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,7 +61,7 @@ pub(crate) struct World {
     /// How often the carrier took each SMS. More than once ends the search.
     pub(crate) calls: [u8; MOST],
     /// The messages that were posted while the member was away, a bit for each.
-    missed: u8,
+    pub(crate) missed: u8,
     /// Deeds left.
     events: u8,
     /// Of a sweep in one statement: whether it enqueues, and the `wake_at` that it will write.
@@ -136,66 +138,6 @@ impl World {
         self
     }
 
-    /// What breaks a promise here.
-    pub(crate) fn broken_promise(&self) -> Option<&'static str> {
-        let rows = &self.rows;
-        for seq in 1..=rows.posted {
-            if let Cover::Sms(i) = rows.cover(seq) {
-                if self.calls[usize::from(i)] > 1 {
-                    return Some("two calls for one message");
-                }
-                if self.missed & (1 << (seq - 1)) != 0 {
-                    return Some("an SMS covers what was posted while the member was away");
-                }
-            }
-            let between = rows.joined < seq && seq <= rows.covered;
-            if between && rows.cover(seq) == Cover::None {
-                return Some("a gap between joining and what is covered");
-            }
-            if seq > rows.covered && rows.cover(seq) != Cover::None {
-                return Some("a cover beyond what is covered");
-            }
-        }
-        for (i, sms) in rows.sms() {
-            let calls = self.calls[usize::from(i)];
-            let honest = match sms.state {
-                State::Sent => calls == 1,
-                State::Pending | State::Failed | State::Suppressed | State::Cancelled => calls == 0,
-                State::Sending | State::Unknown => true,
-            };
-            if !honest {
-                return Some("a state that isn't true");
-            }
-        }
-        for seq in rows.owed() {
-            match rows.cover(seq) {
-                Cover::None if rows.wake == Wake::Never => return Some("owed, and no wake_at"),
-                Cover::Empty => return Some("owed, and decided to get none"),
-                Cover::Sms(i) if !self.stands(i, true) => {
-                    return Some("owed, and its SMS was ended");
-                }
-                Cover::None | Cover::Sms(_) => {}
-            }
-        }
-        None
-    }
-
-    /// Whether the SMS went, or failed visibly, or is `open` where that counts.
-    fn stands(&self, i: u8, open: bool) -> bool {
-        self.rows.sms[usize::from(i)].is_some_and(|sms| match sms.state {
-            State::Sent | State::Unknown | State::Failed => true,
-            State::Pending | State::Sending => open,
-            State::Suppressed | State::Cancelled => false,
-        })
-    }
-
-    /// Whether an SMS was tried for all that is owed.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.rows
-            .owed()
-            .all(|seq| matches!(self.rows.cover(seq), Cover::Sms(i) if self.stands(i, false)))
-    }
-
     /// What can happen next, and whether that is all. `after` is asked for what the product does with the
     /// rows; where it doesn't know, that is left out.
     pub(crate) fn next(
@@ -203,7 +145,7 @@ impl World {
         bounds: &Bounds,
         after: &mut impl FnMut(Rows, Step) -> Option<After>,
     ) -> (Vec<Next>, bool) {
-        let mut found = Found { next: Vec::new(), after, is_complete: true };
+        let mut found = Found { next: Vec::new(), after, exact: bounds.exact, is_complete: true };
         self.workers_go_on(bounds, &mut found);
         self.sweeper_goes_on(bounds, &mut found);
         self.time_passes(&mut found);
@@ -324,20 +266,20 @@ impl World {
                 world.queue[Call::Member as usize] |= enqueues;
             }
             found.add(Act::SweepWrites, world, true);
-        } else if self.rows.wake == Wake::Now {
-            if let Some(after) = found.ask(self.rows, Step::WakeMembers, NOBODY) {
-                if bounds.broken == Some(Broken::OneStatementSweep) {
-                    let world = Self { sweep: Some((after.due, after.rows.wake)), ..*self };
-                    found.add(Act::SweepReads, world, true);
-                } else {
-                    let world = Self { rows: after.rows, ..*self };
-                    let act = |enqueues| Act::SweepsMembers { enqueues };
-                    if after.due {
-                        found.add(act(true), world.with_job(Call::Member, true), true);
-                    }
-                    // Nobody is due; or it dies before it enqueues, or the queue loses it.
-                    found.add_flawed(act(false), world, !after.due, after.flaw);
+        } else if self.rows.wake == Wake::Now
+            && let Some(after) = found.ask(self.rows, Step::WakeMembers, NOBODY)
+        {
+            if bounds.broken == Some(Broken::OneStatementSweep) {
+                let world = Self { sweep: Some((after.due, after.rows.wake)), ..*self };
+                found.add(Act::SweepReads, world, true);
+            } else {
+                let world = Self { rows: after.rows, ..*self };
+                let act = |enqueues| Act::SweepsMembers { enqueues };
+                if after.due {
+                    found.add(act(true), world.with_job(Call::Member, true), true);
                 }
+                // Nobody is due; or it dies before it enqueues, or the queue loses it.
+                found.add_flawed(act(false), world, !after.due, after.flaw);
             }
         }
         if self.rows.sms().any(|(_, s)| s.state == State::Pending && s.wait == Wait::Call)
@@ -484,6 +426,7 @@ impl World {
 struct Found<'a, F> {
     next: Vec<Next>,
     after: &'a mut F,
+    exact: bool,
     is_complete: bool,
 }
 
@@ -491,7 +434,7 @@ impl<F: FnMut(Rows, Step) -> Option<After>> Found<'_, F> {
     /// What the product does with the rows, in the step of the worker with this lease. One question stands
     /// for all that differ only in what the step's statements don't read.
     fn ask(&mut self, rows: Rows, step: Step, own: u8) -> Option<After> {
-        let asked = rows.seen_by(step, own);
+        let asked = rows.seen_by(step, own, self.exact);
         let Some(mut after) = (self.after)(asked, step) else {
             self.is_complete = false;
             return None;
