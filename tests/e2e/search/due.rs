@@ -163,3 +163,21 @@ async fn whom_a_claim_would_text_is_called_due() {
     assert!(texted.iter().filter(|&&n| 0 < n && n < all / 2).count() >= 5, "{counts:?}");
     eprintln!("{counts:?} of {all}");
 }
+
+/// A sweeper that was away delays texts, never their end.
+#[tokio::test]
+async fn what_was_not_texted_about_for_three_days_expires() {
+    let system = System::start().await;
+    system.family(2).await;
+    let u0 = system.member("u0");
+    let thread = u0.thread(&["u1".to_owned()]).await;
+    let posted = u0.say(&thread, "in vain").await;
+    system.pass(Duration::from_hours(73)).await;
+    assert_eq!(system.sweep().await.enqueued, 0);
+    system.deliver().await;
+    assert_eq!(system.sms_of(1).len(), 0);
+    let message = posted.text("/message/id");
+    let path = format!("/threads/{thread}/messages/{message}/deliveries");
+    let delivery = u0.get(&path).await.at("/deliveries/0");
+    assert_eq!((&delivery["state"], &delivery["reason"]), (&"failed".into(), &"expired".into()));
+}
