@@ -261,12 +261,20 @@ mod tests {
         let user_id = "u1".parse().expect("an id");
         let reach = Job::Reach(Recipient { family_id: family(), thread_id, user_id });
         for (job, body) in [
-            (reach, format!(r#""kind":"reach","familyId":"fam","threadId":"{thread_id}","userId":"u1""#)),
+            (
+                reach,
+                format!(
+                    r#""kind":"reach","familyId":"fam","threadId":"{thread_id}","userId":"u1""#
+                ),
+            ),
             (
                 Job::Sms(SmsJob { family_id: family(), sms_id }),
                 format!(r#""kind":"sms","familyId":"fam","smsId":"{sms_id}""#),
             ),
-            (Job::LinkRequest(request), format!(r#""kind":"link_request","linkRequestId":"{request}""#)),
+            (
+                Job::LinkRequest(request),
+                format!(r#""kind":"link_request","linkRequestId":"{request}""#),
+            ),
         ] {
             let body = format!(r#"{{"v":2,{body}}}"#);
             assert_eq!(job.body().expect("JSON"), body);
@@ -320,7 +328,9 @@ mod tests {
             format!(r#"{{"v":1,"kind":"sms","familyId":"fam","smsId":"{id}"}}"#),
             format!(r#"{{"v":2,"kind":"sms","familyId":"a,b","smsId":"{id}"}}"#),
             format!(r#"{{"v":2,"kind":"sms","familyId":"fam","smsId":"{id}","phone":"+1"}}"#),
-            format!(r#"{{"v":2,"kind":"sms","familyId":"fam","smsId":"{id}","linkRequestId":"{request}"}}"#),
+            format!(
+                r#"{{"v":2,"kind":"sms","familyId":"fam","smsId":"{id}","linkRequestId":"{request}"}}"#
+            ),
             r#"{"v":2,"kind":"sms","familyId":"fam","smsId":"msg_00"}"#.to_owned(),
             format!(r#"{{"v":1,"familyId":"fam","notificationId":"{id}"}}"#),
         ] {

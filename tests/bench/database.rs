@@ -122,7 +122,8 @@ async fn round((app, worker): &(Pool, Pool), places: &[Place]) -> [Duration; 4] 
     let read = began.elapsed();
 
     let began = Instant::now();
-    let claim = delivery::claim(worker, &jobs, None, Pacing { per_minute: 0 }).await.expect("claimed");
+    let claim =
+        delivery::claim(worker, &jobs, None, Pacing { per_minute: 0 }).await.expect("claimed");
     let (lease, claimed) = (claim.lease, claim.claimed);
     let claim = began.elapsed();
     assert_eq!(claimed.len(), due);

@@ -125,12 +125,11 @@ async fn an_sms_waits_for_segments_that_may_be_refunded() {
     assert_eq!(system.sms().len(), 1);
     assert_eq!(spent(&system).await, 1);
     // A lost worker leaves its SMS unknown, and paid for: it may have cost something.
-    let paid: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM sms WHERE state = 'sent' AND paid_segments = 1",
-    )
-    .fetch_one(&system.owner)
-    .await
-    .expect("a count");
+    let paid: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sms WHERE state = 'sent' AND paid_segments = 1")
+            .fetch_one(&system.owner)
+            .await
+            .expect("a count");
     assert_eq!(paid, 1);
 }
 

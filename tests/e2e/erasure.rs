@@ -328,7 +328,8 @@ async fn the_sweeper_finishes_an_erasure() {
     u1.say(&thread, "Back again").await;
     // Two sweepers at once share the work.
     let (queue, pacing) = (system.stack.queue(), Pacing::default());
-    let (one, two) = tokio::join!(worker::sweep(&pool, &queue, pacing), worker::sweep(&pool, &queue, pacing));
+    let (one, two) =
+        tokio::join!(worker::sweep(&pool, &queue, pacing), worker::sweep(&pool, &queue, pacing));
     let batches = one.emptied + two.emptied;
     assert_eq!(batches, 5, "of 2,000 numbers each");
     assert_eq!(left_of_u1(&system).await, 1);
@@ -382,7 +383,6 @@ async fn a_function_killed_in_the_middle_leaves_the_rest_to_the_sweeper() {
     let erased = events.as_array().expect("a list").iter().filter(|e| e["action"] == "user.erased");
     assert_eq!(erased.count(), 1);
 }
-
 
 #[tokio::test]
 async fn an_sms_being_sent_restores_nothing_erased() {

@@ -1,4 +1,4 @@
-//! The short form of the fault suite: each fault a few times.
+//! The short form of the fault suite: each fault a few times, or just often enough to meet every limit.
 //! The long form: `cargo run -p tests --example faults`.
 
 use tests::faults::{self, SCENARIOS};

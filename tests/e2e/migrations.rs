@@ -131,7 +131,9 @@ async fn deliveries_of_before_are_shown_and_finished() {
             let deliveries = u0.get(&format!("{path}/{id}/deliveries")).await.at("/deliveries");
             let deliveries = deliveries.as_array().expect("deliveries").iter();
             states.push(
-                deliveries.map(|d| d["state"].as_str().expect("a state").to_owned()).collect::<Vec<_>>(),
+                deliveries
+                    .map(|d| d["state"].as_str().expect("a state").to_owned())
+                    .collect::<Vec<_>>(),
             );
         }
         states

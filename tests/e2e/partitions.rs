@@ -111,11 +111,10 @@ async fn a_family_continues_on_split_tables() {
     // A link from before the split opens, and its delivery counts as opened.
     let opened = system.anonymous().post("/links/exchange", &json!({ "token": token })).await;
     assert_eq!(opened.status, 200, "{}", opened.as_text());
-    let opened: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM sms WHERE opened_at IS NOT NULL")
-            .fetch_one(&system.owner)
-            .await
-            .expect("a count");
+    let opened: i64 = sqlx::query_scalar("SELECT count(*) FROM sms WHERE opened_at IS NOT NULL")
+        .fetch_one(&system.owner)
+        .await
+        .expect("a count");
     assert_eq!(opened, 1);
     // The same key from twenty callers at once: the index of a part refuses all but one.
     let all = (0..20).map(|_| {
@@ -132,12 +131,11 @@ async fn a_family_continues_on_split_tables() {
     let pool = Database::new(system.database_url(), 1).expect("a URL").pool_as(Role::App);
     let other: FamilyId = "other".parse().expect("an id");
     let mut tx = db::begin_for_family(&pool, &other).await.expect("a transaction");
-    let seen: (i64, i64) = sqlx::query_as(
-        "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM sms)",
-    )
-    .fetch_one(&mut *tx)
-    .await
-    .expect("counts");
+    let seen: (i64, i64) =
+        sqlx::query_as("SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM sms)")
+            .fetch_one(&mut *tx)
+            .await
+            .expect("counts");
     assert_eq!(seen, (0, 0));
     let past = sqlx::query("SELECT FROM messages_p000").execute(&mut *tx).await;
     let past = past.expect_err("no way past it");
@@ -175,12 +173,11 @@ async fn a_request_reads_one_partition() {
     let thread = u0.thread(&members).await;
     u0.say(&thread, "planned").await;
     system.deliver().await;
-    let (thread, sms): (String, String) = sqlx::query_as(
-        "SELECT thread_id::text, sms_id::text FROM sms LIMIT 1",
-    )
-    .fetch_one(&system.owner)
-    .await
-    .expect("a row");
+    let (thread, sms): (String, String) =
+        sqlx::query_as("SELECT thread_id::text, sms_id::text FROM sms LIMIT 1")
+            .fetch_one(&system.owner)
+            .await
+            .expect("a row");
     let history = format!(
         "SELECT * FROM messages WHERE family_id = '{FAMILY}' AND thread_id = '{thread}' AND seq <= 1"
     );

@@ -65,7 +65,7 @@ const USED: [(&str, &[&str]); 7] = [
         ],
     ),
     (
-        "delivery::claim_members",
+        "delivery::claim_members!",
         &[
             "messages_pkey (thread_id, seq)",
             "reach_pkey (family_id, thread_id, user_id)",
@@ -75,7 +75,7 @@ const USED: [(&str, &[&str]); 7] = [
         ],
     ),
     (
-        "delivery::record",
+        "delivery::record!",
         &[
             "reach_pkey (family_id, thread_id, user_id)",
             "sms_pkey (sms_id, family_id)",

@@ -8,7 +8,8 @@ use tests::{Answer, Client, System, client::send};
 /// Moves every SMS back by `days`: its times, and its id, which begins with the time.
 async fn age_sms(system: &System, days: i32) {
     let mut tx = system.owner.begin().await.expect("a transaction");
-    let aged = "(lpad(to_hex(('x' || substr(replace(sms_id::text, '-', ''), 1, 12))::bit(48)::bigint
+    let aged =
+        "(lpad(to_hex(('x' || substr(replace(sms_id::text, '-', ''), 1, 12))::bit(48)::bigint
                              - $1::bigint * 86400000), 12, '0')
                  || substr(replace(sms_id::text, '-', ''), 13))::uuid";
     sqlx::raw_sql("SET LOCAL session_replication_role = 'replica'")

@@ -186,28 +186,24 @@ async fn look(
         return Ok(Vec::new());
     }
     // A second statement: its snapshot has what was committed before the locks were taken.
-    let looked = store::look(tx, locked, pacing).await?;
+    let found = store::look(tx, locked, pacing).await?;
     let mut calls = Vec::new();
-    let mut next: BTreeMap<&Locked, f64> = BTreeMap::new();
-    let places: HashMap<&Locked, &Locked> = locked.iter().map(|thread| (thread, thread)).collect();
-    for Looked { family_id, thread_id, user_id, open_for, waited, every, ahead } in looked {
-        let seconds = match open_for {
-            Some(seconds) => seconds.max(1.0),
-            None => {
-                let slots =
-                    slots.entry(family_id.clone()).or_insert_with(|| Slots::new(every, ahead));
-                slots.take().unwrap_or_else(|| {
-                    let (family_id, user_id) = (family_id.clone(), user_id.clone());
-                    calls.push((Recipient { family_id, thread_id, user_id }, waited));
-                    WAKE_AGAIN.as_secs_f64()
-                })
-            }
+    let mut next: HashMap<Locked, f64> = HashMap::new();
+    for Looked { family_id, thread_id, user_id, open_for, waited, every, ahead } in found {
+        let thread = (family_id.clone(), thread_id);
+        let mut slot = || {
+            let of_family = slots.entry(family_id.clone());
+            of_family.or_insert_with(|| Slots::new(every, ahead)).take()
         };
-        if let Some(&thread) = places.get(&(family_id, thread_id)) {
-            next.entry(thread)
-                .and_modify(|soonest| *soonest = soonest.min(seconds))
-                .or_insert(seconds);
-        }
+        let seconds = if let Some(seconds) = open_for {
+            seconds.max(1.0)
+        } else if let Some(seconds) = slot() {
+            seconds
+        } else {
+            calls.push((Recipient { family_id, thread_id, user_id }, waited));
+            WAKE_AGAIN.as_secs_f64()
+        };
+        next.entry(thread).and_modify(|next| *next = next.min(seconds)).or_insert(seconds);
     }
     let wake: Vec<(Locked, Option<f64>)> =
         locked.iter().map(|thread| (thread.clone(), next.get(thread).copied())).collect();

@@ -170,10 +170,7 @@ pub async fn request(
 ///
 /// # Errors
 /// Only database errors; then the requests stay.
-pub async fn answer(
-    pool: &Pool,
-    requests: &[LinkRequestId],
-) -> Result<Vec<(LinkRequestId, Job)>> {
+pub async fn answer(pool: &Pool, requests: &[LinkRequestId]) -> Result<Vec<(LinkRequestId, Job)>> {
     let mut tx = db::begin_as_worker(pool).await?;
     let mut members = store::take_requests(&mut tx, requests).await?;
     // In one order in all workers, to avoid deadlocks.

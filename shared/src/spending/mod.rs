@@ -50,11 +50,7 @@ struct Spent {
 ///
 /// # Errors
 /// Only database errors. Then it is unknown what was paid; recording the outcomes corrects it.
-pub async fn pay(
-    pool: &Pool,
-    lease: Lease,
-    costs: &[Cost],
-) -> Result<HashMap<SmsId, Verdict>> {
+pub async fn pay(pool: &Pool, lease: Lease, costs: &[Cost]) -> Result<HashMap<SmsId, Verdict>> {
     let mut tx = db::begin_as_worker(pool).await?;
     let mut families: Vec<&FamilyId> = costs.iter().map(|cost| &cost.family_id).collect();
     // In one order in all workers, to avoid deadlocks.

@@ -237,7 +237,8 @@ impl Oracle {
         let others = [self.member.user.clone()];
         let members = MemberSet::new(Kind::Family, &self.author.user, others).expect("members");
         let new = NewThread { kind: Kind::Family, members, title: None, distinct: false };
-        let found = threads::resolve_or_create(&self.app, &self.author, &new, None).await.expect("found");
+        let found =
+            threads::resolve_or_create(&self.app, &self.author, &new, None).await.expect("found");
         assert_eq!(found.0.thread_id, self.thread);
     }
 

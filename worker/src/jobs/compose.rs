@@ -37,7 +37,8 @@ impl Draft {
             Ok((sms, segments)) => (Ok(sms), Some(segments)),
             Err(why) => (Err(why), None),
         };
-        let cap = claimed.monthly_cap.or(worker.default_cap).filter(|_| claimed.message_id.is_some());
+        let cap =
+            claimed.monthly_cap.or(worker.default_cap).filter(|_| claimed.message_id.is_some());
         let cost = cap.zip(segments).map(|(cap, segments)| {
             let SmsJob { sms_id, family_id } = claimed.sms.clone();
             Cost { sms_id, family_id, segments, cap }

@@ -51,8 +51,7 @@ pub(crate) async fn deliver(
     let mut first = true;
     while !wanted.is_empty() && (first || time_left(deadline) >= LEAST_TIME) {
         failpoint::reach("claim.before");
-        let claim =
-            delivery::claim(&worker.db, &wanted, worker.stop_notices, worker.pacing).await;
+        let claim = delivery::claim(&worker.db, &wanted, worker.stop_notices, worker.pacing).await;
         let claim = match claim {
             Ok(claim) => claim,
             Err(error) => {

@@ -35,8 +35,11 @@ pub(crate) async fn handle(
         let attributes = requests.get(&request).map(|&attributes| attributes.clone());
         due.insert(job, attributes.unwrap_or_default());
     }
-    let unfinished =
-        if due.is_empty() { HashSet::new() } else { deliver::deliver(worker, &due, deadline).await };
+    let unfinished = if due.is_empty() {
+        HashSet::new()
+    } else {
+        deliver::deliver(worker, &due, deadline).await
+    };
     let failed = |job: &Job| match job {
         Job::LinkRequest(_) => unanswered,
         job => unfinished.contains(job),

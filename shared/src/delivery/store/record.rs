@@ -18,39 +18,9 @@ macro_rules! note_paid {
 }
 pub(crate) use note_paid;
 
-/// Writes outcomes where `lease` is still valid, and late `sent` outcomes where it had expired.
-pub(in super::super) async fn record(
-    tx: &mut PgConnection,
-    lease: Lease,
-    attempts: &[Attempt],
-) -> Result<Vec<Recorded>> {
-    let mut ids = Vec::with_capacity(attempts.len());
-    let mut families = Vec::with_capacity(attempts.len());
-    let mut phones = Vec::with_capacity(attempts.len());
-    let mut calls = Vec::with_capacity(attempts.len());
-    let mut states = Vec::with_capacity(attempts.len());
-    let mut reasons = Vec::with_capacity(attempts.len());
-    let mut carrier_ids = Vec::with_capacity(attempts.len());
-    let mut segments = Vec::with_capacity(attempts.len());
-    let mut stop_notices = Vec::with_capacity(attempts.len());
-    for Attempt { sms, phone, called, outcome } in attempts {
-        let sent = match outcome {
-            Outcome::Sent { carrier_message_id, segments, stop_notice } => {
-                Some((carrier_message_id.as_str(), *segments, *stop_notice))
-            }
-            _ => None,
-        };
-        ids.push(sms.sms_id);
-        families.push(sms.family_id.as_str());
-        phones.push(phone.e164());
-        calls.push(*called);
-        states.push(outcome.state().as_str());
-        reasons.push(outcome.reason().map(Reason::as_str));
-        carrier_ids.push(sent.map(|(id, ..)| id));
-        segments.push(sent.map(|(_, segments, _)| i32::try_from(segments).unwrap_or(i32::MAX)));
-        stop_notices.push(sent.is_some_and(|(.., stop_notice)| stop_notice));
-    }
-    let recorded = sqlx::query_as(
+/// The statement of [`record`], for the lease `$1`.
+macro_rules! record {
+    () => {
         "WITH recorded AS (
              UPDATE sms s SET
                  state = o.state,
@@ -111,21 +81,56 @@ pub(in super::super) async fn record(
          FROM recorded rec
          JOIN threads t ON t.family_id = rec.family_id AND t.thread_id = rec.thread_id
          LEFT JOIN reach r ON r.family_id = rec.family_id AND r.thread_id = rec.thread_id
-             AND r.user_id = rec.user_id",
-    )
-    .bind(lease.0)
-    .bind(ids)
-    .bind(states)
-    .bind(reasons)
-    .bind(carrier_ids)
-    .bind(segments)
-    .bind(BACK_OFF.map(|delay| delay.as_secs_f64()).to_vec())
-    .bind(stop_notices)
-    .bind(phones)
-    .bind(calls)
-    .bind(families)
-    .fetch_all(tx)
-    .await?;
+             AND r.user_id = rec.user_id"
+    };
+}
+
+/// Writes outcomes where `lease` is still valid, and late `sent` outcomes where it had expired.
+pub(in super::super) async fn record(
+    tx: &mut PgConnection,
+    lease: Lease,
+    attempts: &[Attempt],
+) -> Result<Vec<Recorded>> {
+    let mut ids = Vec::with_capacity(attempts.len());
+    let mut families = Vec::with_capacity(attempts.len());
+    let mut phones = Vec::with_capacity(attempts.len());
+    let mut calls = Vec::with_capacity(attempts.len());
+    let mut states = Vec::with_capacity(attempts.len());
+    let mut reasons = Vec::with_capacity(attempts.len());
+    let mut carrier_ids = Vec::with_capacity(attempts.len());
+    let mut segments = Vec::with_capacity(attempts.len());
+    let mut stop_notices = Vec::with_capacity(attempts.len());
+    for Attempt { sms, phone, called, outcome } in attempts {
+        let sent = match outcome {
+            Outcome::Sent { carrier_message_id, segments, stop_notice } => {
+                Some((carrier_message_id.as_str(), *segments, *stop_notice))
+            }
+            _ => None,
+        };
+        ids.push(sms.sms_id);
+        families.push(sms.family_id.as_str());
+        phones.push(phone.e164());
+        calls.push(*called);
+        states.push(outcome.state().as_str());
+        reasons.push(outcome.reason().map(Reason::as_str));
+        carrier_ids.push(sent.map(|(id, ..)| id));
+        segments.push(sent.map(|(_, segments, _)| i32::try_from(segments).unwrap_or(i32::MAX)));
+        stop_notices.push(sent.is_some_and(|(.., stop_notice)| stop_notice));
+    }
+    let recorded = sqlx::query_as(record!())
+        .bind(lease.0)
+        .bind(ids)
+        .bind(states)
+        .bind(reasons)
+        .bind(carrier_ids)
+        .bind(segments)
+        .bind(BACK_OFF.map(|delay| delay.as_secs_f64()).to_vec())
+        .bind(stop_notices)
+        .bind(phones)
+        .bind(calls)
+        .bind(families)
+        .fetch_all(tx)
+        .await?;
     Ok(recorded)
 }
 
