@@ -67,7 +67,7 @@ impl Shape {
     }
 }
 
-/// Writes families, users, threads, `messages` messages of two years, and the notifications and links
+/// Writes families, users, threads, `messages` messages of two years, and the SMS, covers and links
 /// of the last week, into an empty database at `url`, whose login is a superuser: foreign keys are not
 /// checked, since the rows satisfy them. The same data each time, but for the times, which end now.
 ///

@@ -91,9 +91,7 @@ pub fn ours(
     let sends = month.posts * (usage.sms_a_post() / platform.batch).ceil();
     let queue = sends + 2.0 * month.batches + platform.idle_receives_a_month;
     let stored = (platform.kept_months * month.posts * measured.message_bytes
-        + platform.notification_months
-            * month.sms
-            * (measured.notification_bytes + measured.link_bytes))
+        + platform.sms_months * month.sms * (measured.sms_bytes + measured.link_bytes))
         / 1e9;
     let mut lines = vec![
         sms(prices, month.sms * usage.text.segments)?,
@@ -146,8 +144,7 @@ pub fn other(prices: &Prices, usage: &Usage, families: f64) -> anyhow::Result<Bi
     let month = Month::of(usage, families);
     let servers = (families / usage.platform.families_a_server).ceil();
     let stored = usage.platform.kept_months
-        * (month.posts * usage.measured.message_bytes
-            + month.sms * usage.measured.notification_bytes)
+        * (month.posts * usage.measured.message_bytes + month.sms * usage.measured.sms_bytes)
         / 1e9;
     Ok(Bill {
         lines: vec![

@@ -80,7 +80,7 @@ pub struct Measured {
     pub carrier_ms: f64,
     pub carrier_spread_ms: f64,
     pub message_bytes: f64,
-    pub notification_bytes: f64,
+    pub sms_bytes: f64,
     pub link_bytes: f64,
     pub log_bytes_a_request: f64,
 }
@@ -97,7 +97,7 @@ pub struct Platform {
     pub alarms: f64,
     pub secrets: f64,
     pub kept_months: f64,
-    pub notification_months: f64,
+    pub sms_months: f64,
     pub idle_receives_a_month: f64,
     pub acu_vcpus: f64,
     pub busy: f64,

@@ -1,7 +1,7 @@
 //! The states of an SMS, their reasons, and the outcomes that lead to them.
 //!
-//! A claim makes it `sending`, a new one or from `pending`; `sending` → `sent`, `unknown`, `failed`, `suppressed` or
-//! `pending` again by an outcome; `sending` → `unknown` when the lease expires, and then only to
+//! A claim makes it `sending`: a new one, or one that was `pending`. `sending` → `sent`, `unknown`, `failed`,
+//! `suppressed` or `pending` again by an outcome; `sending` → `unknown` when the lease expires, and then only to
 //! `sent`, by a late record. `pending` → `suppressed`, `cancelled` or `failed` without a carrier call.
 
 use crate::text_enum::text_enum;

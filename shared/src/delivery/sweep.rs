@@ -1,7 +1,7 @@
 //! The sweeper's part of delivery: it enqueues what was never enqueued, lost, or is due again.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
