@@ -134,7 +134,7 @@ impl Job {
 
     /// Returns the message.
     fn message(&self) -> Result<sqs::NewMessage, serde_json::Error> {
-        Ok(sqs::NewMessage { body: self.body()?, group: self.group() })
+        Ok(sqs::NewMessage { body: self.body()?, group: self.group(), delay_seconds: 0 })
     }
 
     /// Returns the message's body.
@@ -202,8 +202,22 @@ impl Queue {
     ///
     /// Never fails: the sweeper will send the returned jobs.
     pub async fn enqueue(&self, jobs: &[Job]) -> Vec<Job> {
+        self.send(jobs, 0).await
+    }
+
+    /// Sends `jobs`, as [`Self::enqueue`] does, that the worker gets a second later.
+    pub async fn enqueue_later(&self, jobs: &[Job]) -> Vec<Job> {
+        self.send(jobs, 1).await
+    }
+
+    async fn send(&self, jobs: &[Job], delay_seconds: i32) -> Vec<Job> {
+        if jobs.is_empty() {
+            return Vec::new();
+        }
+        let message = |job: &Job| Ok(sqs::NewMessage { delay_seconds, ..job.message()? });
         // Serializing a job can't fail.
-        let Ok(messages) = jobs.iter().map(Job::message).collect::<Result<Vec<_>, _>>() else {
+        let messages: Result<Vec<_>, serde_json::Error> = jobs.iter().map(message).collect();
+        let Ok(messages) = messages else {
             return jobs.to_vec();
         };
         let not_taken = self.0.send(&messages, BUDGET).await;

@@ -161,13 +161,13 @@ async fn post_message(
     failpoint::reach("post.before");
     let (key, pace) = (key.as_ref(), api.rules.posts);
     let posted = messages::post(&api.db, &actor, thread_id, &new, key, pace).await?;
-    let due = posted.due.into_iter().map(|user_id| {
-        Job::Reach(Recipient { family_id: actor.family.clone(), thread_id, user_id })
-    });
-    let jobs: Vec<Job> = due.collect();
+    let reach =
+        |user_id| Job::Reach(Recipient { family_id: actor.family.clone(), thread_id, user_id });
+    let now: Vec<Job> = posted.due.into_iter().map(reach).collect();
+    let later: Vec<Job> = posted.sending.into_iter().map(reach).collect();
     failpoint::reach("post.after");
     // Committed: the sweeper enqueues what the queue does not accept now.
-    queue.enqueue(&jobs).await;
+    tokio::join!(queue.enqueue(&now), queue.enqueue_later(&later));
     failpoint::reach("enqueue.after");
     let view = Json(PostedView {
         message: posted.message.into(),

@@ -49,6 +49,8 @@ pub struct NewMessage {
     /// hands out those of the others first (Amazon SQS Developer Guide, Fair queues). Without a group, a
     /// message is a group by itself.
     pub group: Option<String>,
+    /// For how long nobody receives it, in seconds, at most 900 (Amazon SQS API Reference).
+    pub delay_seconds: i32,
 }
 
 /// A received message.
@@ -126,7 +128,8 @@ impl Queue {
             let mut entry = SendMessageBatchRequestEntry::builder()
                 .id(i.to_string())
                 .message_body(&message.body)
-                .set_message_group_id(message.group.clone());
+                .set_message_group_id(message.group.clone())
+                .set_delay_seconds((message.delay_seconds > 0).then_some(message.delay_seconds));
             if let Some(id) = request_id.clone() {
                 entry = entry.message_attributes(REQUEST_ID, id);
             }

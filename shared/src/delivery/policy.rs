@@ -13,21 +13,22 @@ pub(crate) use suppressed;
 
 /// Selects, of the members of the thread `$2` except the author `$3`: how many are `queued` for an SMS about a
 /// message, how many are `suppressed`, and who of the queued is `due` one now. For the others an SMS about the
-/// thread is waiting or being sent, which or whose successor covers the message.
+/// thread is waiting, which covers the message, or being sent (`sending`): then another one follows.
 macro_rules! recipients {
     () => {
         concat!(
             "SELECT count(*) FILTER (WHERE reason IS NULL) AS queued,
                     count(*) FILTER (WHERE reason IS NOT NULL) AS suppressed,
-                    array_agg(user_id) FILTER (WHERE reason IS NULL AND open_id IS NULL) AS due
+                    array_agg(user_id) FILTER (WHERE reason IS NULL AND open IS NULL) AS due,
+                    array_agg(user_id) FILTER (WHERE reason IS NULL AND open = 'sending') AS sending
              FROM (
-                 SELECT tm.user_id, s.sms_id AS open_id, CASE ",
+                 SELECT tm.user_id, s.state AS open, CASE ",
             $crate::delivery::suppressed!(),
             "    END AS reason
                  FROM thread_members tm
                  JOIN users u ON u.family_id = tm.family_id AND u.user_id = tm.user_id
                  LEFT JOIN LATERAL (
-                     SELECT sms_id FROM sms
+                     SELECT state FROM sms
                      WHERE family_id = $1 AND thread_id = $2 AND user_id = tm.user_id
                        AND kind = 'message' AND state IN ('pending', 'sending')
                      LIMIT 1

@@ -126,6 +126,9 @@ pub struct Posted {
     pub queued_count: i32,
     /// The members who are due an SMS now; none for a replay.
     pub due: Vec<UserId>,
+    /// The members to whom an SMS about the thread is being sent, and who are due another one after it. Its
+    /// worker looks for new messages when it records the outcome, perhaps just before this post was committed.
+    pub sending: Vec<UserId>,
     /// The number of members who get none; 0 for a replay.
     pub suppressed: u64,
     /// Whether it was posted before with the same idempotency key.
@@ -168,6 +171,7 @@ pub async fn post(
         message: row.message,
         queued_count: row.queued_count,
         due: row.due,
+        sending: row.sending,
         suppressed: row.suppressed.unsigned_abs(),
         replayed: row.replayed,
     })

@@ -34,6 +34,7 @@ pub(super) struct PostRow {
     pub(super) request_hash: Option<Vec<u8>>,
     pub(super) replayed: bool,
     pub(super) due: Vec<UserId>,
+    pub(super) sending: Vec<UserId>,
     pub(super) suppressed: i64,
 }
 
@@ -93,7 +94,9 @@ pub(super) async fn insert(tx: &mut PgConnection, post: &Post<'_>) -> Result<Pos
          SELECT m.*, me.name AS author_name, me.too_early,
                 CASE WHEN m.replayed THEN 0 ELSE r.suppressed END AS suppressed,
                 -- Not before the family's pace has a slot: until then the sweeper looks.
-                CASE WHEN m.replayed OR p.open_at > now() THEN '{}' ELSE coalesce(r.due, '{}') END AS due
+                CASE WHEN m.replayed OR p.open_at > now() THEN '{}' ELSE coalesce(r.due, '{}') END AS due,
+                CASE WHEN m.replayed OR p.open_at > now() THEN '{}' ELSE coalesce(r.sending, '{}') END
+                    AS sending
          FROM me
          CROSS JOIN recipients r
          LEFT JOIN sms_pace p ON p.family_id = $1
