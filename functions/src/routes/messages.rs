@@ -134,7 +134,7 @@ struct QueuedView {
 
 /// Post a message
 ///
-/// Whoever is due an SMS gets it, whether or not the queue is available. A repeated request with the same `Idempotency-Key` and body gets the same response, and
+/// Each member who is due an SMS gets it, whether or not the queue is available. A repeated request with the same `Idempotency-Key` and body gets the same response, and
 /// nothing is posted or sent twice.
 #[utoipa::path(
     post, path = "/threads/{threadId}/messages", tag = "Messages", operation_id = "postMessage",

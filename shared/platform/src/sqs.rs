@@ -45,7 +45,7 @@ pub struct Queue {
 pub struct NewMessage {
     /// Its body.
     pub body: String,
-    /// Whom it belongs to, in up to 128 characters. While one group has most of the messages in progress, SQS
+    /// The tenant that it belongs to, in up to 128 characters. While one group has most of the messages in progress, SQS
     /// hands out those of the others first (Amazon SQS Developer Guide, Fair queues). Without a group, a
     /// message is a group by itself.
     pub group: Option<String>,

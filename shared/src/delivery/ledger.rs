@@ -1,4 +1,4 @@
-//! Who got a message.
+//! The ledger: which member got a message, by SMS or by reading.
 
 use time::OffsetDateTime;
 

@@ -138,7 +138,7 @@ pub struct Claim {
     pub settled: Vec<Settled>,
 }
 
-/// What a claim is asked to look at, without repetitions.
+/// The members and SMS that a claim is asked to look at, without repetitions.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     members: BTreeSet<Recipient>,
@@ -256,7 +256,7 @@ pub struct Attempt {
 pub struct Recorded {
     /// The SMS.
     pub sms_id: SmsId,
-    /// Whom it was for.
+    /// The member that it was for.
     #[sqlx(flatten)]
     pub recipient: Recipient,
     /// Whether a post came while it was open, so that the member may be due again.

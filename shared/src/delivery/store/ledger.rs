@@ -1,4 +1,4 @@
-//! Who got a message: derived from covers, SMS, and how far each member has read.
+//! The ledger, derived from covers, SMS, and how far each member has read.
 
 use sqlx::{FromRow, PgConnection, Row};
 
