@@ -174,15 +174,15 @@ invoke() { # event
     [ "$answer" = "{\"batchItemFailures\":[{\"itemIdentifier\":\"$malformed\"}]}" ] ||
         fail "the worker should have refused only the malformed record, not: $answer"
 }
-# The committed event: a record that is no job, and a job of no notification.
+# The committed event: a record that is no job, and a job of no thread.
 invoke $sample
 
 # The SMS must be sent within 30 seconds: then the sweeper wakes the stack's worker.
 same 201 "$mum" POST "/threads/$thread/messages" -H 'idempotency-key: cargo-lambda' \
     -d '{"body":"Hello through cargo-lambda"}'
 received=$(sqs ReceiveMessage "{\"QueueUrl\":\"$queue\",\"WaitTimeSeconds\":5}")
-job=$(grep -o 'ntf_[0-9a-f]*' <<<"$received") || fail "no job in the queue: $received"
-sed "s/ntf_[0-9a-f]*/$job/" $sample >"$folder/event.json"
+grep -q "kind.*reach.*$thread.*dad" <<<"$received" || fail "no job in the queue: $received"
+sed "s/th_[0-9a-f]*/$thread/" $sample >"$folder/event.json"
 invoke "$folder/event.json"
 
 texts=$(curl -sS "$local_url/dev/sms?to=+15550100003" | grep -o '"body":"[^"]*cargo-lambda[^"]*"' || true)
