@@ -49,7 +49,7 @@ pub struct NewMessage {
     /// hands out those of the others first (Amazon SQS Developer Guide, Fair queues). Without a group, a
     /// message is a group by itself.
     pub group: Option<String>,
-    /// For how long nobody receives it, in seconds, at most 900 (Amazon SQS API Reference).
+    /// How long it stays hidden at first, in seconds, at most 900 (Amazon SQS API Reference).
     pub delay_seconds: i32,
 }
 

@@ -134,7 +134,7 @@ pub struct Claim {
     pub lease: Lease,
     /// The SMS to send.
     pub claimed: Vec<Claimed>,
-    /// What will not be sent.
+    /// The members and SMS that will not be texted or sent.
     pub settled: Vec<Settled>,
 }
 

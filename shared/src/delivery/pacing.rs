@@ -8,7 +8,7 @@ use crate::config;
 
 /// How many SMS about messages a family may get, unless it has a rate of its own.
 ///
-/// What goes beyond waits in `threads.wake_at` and is not in the queue before its time.
+/// Those beyond it wait in `threads.wake_at` and are not in the queue before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pacing {
     /// SMS a minute; 0 is no limit.

@@ -16,7 +16,7 @@ use crate::{
     Result,
     db::{self, Pool},
     ids::FamilyId,
-    queue::{Job, Queue, Recipient, SmsJob},
+    queue::{Job, Queue, Recipient},
 };
 
 /// Threads that one transaction looks at, and SMS that one enqueues.
@@ -69,9 +69,9 @@ pub async fn wake_members(
             let each = BATCH / families.len();
             let mut tx = db::begin_as_worker(pool).await?;
             let locked = store::lock_threads(&mut tx, families, i64_of(each)).await?;
-            let calls = look(&mut tx, &locked, pacing, &mut slots).await?;
+            let (jobs, waited) = look(&mut tx, &locked, pacing, &mut slots).await?;
             tx.commit().await?;
-            if !enqueue_members(pool, queue, calls, &mut woken).await? {
+            if !enqueue(pool, queue, &jobs, waited, &mut woken).await? {
                 return Ok(woken);
             }
             round.extend(with_more(families, locked.iter().map(|(family, _)| family), each));
@@ -85,9 +85,9 @@ pub async fn wake_members(
         }
         let mut tx = db::begin_as_worker(pool).await?;
         let locked = store::lock_overdue(&mut tx, &family_id).await?;
-        let calls = look(&mut tx, &locked, pacing, &mut slots).await?;
+        let (jobs, waited) = look(&mut tx, &locked, pacing, &mut slots).await?;
         tx.commit().await?;
-        if !enqueue_members(pool, queue, calls, &mut woken).await? {
+        if !enqueue(pool, queue, &jobs, waited, &mut woken).await? {
             break;
         }
     }
@@ -112,7 +112,9 @@ pub async fn wake_sms(pool: &Pool, queue: &Queue, deadline: Instant) -> Result<W
             let taken = store::take_due(&mut tx, families, i64_of(each)).await?;
             tx.commit().await?;
             round.extend(with_more(families, taken.iter().map(|(sms, _)| &sms.family_id), each));
-            if !enqueue_sms(pool, queue, taken, &mut woken).await? {
+            let waited = taken.iter().map(|(_, overdue)| *overdue).fold(0.0, f64::max);
+            let jobs: Vec<Job> = taken.into_iter().map(|(sms, _)| Job::Sms(sms)).collect();
+            if !enqueue(pool, queue, &jobs, waited, &mut woken).await? {
                 return Ok(woken);
             }
         }
@@ -127,7 +129,7 @@ pub(crate) async fn look_again(tx: &mut PgConnection, family_id: &FamilyId) -> R
     store::look_again(tx, family_id).await
 }
 
-/// Where something waits.
+/// The tables in which work waits.
 #[derive(Clone, Copy)]
 enum Table {
     Threads,
@@ -172,22 +174,20 @@ fn due(visited: &[Waiting]) -> Vec<FamilyId> {
     visited.iter().filter(|w| w.overdue >= 0.0).map(|w| w.family_id.clone()).collect()
 }
 
-/// A due member, and for how long, in seconds.
-type Call = (Recipient, f64);
-
-/// Looks at locked threads and sets when each is looked at next. Returns the members to be enqueued.
+/// Looks at locked threads and sets when each is looked at next. Returns the jobs of the members who are due,
+/// and for how long the first of them has been, in seconds.
 async fn look(
     tx: &mut PgConnection,
     locked: &[Locked],
     pacing: Pacing,
     slots: &mut HashMap<FamilyId, Slots>,
-) -> Result<Vec<Call>> {
+) -> Result<(Vec<Job>, f64)> {
     if locked.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), 0.0));
     }
     // A second statement: its snapshot has what was committed before the locks were taken.
     let found = store::look(tx, locked, pacing).await?;
-    let mut calls = Vec::new();
+    let (mut jobs, mut longest) = (Vec::new(), 0.0_f64);
     let mut next: HashMap<Locked, f64> = HashMap::new();
     for Looked { family_id, thread_id, user_id, open_for, waited, every, ahead } in found {
         let thread = (family_id.clone(), thread_id);
@@ -200,7 +200,8 @@ async fn look(
         } else if let Some(seconds) = slot() {
             seconds
         } else {
-            calls.push((Recipient { family_id, thread_id, user_id }, waited));
+            jobs.push(Job::Reach(Recipient { family_id, thread_id, user_id }));
+            longest = longest.max(waited);
             WAKE_AGAIN.as_secs_f64()
         };
         next.entry(thread).and_modify(|next| *next = next.min(seconds)).or_insert(seconds);
@@ -208,53 +209,32 @@ async fn look(
     let wake: Vec<(Locked, Option<f64>)> =
         locked.iter().map(|thread| (thread.clone(), next.get(thread).copied())).collect();
     store::set_wake(tx, &wake).await?;
-    Ok(calls)
+    Ok((jobs, longest))
 }
 
-/// Enqueues a job for each of these members. Returns `false` if the queue accepted none: further ones wait
-/// for the next run.
-async fn enqueue_members(
+/// Enqueues jobs, of which the first to become due did so `waited` seconds ago. Returns `false` if the queue
+/// accepted none: further ones wait for the next run.
+async fn enqueue(
     pool: &Pool,
     queue: &Queue,
-    calls: Vec<Call>,
+    jobs: &[Job],
+    waited: f64,
     woken: &mut Woken,
 ) -> Result<bool> {
-    let waited = calls.iter().map(|(_, waited)| *waited).fold(0.0, f64::max);
-    let jobs: Vec<Job> = calls.into_iter().map(|(member, _)| Job::Reach(member)).collect();
-    let not_taken = queue.enqueue(&jobs).await;
+    let not_taken = queue.enqueue(jobs).await;
     woken.add(jobs.len(), not_taken.len(), waited);
-    let member = |job: &Job| match job {
-        Job::Reach(member) => Some(member.clone()),
-        _ => None,
-    };
-    let back: Vec<Recipient> = not_taken.iter().filter_map(member).collect();
-    if !back.is_empty() {
+    if !not_taken.is_empty() {
+        let (mut members, mut sms) = (Vec::new(), Vec::new());
+        for job in &not_taken {
+            match job {
+                Job::Reach(member) => members.push(member.clone()),
+                Job::Sms(job) => sms.push(job.clone()),
+                Job::LinkRequest(_) => {}
+            }
+        }
         let mut tx = db::begin_as_worker(pool).await?;
-        store::put_back_members(&mut tx, &back).await?;
-        tx.commit().await?;
-    }
-    Ok(jobs.is_empty() || not_taken.len() < jobs.len())
-}
-
-/// Enqueues a job for each of these SMS, as [`enqueue_members`] does.
-async fn enqueue_sms(
-    pool: &Pool,
-    queue: &Queue,
-    due: Vec<(SmsJob, f64)>,
-    woken: &mut Woken,
-) -> Result<bool> {
-    let waited = due.iter().map(|(_, overdue)| *overdue).fold(0.0, f64::max);
-    let jobs: Vec<Job> = due.into_iter().map(|(sms, _)| Job::Sms(sms)).collect();
-    let not_taken = queue.enqueue(&jobs).await;
-    woken.add(jobs.len(), not_taken.len(), waited);
-    let sms = |job: &Job| match job {
-        Job::Sms(sms) => Some(sms.clone()),
-        _ => None,
-    };
-    let back: Vec<SmsJob> = not_taken.iter().filter_map(sms).collect();
-    if !back.is_empty() {
-        let mut tx = db::begin_as_worker(pool).await?;
-        store::put_back_sms(&mut tx, &back).await?;
+        store::put_back_members(&mut tx, &members).await?;
+        store::put_back_sms(&mut tx, &sms).await?;
         tx.commit().await?;
     }
     Ok(jobs.is_empty() || not_taken.len() < jobs.len())

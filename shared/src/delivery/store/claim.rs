@@ -14,7 +14,7 @@ use crate::{
     queue::{Recipient, SmsJob},
 };
 
-/// What a claim found.
+/// The SMS that a claim took, and those that it settled.
 type Found = (Vec<Claimed>, Vec<Settled>);
 
 /// Locks members of threads, and returns those that no other worker has locked. The next statement sees what
@@ -87,7 +87,6 @@ macro_rules! claim_members {
                  SELECT job.*, tm.access_epoch, t.title AS thread_title, t.kind AS thread_kind,
                         t.last_seq, t.last_loud_seq, t.last_loud_at, u.phone, u.phone_region, u.locale,
                         u.stop_notice_at, open.sms_id AS open_id, open.expires_at,
-                        coalesce(r.covered_seq, 0) AS covered_seq,
                         greatest(r.covered_seq, tm.joined_seq) + 1 AS new_from,
                         greatest(r.last_read_seq, tm.joined_seq) AS read_seq, ",
             floor!(),

@@ -1,4 +1,4 @@
-//! What the sweeper finds: threads whose members may be due, and SMS that wait for their next attempt.
+//! The sweeper's statements: they find threads whose members may be due, and SMS that wait for their next attempt.
 //!
 //! It goes round by families, so that one with much waiting does not keep the others.
 
